@@ -1,0 +1,36 @@
+# make demo  -> a trained model, a metrics table and pictures from a made-up cohort, without network after installation
+# make test  -> what CI runs: install, ruff, pytest, notebooks
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+export HF_HUB_OFFLINE = 1
+export MPLBACKEND = Agg
+
+.PHONY: install demo test lint unit notebooks clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	touch $@
+
+demo: install
+	$(BIN)/dedl-fastai seg --arch unet --encoder efficientnet-b0 --out runs/demo-$$(date +%Y%m%d-%H%M%S)
+
+test: lint unit notebooks
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+unit: install
+	$(BIN)/python -m pytest -n 2
+
+notebooks: install
+	$(BIN)/nbdev-test --n-workers 1 --timing
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,52 @@
+"""Joint augmentation of tiles and masks on the batch: rotation by a few degrees, flips, the square's symmetries."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from fastai.vision.augment import RandTransform
+from fastai.vision.core import TensorImage, TensorMask
+
+
+class TileAugment(RandTransform):
+    """Rotate by up to `max_rotate` degrees and flip, tile and mask together; the mask by nearest neighbour.
+
+    The paper's augmentation (its 7.5): rotation of 3 degrees, flips along both axes. `dihedral` adds quarter turns.
+    What a rotation brings in from outside is the tile's mirror image. All draws come from torch's generator on the
+    CPU, so that they do not depend on the device. Training only (fastai's own affine transforms resample validation
+    batches too).
+    """
+
+    split_idx, order = 0, 30
+
+    def __init__(self, max_rotate: float = 3.0, flips: bool = True, dihedral: bool = False):
+        super().__init__(p=1.0)
+        self.max_rotate, self.flips, self.dihedral = max_rotate, flips, dihedral
+
+    def before_call(self, b, split_idx: int | None) -> None:
+        """Draw one 2x3 matrix a tile."""
+        x = b[0] if isinstance(b, tuple | list) else b
+        self.do = True
+        self.matrices = self.draw(x.shape[0]).to(x.device)
+
+    def draw(self, n: int) -> torch.Tensor:
+        """n random matrices (n, 2, 3) for `affine_grid`."""
+        angle = (torch.rand(n) * 2 - 1) * math.radians(self.max_rotate)
+        flip_x, flip_y = (torch.randint(0, 2, (2, n)) * 2 - 1) if self.flips else torch.ones(2, n, dtype=torch.long)
+        turn = torch.randint(0, 2, (n,)) if self.dihedral else torch.zeros(n, dtype=torch.long)
+        cos, sin = angle.cos(), angle.sin()
+        rotation = torch.stack([torch.stack([cos, sin], -1), torch.stack([-sin, cos], -1)], -2)
+        flips = torch.diag_embed(torch.stack([flip_x, flip_y], -1).float())
+        swap = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+        turns = torch.where(turn[:, None, None].bool(), swap, torch.eye(2))
+        return F.pad(rotation @ flips @ turns, (0, 1))
+
+    def encodes(self, x: TensorImage | TensorMask):
+        """Apply this batch's matrices."""
+        is_mask = isinstance(x, TensorMask)
+        plain = x.as_subclass(torch.Tensor)
+        planes = plain[:, None].float() if is_mask else plain
+        where = F.affine_grid(self.matrices, list(planes.shape), align_corners=False)
+        mode = "nearest" if is_mask else "bilinear"
+        moved = F.grid_sample(planes, where, mode=mode, padding_mode="reflection", align_corners=False)
+        return type(x)(moved[:, 0].to(plain.dtype) if is_mask else moved)

@@ -1,0 +1,110 @@
+"""Fields decoded and scaled once, as memory-mapped files that all loader workers share."""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+
+from ..errors import UserError
+from ..io.files import existing_file, written_whole
+from ..io.masks import mask_shape, read_mask
+from .cohort import Cohort
+from .pixels import read_scaled
+from .scaling import PercentileScaling
+
+log = logging.getLogger(__name__)
+
+_VERSION = 1  # of what is cached; a change of the decoding or scaling code makes old entries unused
+
+
+@dataclass(frozen=True)
+class CachedField:
+    """Paths of a field's decoded pixels, (C, H, W) float32 in [0, 1], and mask, (H, W) uint8 ("" if it has none)."""
+
+    field: str
+    pixels: str
+    mask: str
+    shape: tuple[int, int]
+
+    def open_pixels(self) -> np.ndarray:
+        """The pixels, memory-mapped: slicing reads just the slice, and nothing stays in memory afterwards."""
+        return np.load(self.pixels, mmap_mode="r")
+
+    def open_mask(self) -> np.ndarray:
+        """The mask, memory-mapped."""
+        return np.load(self.mask, mmap_mode="r")
+
+
+def cache_folder() -> Path:
+    """Where decoded fields lie: the variable DEDL_CACHE, else the user's cache folder."""
+    return Path(os.environ.get("DEDL_CACHE") or platformdirs.user_cache_path("dedl_fastai")) / "fields"
+
+
+def cache_cohort(
+    cohort: Cohort,
+    channels: Sequence[str],
+    scaling: PercentileScaling,
+    folder: str | Path | None = None,  # default: `cache_folder()`
+) -> list[CachedField]:
+    """Decode and scale every field of the cohort that is not cached yet; in table order.
+
+    Files that cannot be read, and masks of another size than their image, are collected into one `UserError`.
+    """
+    folder = Path(folder) if folder else cache_folder()
+    errors: list[str] = []
+
+    def cached(row) -> CachedField | None:
+        try:
+            return _cached_field(row, channels, scaling, folder)
+        except UserError as e:
+            errors.append(str(e))
+            return None
+
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # decoding releases the interpreter lock
+        entries = list(pool.map(cached, cohort.table.itertuples()))
+    if errors:
+        more = f"\n(and {len(errors) - 5} more; `dedl-fastai data check` lists all)" if len(errors) > 5 else ""
+        raise UserError("\n".join(sorted(errors)[:5]) + more)
+    return entries
+
+
+def _cached_field(row, channels: Sequence[str], scaling: PercentileScaling, folder: Path) -> CachedField:
+    pixels = folder / f"{_key(row.image, [*channels, scaling.to_dict()])}.npy"
+    if not pixels.exists():
+        _save(pixels, read_scaled(row.image, channels, scaling))
+    shape = np.load(pixels, mmap_mode="r").shape[1:]
+    if not row.mask:
+        return CachedField(row.field, str(pixels), "", shape)
+    mask = folder / f"{_key(row.mask, ['mask'])}.npy"
+    if not mask.exists():
+        check_same_size(row.image, shape, row.mask, mask_shape(row.mask))
+        _save(mask, read_mask(row.mask))
+    check_same_size(row.image, shape, row.mask, np.load(mask, mmap_mode="r").shape)
+    return CachedField(row.field, str(pixels), str(mask), shape)
+
+
+def check_same_size(image: str, shape: tuple[int, int], mask: str, other: tuple[int, int]) -> None:
+    """Raise a `UserError` if a mask has another size than its image."""
+    if tuple(shape) != tuple(other):
+        raise UserError(
+            f"{mask} is {other[0]} x {other[1]} pixels and its image {image} {shape[0]} x {shape[1]}: they must agree."
+        )
+
+
+def _key(path: str, settings: list) -> str:
+    """Name of a cache entry: it changes with the file's place, size and time, and with what is made of it."""
+    stat = existing_file(path).stat()
+    facts = json.dumps([_VERSION, str(Path(path).resolve()), stat.st_size, stat.st_mtime_ns, settings], sort_keys=True)
+    return hashlib.sha256(facts.encode()).hexdigest()[:32]
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    with written_whole(path) as tmp, tmp.open("wb") as f:
+        np.save(f, array)

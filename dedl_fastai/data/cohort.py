@@ -1,0 +1,140 @@
+"""`Cohort`: the table of fields (patient, image, mask, labels, split) behind every run."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pandas as pd
+
+from ..errors import UserError
+from ..io.files import written_whole
+from .layouts import COLUMNS, find_fields
+from .patients import assign_patients
+
+log = logging.getLogger(__name__)
+
+SPLITS = ("train", "valid", "test", "ignore")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with one file of a cohort."""
+
+    path: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.what}"
+
+
+@dataclass
+class Cohort:
+    """Fields of one study. `table` has a row a field; paths are absolute, what is missing is "".
+
+    `table` columns: field, patient, image, mask, labels (";" between them), split (train, valid, test, ignore or "");
+    a layout may add others (cells, outlines). `problems` lists the files that fit no field.
+    """
+
+    table: pd.DataFrame
+    root: Path
+    layout: str
+    problems: list[Problem] = field(default_factory=list)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,  # a folder or a cohort.csv
+        patient: str | None = None,  # regex that finds the patient in a field's name; "field": each field its own
+    ) -> "Cohort":
+        """Find the fields below `path`.
+
+        Layouts, in this order: a `cohort.csv` manifest; Van Buren's folders; `images/` with `masks/`, `labels.csv` or
+        both; a folder of inForm exports. Raises `UserError` if it is none of them, is empty, or two files claim one
+        field.
+        """
+        table, root, layout, problems = find_fields(Path(path))
+        _check_unique(table, root)
+        table = assign_patients(table, patient)
+        table["split"] = _clean_splits(table["split"], root)
+        table = table.sort_values("field", kind="stable").reset_index(drop=True)
+        rest = [c for c in table.columns if c not in COLUMNS]
+        return cls(table[[*COLUMNS, *rest]], root, layout, [Problem(*p) for p in problems])
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __repr__(self) -> str:
+        return (
+            f"Cohort({self.root}: {self.layout}, {len(self)} fields, {self.table.patient.nunique()} patients, "
+            f"{(self.table['mask'] != '').sum()} masks, {(self.table.labels != '').sum()} with labels)"
+        )
+
+    def where(self, keep: pd.Series) -> "Cohort":
+        """The cohort with the rows of `table` for which `keep` is true."""
+        return replace(self, table=self.table[keep].reset_index(drop=True))
+
+    def part(self, split: str) -> "Cohort":
+        """The fields of one split; "all" gives every field that is not ignored."""
+        return self.where(self.table.split != "ignore" if split == "all" else self.table.split == split)
+
+    def with_masks(self) -> "Cohort":
+        """The fields that have a mask, or a `UserError` if none has; the others are logged."""
+        has = self.table["mask"] != ""
+        if not has.any():
+            raise UserError(
+                f"{self.root} holds {len(self)} images and no masks: put a mask of the same name for each into "
+                f"masks/, or export the segmentation maps from inForm."
+            )
+        if not has.all():
+            log.warning("%d of %d fields have no mask and are left out", (~has).sum(), len(self))
+        return self.where(has)
+
+    def limited(self, n_fields: int) -> "Cohort":
+        """At most `n_fields` fields for a quick look: patients in turn, every split kept."""
+        if n_fields <= 0 or n_fields >= len(self):
+            return self
+        turn = self.table.groupby("patient").cumcount()
+        order = self.table.assign(turn=turn).sort_values(["turn", "patient"], kind="stable").index
+        first = self.table.loc[order].drop_duplicates("split").index
+        chosen = [*first, *(i for i in order if i not in set(first))][: max(n_fields, len(first))]
+        return self.where(self.table.index.isin(chosen))
+
+    def with_split(self, splits: Sequence[str]) -> "Cohort":
+        """The cohort with these splits, in table order."""
+        return replace(self, table=self.table.assign(split=list(splits)))
+
+    def save(self, path: str | Path) -> Path:
+        """Write the table as a `cohort.csv`; paths below its folder become relative."""
+        path = Path(path)
+        table = self.table.copy()
+        for column in set(table.columns) & {"image", "mask", "cells", "outlines"}:
+            table[column] = [_relative(p, path.parent) for p in table[column]]
+        with written_whole(path) as tmp:
+            table.to_csv(tmp, index=False)
+        return path
+
+
+def _relative(file: str, folder: Path) -> str:
+    try:
+        return Path(file).relative_to(folder.resolve()).as_posix() if file else ""
+    except ValueError:
+        return file
+
+
+def _check_unique(table: pd.DataFrame, root: Path) -> None:
+    if table.empty:
+        raise UserError(f"{root} holds no fields: no images were found in any layout this program knows.")
+    twice = table[table.field.duplicated(keep=False)].sort_values("field", kind="stable")
+    if len(twice):
+        name = twice.field.iloc[0]
+        files = " and ".join(twice[twice.field == name].image)
+        raise UserError(f"Two files claim the field {name!r}: {files}. Keep one of them, or rename one.")
+
+
+def _clean_splits(splits: pd.Series, root: Path) -> pd.Series:
+    clean = splits.str.strip().str.lower().replace({"val": "valid", "validation": "valid", "training": "train"})
+    unknown = sorted(set(clean) - {"", *SPLITS})
+    if unknown:
+        raise UserError(f"{root}: the split column holds {unknown[0]!r}; it may hold {', '.join(SPLITS)} or nothing.")
+    return clean

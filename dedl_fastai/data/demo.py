@@ -1,0 +1,99 @@
+"""`demo_cohort`: a small made-up cohort in Van Buren's layout, for a first run and for tests. Same seed, same bytes."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..errors import UserError
+from ..io.files import written_whole
+from ..io.writers import write_component_tiff, write_label_tiff
+from .cohort import Cohort
+from .demo_cells import Cells, scatter_cells
+from .demo_render import CHANNELS, composite, render
+from .phenotypes import Rules
+from .splits import PAPER_PATIENTS
+
+FULL_SIZE = (1408, 1876)  # a field of the paper
+PIXEL_SIZE_UM = 0.4971  # 20x
+_IMAGES = "CD27 Panel-- Component"
+_LABELS = "Labels/CD27 cell labels"
+_PHENOTYPES = "phenotype_labels"
+
+
+def demo_cohort(
+    path: str | Path,
+    fields: int = 28,
+    patients: int = 7,  # the first seven carry the paper's names, so that --split paper works
+    size: tuple[int, int] = (256, 320),  # (H, W) in pixels; FULL_SIZE is the paper's
+    seed: int = 0,
+) -> Cohort:
+    """Write a made-up cohort below `path` and return it.
+
+    Component TIFFs with 8 float32 channels in inForm's dress and a thumbnail, masks, outlines and measured tables in
+    Van Buren's layout. Nuclei differ in size and brightness and touch; haze, fibres and uneven light keep a threshold
+    from solving it. Positive markers follow the `tfh5` rules. Every field has its own random stream: the first n fields
+    of a larger cohort are the same bytes.
+    """
+    root = Path(path)
+    if patients < 1 or fields < patients:
+        raise UserError(f"{fields} fields for {patients} patients: each patient needs at least one field.")
+    if min(size) < 64:
+        raise UserError(f"--size {size[0]}x{size[1]} is too small: at least 64x64 pixels.")
+    if root.exists() and any(root.iterdir()):
+        raise UserError(f"{root} is not empty: choose a new folder for the demo cohort.")
+    names = patient_names(patients)
+    rules = Rules.load("tfh5")
+    for i in range(fields):
+        _write_field(root, i, names[i % patients], size, seed, rules)
+    return Cohort.load(root)
+
+
+def patient_names(n: int) -> list[str]:
+    """The paper's seven patients, then made-up ones."""
+    paper = [p for patients in PAPER_PATIENTS.values() for p in patients]
+    return (paper + [f"Myo{600 + 7 * i}" for i in range(max(0, n - len(paper)))])[:n]
+
+
+def _write_field(root: Path, index: int, patient: str, size: tuple[int, int], seed: int, rules: Rules) -> None:
+    rng = np.random.default_rng([seed, index])
+    inflammation = np.random.default_rng([seed, 10_000, int(patient[3:])]).uniform(0.1, 0.9)  # one level a patient
+    cells = scatter_cells(rng, size, float(np.clip(inflammation + rng.normal(0, 0.12), 0, 1)), rules)
+    planes, mask = render(rng, size, cells)
+    origin = (7000.0 + 950 * (index % 7), 39000.0 + 720 * (index // 7))
+    base = f"121919_{patient}_[{origin[0]:.0f},{origin[1]:.0f}]_component"
+    write_component_tiff(
+        root / _IMAGES / f"{base}_data.tif",
+        planes,
+        list(CHANNELS.values()),
+        composite(planes),
+        PIXEL_SIZE_UM,
+        origin,
+        slide_id=f"121919_{patient}",
+        software="dedl_fastai demo cohort (made up, not a measurement)",
+    )
+    write_label_tiff(root / _LABELS / "Mask Labels" / f"{base}_data.tifMask.tif", mask * np.uint8(255), PIXEL_SIZE_UM)
+    _write_table(root / _LABELS / f"{base}_datalabels", _outline_table(cells))
+    _write_table(root / _PHENOTYPES / f"{base}_dataMeasured", _measured_table(cells, planes))
+
+
+def _outline_table(cells: Cells) -> pd.DataFrame:
+    points = cells.outlines.reshape(-1, 2)
+    labels = np.repeat([f"Cell{i + 1}" for i in range(len(cells.outlines))], cells.outlines.shape[1])
+    return pd.DataFrame({"Label": labels, "X": points[:, 1].round(3), "Y": points[:, 0].round(3)})
+
+
+def _measured_table(cells: Cells, planes: dict[str, np.ndarray]) -> pd.DataFrame:
+    y, x = cells.centres.T.astype(int)
+    table = pd.DataFrame({"listname": [f"Cell{i + 1}" for i in range(len(y))]})
+    for marker in cells.positive:
+        table[marker.lower()] = cells.positive[marker].astype(int)
+    table["x"], table["y"] = cells.centres[:, 1].round(2), cells.centres[:, 0].round(2)
+    table["dapi_mean"] = planes["DAPI"][y, x].round(3)
+    return table
+
+
+def _write_table(path: Path, table: pd.DataFrame) -> None:
+    table.index = range(1, len(table) + 1)  # ImageJ numbers its rows from 1
+    with written_whole(path) as tmp:
+        table.to_csv(tmp, sep="\t", index_label=" ", lineterminator="\n")

@@ -1,0 +1,100 @@
+"""Pixels of a made-up field: nuclei, membranes, haze, autofluorescent fibres, uneven light and noise."""
+
+import numpy as np
+from scipy import ndimage as ndi
+from skimage.draw import polygon
+
+from .demo_cells import Cells, smooth_noise
+
+CHANNELS = {  # page order of the paper (its 4.1) with display colours
+    "DAPI": (0, 0, 255),
+    "CXCR3 (Opal 520)": (255, 0, 255),
+    "CD19 (Opal 540)": (0, 255, 0),
+    "CXCR5 (Opal 570)": (255, 255, 0),
+    "PD1 (Opal 620)": (255, 128, 0),
+    "CD4 (Opal 650)": (255, 0, 0),
+    "CD27 (Opal 690)": (0, 255, 255),
+    "Autofluorescence": (45, 45, 45),
+}
+
+
+def render(rng: np.random.Generator, shape: tuple[int, int], cells: Cells) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Channels as float32 (H, W) in counts of inForm's size (0 to ~100), and the true mask (H, W) of 0 and 1."""
+    nuclei = label_image(shape, cells.outlines)
+    rims = label_image(shape, _scaled(cells, 1.35)), label_image(shape, _scaled(cells, 0.75))
+    fibres = _fibres(rng, shape)
+    light = 1 + 0.16 * smooth_noise(rng, shape, 90.0)
+    planes = {"DAPI": _dapi(rng, nuclei, cells, fibres, light)}
+    for name in list(CHANNELS)[1:-1]:
+        is_positive = cells.positive[name.split(" ")[0]].to_numpy()
+        planes[name] = _marker(rng, rims, is_positive, fibres, light)
+    planes["Autofluorescence"] = _noisy(rng, light * (1.5 + 4 * fibres), gain=0.05)
+    return planes, (nuclei > 0).astype(np.uint8)
+
+
+def label_image(shape: tuple[int, int], outlines: np.ndarray) -> np.ndarray:
+    """The outlines (n, k, 2) of (y, x) filled with 1..n as int32 (H, W); a later one lies over an earlier one."""
+    labels = np.zeros(shape, dtype=np.int32)
+    for i, outline in enumerate(outlines, 1):
+        labels[polygon(outline[:, 0], outline[:, 1], shape)] = i
+    return labels
+
+
+def _painted(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
+    return np.append(0, values).astype(np.float32)[labels]
+
+
+def _scaled(cells: Cells, factor: float) -> np.ndarray:
+    centres = cells.centres[:, None]
+    return centres + (cells.outlines - centres) * factor
+
+
+def _dapi(rng: np.random.Generator, nuclei: np.ndarray, cells: Cells, fibres: np.ndarray, light: np.ndarray):
+    """Sharp nuclei of very different brightness, chromatin texture, and blurred ones below the focal plane as haze."""
+    n = len(cells.centres)
+    brightness = rng.lognormal(np.log(16), 0.5, n)
+    chromatin = 1 + ndi.gaussian_filter(rng.standard_normal(nuclei.shape), 1.3)
+    sharp = ndi.gaussian_filter(_painted(nuclei, brightness) * np.clip(chromatin, 0.3, 2.0), 1.1)
+    outlines = _scaled(cells, 1.25) + rng.normal(0, 14, (n, 1, 2))
+    is_below = rng.random(n) < 0.55
+    below = _painted(label_image(nuclei.shape, outlines[is_below]), 0.9 * brightness[is_below])
+    haze = ndi.gaussian_filter(below, 5.0) + 0.5 * ndi.gaussian_filter(sharp, 14.0)
+    return _noisy(rng, light * (2.0 + sharp + haze + 2.5 * fibres), gain=0.22)
+
+
+def _marker(
+    rng: np.random.Generator,
+    rims: tuple[np.ndarray, np.ndarray],  # label images of the cells' outer and inner border
+    is_positive: np.ndarray,
+    fibres: np.ndarray,
+    light: np.ndarray,
+) -> np.ndarray:
+    """A membrane ring on positive cells, weak unspecific signal on the others, some bleed of the fibres."""
+    n = len(is_positive)
+    level = np.where(is_positive, rng.lognormal(np.log(9), 0.4, n), rng.exponential(0.5, n))
+    ring = np.clip(_painted(rims[0], level) - 0.65 * _painted(rims[1], level), 0, None)
+    return _noisy(rng, light * (0.6 + ndi.gaussian_filter(ring, 1.2) + 0.8 * fibres), gain=0.08)
+
+
+def _fibres(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """Muscle fibres: broad autofluorescent patches with dark seams, 0 to ~1."""
+    seams = np.abs(smooth_noise(rng, shape, 22.0))
+    return np.clip(seams, 0, 1.2) * np.clip(0.6 + 0.3 * smooth_noise(rng, shape, 60.0), 0, 1)
+
+
+def _noisy(rng: np.random.Generator, signal: np.ndarray, gain: float) -> np.ndarray:
+    """Shot noise (variance grows with the signal) and read noise; counts never fall below 0."""
+    signal = np.clip(signal, 0, None)
+    noise = rng.standard_normal(signal.shape) * np.sqrt(gain * signal + 0.02)
+    return np.clip(signal + noise, 0, None).astype(np.float32)
+
+
+def composite(planes: dict[str, np.ndarray], shrink: int = 4) -> np.ndarray:
+    """The RGB thumbnail: each channel in its colour, added, at 1/4 of the size, uint8 (h, w, 3)."""
+    total = 0.0
+    for name, plane in planes.items():
+        h, w = (n // shrink for n in plane.shape)
+        small = plane[: h * shrink, : w * shrink].reshape(h, shrink, w, shrink).mean(axis=(1, 3))
+        high = np.percentile(small, 99.7) if name == "DAPI" else 12.0  # a fixed display range keeps absent markers dark
+        total = total + np.clip(small / high, 0, 1)[..., None] * np.array(CHANNELS[name], dtype=np.float32)
+    return np.clip(total, 0, 255).astype(np.uint8)

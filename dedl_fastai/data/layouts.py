@@ -1,0 +1,187 @@
+"""How cohorts lie on disk: a manifest, Van Buren's folders, images with masks, a folder of inForm exports."""
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from ..errors import UserError
+from ..io.files import existing_dir, existing_file
+
+COLUMNS = ("field", "patient", "image", "mask", "labels", "split")
+PATHS = ("image", "mask", "cells", "outlines")
+_IMAGE_ENDINGS = (".tif", ".tiff", ".qptiff", ".png", ".jpg", ".jpeg")
+_KNOWN = (
+    "a cohort.csv, Van Buren's folders (CD27 Panel-- Component, ...), images/ with masks/ or labels.csv, "
+    "or inForm's *_component_data.tif"
+)
+
+Problems = list[tuple[str, str]]
+Found = tuple[pd.DataFrame, Problems]
+
+
+def find_fields(path: Path) -> tuple[pd.DataFrame, Path, str, Problems]:
+    """The table of fields below `path`, its root folder, the layout's name, and (file, what is wrong) pairs."""
+    path = path.expanduser()
+    if path.is_file() or path.suffix.lower() == ".csv":
+        table, problems = _manifest(existing_file(path).resolve())
+        return table, path.parent.resolve(), "manifest", problems
+    root = existing_dir(path).resolve()
+    for name, find in LAYOUTS.items():
+        found = find(root)
+        if found is not None:
+            table, problems = found
+            return table, root, name, problems
+    some = ", ".join(sorted(p.name for p in root.iterdir())[:5]) or "it is empty"
+    raise UserError(f"{root} is no cohort: looked for {_KNOWN}; found {some}.")
+
+
+def _table(rows: Iterable[dict]) -> pd.DataFrame:
+    table = pd.DataFrame(list(rows), dtype=object)
+    for column in COLUMNS:
+        if column not in table:
+            table[column] = ""
+    return table.fillna("").astype(str)
+
+
+def _visible(folder: Path, pattern: str = "*") -> list[Path]:
+    return sorted(p for p in folder.rglob(pattern) if p.is_file() and not p.name.startswith((".", "Thumbs")))
+
+
+def _images(folder: Path) -> list[Path]:
+    return [p for p in sorted(folder.iterdir()) if p.suffix.lower() in _IMAGE_ENDINGS and not p.name.startswith(".")]
+
+
+def _stem(path: Path) -> str:
+    return re.sub(r"\.ome$", "", path.stem, flags=re.IGNORECASE)
+
+
+def _manifest(file: Path) -> Found:
+    """Any CSV with an `image` column; paths are relative to its folder."""
+    try:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as e:
+        raise UserError(f"{file} does not read as a CSV table ({e}).") from e
+    if "image" not in table.columns:
+        raise UserError(f"{file} has no column 'image': a manifest needs one, {', '.join(COLUMNS)} are known.")
+    table = _table(table.to_dict("records"))
+    for column in set(PATHS) & set(table.columns):
+        table[column] = [str((file.parent / p).resolve()) if p else "" for p in table[column]]
+    table["field"] = [f or _stem(Path(i)) for f, i in zip(table.field, table.image, strict=True)]
+    problems: Problems = []
+    for column in sorted(set(PATHS) & set(table.columns)):
+        absent = [bool(p) and not Path(p).is_file() for p in table[column]]
+        problems += [(p, f"is listed in {file.name} and not there") for p in table[column][absent]]
+        table.loc[absent, column] = ""
+    return table[table.image != ""], problems
+
+
+def _manifest_below(root: Path) -> Found | None:
+    return _manifest(root / "cohort.csv") if (root / "cohort.csv").is_file() else None
+
+
+def _van_buren(root: Path) -> Found | None:
+    """`CD27 Panel-- Component/<base>_data.tif` with labels, masks and phenotypes beside; spaces or underscores."""
+    folders = [root, *(p for p in sorted(root.rglob("*")) if p.is_dir())]
+    by_name = {re.sub(r"[^a-z0-9]", "", f.name.lower()): f for f in reversed(folders)}
+    components = next((f for n, f in by_name.items() if re.fullmatch(r"\w*panelcomponent", n)), None)
+    if components is None:
+        return None
+    labels = next((f for n, f in by_name.items() if re.fullmatch(r"\w*celllabels", n)), None)
+    sources = {"mask": by_name.get("masklabels"), "outlines": labels, "cells": by_name.get("phenotypelabels")}
+    endings = {"mask": "_data.tifMask.tif", "outlines": "_datalabels", "cells": "_dataMeasured"}
+    rows, used, problems = [], set(), []
+    for image in _images(components):
+        base = image.stem.removesuffix("_data")
+        row = {"field": base.removesuffix("_component"), "image": str(image)}
+        for column, folder in sources.items():
+            beside = folder / f"{base}{endings[column]}" if folder else None
+            row[column] = str(beside) if beside and beside.is_file() else ""
+            used.add(row[column])
+        if not row["mask"]:
+            problems.append((str(image), "has no mask in Mask Labels"))
+        rows.append(row)
+    spare = [f for f in _images(sources["mask"]) if str(f) not in used] if sources["mask"] else []
+    return _table(rows), problems + [(str(f), "is a mask without an image") for f in spare]
+
+
+def _images_with_truth(root: Path) -> Found | None:
+    """`images/` beside `masks/` (same names, any ending) or `labels.csv` (image, labels, optional patient, split)."""
+    folder, masks, labels = root / "images", root / "masks", root / "labels.csv"
+    if not folder.is_dir():
+        return None
+    rows = {_stem(p): {"field": _stem(p), "image": str(p)} for p in _images(folder)}
+    doubles = [{"field": _stem(p), "image": str(p)} for p in _images(folder) if rows[_stem(p)]["image"] != str(p)]
+    problems: Problems = []
+    if masks.is_dir():
+        problems += _add_masks(rows, masks)
+    if labels.is_file():
+        problems += _add_labels(rows, labels)
+    return _table([*rows.values(), *doubles]), problems
+
+
+def _add_masks(rows: dict[str, dict], folder: Path) -> Problems:
+    problems: Problems = []
+    for mask in _images(folder):
+        row = rows.get(_stem(mask)) or rows.get(re.sub(r"[_-]masks?$", "", _stem(mask), flags=re.IGNORECASE))
+        if row is None:
+            problems.append((str(mask), "is a mask without an image"))
+        elif row.get("mask"):
+            raise UserError(f"Two masks claim the field {row['field']!r}: {row['mask']} and {mask}. Keep one of them.")
+        else:
+            row["mask"] = str(mask)
+    return problems + [(r["image"], "has no mask") for r in rows.values() if not r.get("mask")]
+
+
+def _add_labels(rows: dict[str, dict], file: Path) -> Problems:
+    try:
+        table = pd.read_csv(existing_file(file), dtype=str, keep_default_na=False)
+    except (pd.errors.ParserError, UnicodeDecodeError) as e:
+        raise UserError(f"{file} does not read as a CSV table ({e}).") from e
+    if not {"image", "labels"} <= set(table.columns):
+        raise UserError(f"{file} needs the columns image and labels; it has {', '.join(table.columns)}.")
+    problems: Problems = []
+    listed = set()
+    for line in table.to_dict("records"):
+        name = line.pop("image")
+        row = rows.get(_stem(Path(name))) or rows.get(name)
+        if row is None:
+            problems.append((name, f"is listed in {file.name} and not in images/"))
+            continue
+        listed.add(row["field"])
+        row.update({k: v for k, v in line.items() if k != "mask"})
+    return problems + [(r["image"], f"is not listed in {file.name}") for f, r in rows.items() if f not in listed]
+
+
+def _inform(root: Path) -> Found | None:
+    """inForm exports at any depth: component TIFFs, or composites where no components were exported."""
+    images = {_base(p, r"_component_data\.tiff?$"): p for p in _visible(root, "*_component_data.tif*")}
+    pattern = r"_composite_image\.(tiff?|jpe?g|png)$"
+    for p in _visible(root, "*_composite_image.*"):
+        if _base(p, pattern) not in images and re.search(pattern, p.name, re.IGNORECASE):
+            images[_base(p, pattern)] = p
+    if not images:
+        return None
+    rows, problems = [], []
+    for base, image in images.items():
+        beside = {"mask": f"{base}_binary_seg_maps.tif", "cells": f"{base}_cell_seg_data.txt"}
+        row = {c: str(image.parent / n) if (image.parent / n).is_file() else "" for c, n in beside.items()}
+        rows.append({"field": Path(base).name, "image": str(image), **row})
+        if not row["mask"]:
+            problems.append((str(image), "has no binary_seg_maps.tif beside it"))
+    spare = [p for p in _visible(root, "*_binary_seg_maps.tif") if str(p) not in {r["mask"] for r in rows}]
+    return _table(rows), problems + [(str(p), "is a segmentation map without an image") for p in spare]
+
+
+def _base(path: Path, ending: str) -> str:
+    """The path without the export's ending: two folders may hold fields of one name, and that is then an error."""
+    return str(path.parent / re.sub(ending, "", path.name, flags=re.IGNORECASE))
+
+
+LAYOUTS: dict[str, Callable[[Path], Found | None]] = {
+    "manifest": _manifest_below,
+    "van-buren": _van_buren,
+    "images": _images_with_truth,
+    "inform": _inform,
+}

@@ -1,0 +1,60 @@
+"""Square tiles over a field: 12 of 480 px or 48 of 256 px for the paper's 1408 x 1876, padded right and bottom."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import UserError
+from .cache import CachedField
+
+PADS = {"reflect": "symmetric", "zero": "constant"}  # our names -> numpy's
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One square of a cached field: the item of the segmentation DataBlock."""
+
+    source: CachedField
+    y: int
+    x: int
+    size: int
+    pad: str = "reflect"  # beyond the field's edge: its mirror image, or zeros as in the paper
+    split: str = "train"
+
+    def pixels(self) -> np.ndarray:
+        """float32 (C, size, size) in [0, 1]."""
+        return cut(self.source.open_pixels(), self.y, self.x, self.size, self.pad)
+
+    def mask(self) -> np.ndarray:
+        """uint8 (size, size) of 0 and 1."""
+        return cut(self.source.open_mask(), self.y, self.x, self.size, self.pad)
+
+
+def grid(shape: tuple[int, int], size: int) -> Iterator[tuple[int, int]]:
+    """Upper left corners (y, x) of the tiles that cover a field of `shape`, row by row, without overlap."""
+    for y in range(0, shape[0], size):
+        for x in range(0, shape[1], size):
+            yield y, x
+
+
+def cut(array: np.ndarray, y: int, x: int, size: int, pad: str) -> np.ndarray:
+    """[..., y:y+size, x:x+size] of `array` (memory-mapped or not) as a copy, padded right and bottom where it ends."""
+    part = np.array(array[..., y : y + size, x : x + size])
+    missing = size - part.shape[-2], size - part.shape[-1]
+    if not any(missing):
+        return part
+    widths = [(0, 0)] * (part.ndim - 2) + [(0, missing[0]), (0, missing[1])]
+    return np.pad(part, widths, mode=PADS[pad])
+
+
+def tiles_of(fields: list[CachedField], size: int, pad: str = "reflect", split: str = "train") -> list[Tile]:
+    """All tiles of these fields, field by field."""
+    if pad not in PADS:
+        raise UserError(f"--pad {pad!r} is unknown; it may be {' or '.join(PADS)}.")
+    return [Tile(f, y, x, size, pad, split) for f in fields for y, x in grid(f.shape, size)]
+
+
+def is_blank(tile: Tile) -> bool:
+    """True if no nucleus lies on the tile."""
+    return not tile.mask().any()

@@ -1,0 +1,67 @@
+"""Tensor types of fields and nucleus masks, and how batches and results of them are drawn."""
+
+import torch
+from fastai.torch_core import show_image
+from fastai.vision.core import TensorImage, TensorMask
+from fastai.vision.data import get_grid, show_batch
+from fastai.vision.learner import show_results
+from matplotlib.axes import Axes
+from plum import dispatch
+
+from .tiles import Tile
+
+
+class TensorField(TensorImage):
+    """Tiles of a field: float32 (C, H, W), any number of channels, in [0, 1] before normalisation."""
+
+    @classmethod
+    def create(cls, tile: Tile) -> "TensorField":
+        """Pixels of a tile record."""
+        return cls(torch.from_numpy(tile.pixels()))
+
+    def show(self, ctx: Axes | None = None, **kwargs) -> Axes:
+        """Draw the first channel in grey, or three channels as RGB."""
+        image = self.as_subclass(torch.Tensor).clamp(0, 1)
+        if image.shape[0] != 3:
+            image, kwargs = image[0], {"cmap": "gray", "vmin": 0, "vmax": 1, **kwargs}
+        return show_image(image, ctx=ctx, **kwargs)
+
+
+class TensorNuclei(TensorMask):
+    """Masks of nuclei: int64 (H, W), 0 background, 1 nucleus."""
+
+    @classmethod
+    def create(cls, tile: Tile) -> "TensorNuclei":
+        """Mask of a tile record."""
+        return cls(torch.from_numpy(tile.mask()).long())
+
+    def show(self, ctx: Axes | None = None, color: str = "tab:orange", **kwargs) -> Axes:
+        """Draw the outlines of the nuclei over what the axis holds."""
+        mask = self.as_subclass(torch.Tensor)
+        if ctx is None:
+            ctx = show_image(torch.zeros_like(mask), cmap="gray")
+        if mask.any() and not mask.all():
+            ctx.contour(mask.numpy(), levels=[0.5], colors=[color], linewidths=0.8)
+        return ctx
+
+
+@dispatch
+def show_batch(x: TensorField, y: TensorNuclei, samples, ctxs=None, max_n=9, **kwargs):  # noqa: F811
+    """Tiles with the true outlines."""
+    ctxs = ctxs or get_grid(min(len(samples), max_n), figsize=kwargs.pop("figsize", None))
+    for (tile, mask), ctx in zip(samples, ctxs, strict=False):
+        mask.show(ctx=tile.show(ctx=ctx))
+    return ctxs
+
+
+@dispatch
+def show_results(x: TensorField, y: TensorNuclei, samples, outs, ctxs=None, max_n=4, **kwargs):  # noqa: F811
+    """Truth (orange) left, prediction (blue) right, over the tile."""
+    n = min(len(samples), max_n)
+    ctxs = ctxs or get_grid(
+        n, ncols=1, double=True, figsize=kwargs.pop("figsize", (6, 3 * n)), title="Truth/Prediction"
+    )
+    for (tile, mask), (guess, *_), left, right in zip(samples, outs, ctxs[::2], ctxs[1::2], strict=False):
+        mask.show(ctx=tile.show(ctx=left))
+        TensorNuclei(guess).show(ctx=tile.show(ctx=right), color="tab:cyan")
+    return ctxs

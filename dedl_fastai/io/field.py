@@ -1,0 +1,118 @@
+"""`open_field`: one image file with named channels, whatever microscope software wrote it."""
+
+import difflib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import UserError
+from .files import existing_file
+
+
+class Field(ABC):
+    """An image with named channels, read lazily: one channel decodes one page, a region decodes what it must.
+
+    `channels` are the names in file order, `shape` is (H, W), `pixel_size_um` a float or None where the file does not
+    say, `origin_um` the stage position (x, y) of the upper left corner or None, `colors` the display colour of each
+    channel (r, g, b) or None, `format` a word for the kind of file.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        format: str,
+        channels: Sequence[str],
+        shape: tuple[int, int],
+        pixel_size_um: float | None = None,
+        origin_um: tuple[float, float] | None = None,
+        colors: Sequence[tuple[int, int, int] | None] | None = None,
+        slide_id: str = "",
+    ):
+        self.path, self.format, self.channels, self.shape = Path(path), format, list(channels), tuple(shape)
+        self.pixel_size_um, self.origin_um, self.slide_id = pixel_size_um, origin_um, slide_id
+        self.colors = list(colors) if colors is not None else [None] * len(self.channels)
+
+    def __repr__(self) -> str:
+        size = f"{self.pixel_size_um:.4g} um" if self.pixel_size_um else "pixel size unknown"
+        return f"Field({self.path.name}: {self.format}, {self.shape[0]} x {self.shape[1]}, {size}, {self.channels})"
+
+    def channel_index(self, channel: str | int) -> int:
+        """Index of a channel given by name (any case), unique prefix, or index; else a `UserError` with the names."""
+        if isinstance(channel, int | np.integer):
+            return self._checked_index(int(channel))
+        wanted = channel.strip().lower()
+        names = [c.lower() for c in self.channels]
+        found = [i for i, n in enumerate(names) if n == wanted] or [
+            i for i, n in enumerate(names) if n.startswith(wanted) and wanted
+        ]
+        if len(found) == 1:
+            return found[0]
+        if len(found) > 1:
+            hits = ", ".join(self.channels[i] for i in found)
+            raise UserError(f"{self.path}: channel {channel!r} could be any of {hits}; write more of the name.")
+        if wanted.isdigit():
+            return self._checked_index(int(wanted))
+        near = difflib.get_close_matches(wanted, names, n=1)
+        hint = f" Did you mean {self.channels[names.index(near[0])]!r}?" if near else ""
+        raise UserError(f"{self.path} has no channel {channel!r}: it has {', '.join(self.channels)}.{hint}")
+
+    def _checked_index(self, index: int) -> int:
+        if not 0 <= index < len(self.channels):
+            raise UserError(f"{self.path} has no channel {index}: it has {len(self.channels)}, counted from 0.")
+        return index
+
+    def read(
+        self,
+        channel: str | int,  # name (any case), unique prefix, or index
+        y0: int = 0,
+        y1: int | None = None,  # to the last row
+        x0: int = 0,
+        x1: int | None = None,  # to the last column
+    ) -> np.ndarray:
+        """The channel's pixels [y0:y1, x0:x1] as float32 (H, W), in the file's own units."""
+        index = self.channel_index(channel)
+        y1, x1 = self.shape[0] if y1 is None else y1, self.shape[1] if x1 is None else x1
+        if not (0 <= y0 < y1 <= self.shape[0] and 0 <= x0 < x1 <= self.shape[1]):
+            raise UserError(f"{self.path}: rows {y0}:{y1}, columns {x0}:{x1} are not inside its {self.shape}.")
+        return self._read(index, y0, y1, x0, x1).astype(np.float32, copy=False)
+
+    @abstractmethod
+    def _read(self, index: int, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        """Pixels of channel `index` in the file's dtype; the region was checked."""
+
+    def thumbnail(self) -> np.ndarray | None:
+        """The file's RGB thumbnail page as uint8 (h, w, 3), or None if it has none."""
+        return None
+
+    def close(self) -> None:  # noqa: B027 (some formats hold nothing open)
+        """Let go of the file; the next read opens it again."""
+
+    def __enter__(self) -> "Field":
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        self.close()
+
+
+def open_field(path: str | Path) -> Field:
+    """Open an image file as a `Field`.
+
+    Formats: inForm component TIFF, QPTIFF, OME-TIFF, ImageJ hyperstack, plain TIFF (pages or RGB), PNG, JPEG, of 8, 16
+    or 32 bits. The format is told by content, not by the ending. Raises `UserError` for what is not one of these,
+    is damaged or cut short, or has a time or z axis.
+    """
+    path = existing_file(path)
+    with path.open("rb") as f:
+        magic = f.read(8)
+    if magic[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        from .tiff_field import TiffField
+
+        return TiffField.open(path)
+    if magic[:8] == b"\x89PNG\r\n\x1a\n" or magic[:3] == b"\xff\xd8\xff":
+        from .picture_field import PictureField
+
+        return PictureField.open(path)
+    raise UserError(f"{path} is not an image this program reads (TIFF, PNG, JPEG): it starts with {magic!r}.")

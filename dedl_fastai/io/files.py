@@ -1,0 +1,83 @@
+"""Writing files whole or not at all, and naming what is wrong with one that cannot be read."""
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+
+
+@contextmanager
+def written_whole(path: str | Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; rename it to `path` when the block succeeds, remove it when not.
+
+    A full disk becomes a `UserError` that names `path`; an existing file at `path` is then still the old one.
+    """
+    path = Path(path)
+    beside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield beside
+        beside.replace(path)
+    except OSError as e:
+        raise _write_error(path, e) from e
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def _write_error(path: Path, e: OSError) -> OSError | UserError:
+    reasons = {
+        errno.ENOSPC: "the disk is full: free some space and run the same command again",
+        errno.EDQUOT: "your disk quota is used up: free some space and run the same command again",
+        errno.EACCES: "writing there is not permitted: choose another folder",
+        errno.EROFS: "the file system is read-only: choose another folder",
+        errno.ENOTDIR: "a part of that path is a file, not a folder: choose another folder",
+    }
+    return UserError(f"{path} could not be written: {reasons[e.errno]}.") if e.errno in reasons else e
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` to `path` as UTF-8, whole or not at all."""
+    with written_whole(path) as tmp:
+        tmp.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` to `path` as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """The JSON value in `path`; a missing or broken file is a `UserError`."""
+    path = existing_file(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as e:
+        raise UserError(f"{path} is not valid JSON ({e}): restore it or remove it.") from e
+
+
+def existing_file(path: str | Path) -> Path:
+    """`path` as a Path to a file that exists and is not empty, or a `UserError`."""
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, a file is needed.")
+    if not path.exists():
+        raise UserError(f"{path} does not exist.")
+    if path.stat().st_size == 0:
+        raise UserError(f"{path} is empty (0 bytes): copy or export it again.")
+    return path
+
+
+def existing_dir(path: str | Path) -> Path:
+    """`path` as a Path to a folder that exists, or a `UserError`."""
+    path = Path(path)
+    if path.is_file():
+        raise UserError(f"{path} is a file, a folder is needed.")
+    if not path.exists():
+        raise UserError(f"{path} does not exist.")
+    return path

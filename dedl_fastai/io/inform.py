@@ -1,0 +1,86 @@
+"""What Akoya's inForm and Phenochart write into TIFF descriptions, and inForm's segmentation maps."""
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import tifffile
+
+from ..errors import UserError
+from .files import existing_file
+from .tiff import check_complete, open_tiff, read_region
+
+ROLES = ("tissue", "nucleus", "cytoplasm", "membrane")
+_QPI_ROOT = "PerkinElmer-QPI-ImageDescription"
+
+
+def parse_xml(text: str) -> ElementTree.Element | None:
+    """The root of an XML page description, or None. inForm declares utf-16 but stores 8 bits: drop the declaration."""
+    body = re.sub(r"^\ufeff?\s*<\?xml[^>]*\?>", "", text or "").strip("\0 \r\n\t")
+    if not body.startswith("<"):
+        return None
+    try:
+        return ElementTree.fromstring(body)
+    except ElementTree.ParseError:
+        return None
+
+
+def qpi_root(page: tifffile.TiffPage) -> ElementTree.Element | None:
+    """The page's `PerkinElmer-QPI-ImageDescription` element, or None for a page that has none."""
+    root = parse_xml(page.description)
+    return root if root is not None and root.tag == _QPI_ROOT else None
+
+
+def child_text(root: ElementTree.Element, name: str) -> str:
+    """Text of the direct child `name` ("" if absent); `ScanProfile` holds other `Name`s further down."""
+    return (root.findtext(name) or "").strip()
+
+
+def component_name(root: ElementTree.Element) -> str:
+    """Channel name: `Name` ("DAPI", "CD8 (Opal 540)"), after the antibody in `Biomarker` where newer files have one."""
+    name, marker = child_text(root, "Name"), child_text(root, "Biomarker")
+    return f"{marker} ({name})" if marker and marker.lower() not in name.lower() else name or marker
+
+
+def component_color(root: ElementTree.Element) -> tuple[int, int, int] | None:
+    """Display colour as (r, g, b). The file has r,g,b; some versions put alpha in front."""
+    parts = child_text(root, "Color").split(",")
+    return tuple(int(p) for p in parts[-3:]) if len(parts) >= 3 and all(p.strip().isdigit() for p in parts) else None
+
+
+def _role(text: str) -> str | None:
+    root = parse_xml(text)
+    if root is None:
+        return None
+    if root.tag == "TissueClassMap":
+        return "tissue"
+    kind = child_text(root, "CompartmentType").lower()
+    return kind if root.tag == "SegmentationImage" and kind in ROLES else None
+
+
+def tissue_classes(path: str | Path) -> list[str]:
+    """Names of the tissue classes of a segmentation-map file, in the order of their ids (0, 1, ...)."""
+    path = existing_file(path)
+    with open_tiff(path) as tif:
+        roots = [parse_xml(p.description) for p in tif.pages]
+    tissue = [r for r in roots if r is not None and r.tag == "TissueClassMap"]
+    return [child_text(e, "Name") for r in tissue for e in r.findall("Entry")]
+
+
+def read_segmentation_maps(path: str | Path) -> dict[str, np.ndarray]:
+    """inForm's `*_binary_seg_maps.tif` as {'tissue', 'nucleus', 'cytoplasm', 'membrane'} -> (H, W), those present.
+
+    Pages are told apart by the role in their XML, not by their order. Nucleus and cytoplasm hold the cell's id
+    (`Cell ID` of the table), tissue the class id, membrane the id or 0/1. The integer type is the file's.
+    Raises `UserError` for a file that is damaged or is not a segmentation map.
+    """
+    path = existing_file(path)
+    with open_tiff(path) as tif:
+        pages = {role: page for page in tif.pages if (role := _role(page.description))}
+        if not pages:
+            raise UserError(f"{path} is not an inForm segmentation map: no page names a tissue or cell compartment.")
+        check_complete(path, tif, list(pages.values()))
+        return {
+            role: read_region(path, page, 0, 0, page.imagelength, 0, page.imagewidth) for role, page in pages.items()
+        }

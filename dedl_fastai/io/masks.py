@@ -1,0 +1,68 @@
+"""Nucleus masks: 0/1, 0/255, instance labels 0..n, or the nucleus page of an inForm segmentation map."""
+
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError
+from .field import Field, open_field
+from .files import existing_file
+from .inform import read_segmentation_maps
+from .tiff import open_tiff
+from .tiff_field import TiffField
+
+_EXPECTED = "expected 0 and 1, 0 and 255, or the ids 0, 1, 2, ... of the nuclei"
+
+
+def read_labels(path: str | Path) -> np.ndarray:
+    """A mask file's values as (H, W) integers: ids of nuclei, or one value for all foreground.
+
+    An inForm segmentation map gives its nucleus page; an RGB picture whose three planes agree counts as grey.
+    Raises `UserError` for values that are none of the kinds above (a probability map, a JPEG, a colour overlay).
+    """
+    path = existing_file(path)
+    with open_field(path) as field:
+        if isinstance(field, TiffField) and _is_segmentation_map(path):
+            maps = read_segmentation_maps(path)
+            if "nucleus" not in maps:
+                raise UserError(f"{path} holds {', '.join(maps)} but no nucleus page: export the nucleus map.")
+            return maps["nucleus"]
+        values = _single_plane(path, field)
+    return _checked_labels(path, values)
+
+
+def read_mask(path: str | Path) -> np.ndarray:
+    """A mask file as uint8 (H, W): 1 where a nucleus is, 0 elsewhere. Errors as `read_labels`."""
+    return (read_labels(path) > 0).astype(np.uint8)
+
+
+def mask_shape(path: str | Path) -> tuple[int, int]:
+    """(H, W) of a mask file, from its header."""
+    with open_field(path) as field:
+        return field.shape
+
+
+def _is_segmentation_map(path: Path) -> bool:
+    with open_tiff(path) as tif:
+        return any("<SegmentationImage>" in p.description or "<TissueClassMap>" in p.description for p in tif.pages)
+
+
+def _single_plane(path: Path, field: Field) -> np.ndarray:
+    first = field.read(0)
+    for i in range(1, len(field.channels)):
+        if not np.array_equal(first, field.read(i)):
+            raise UserError(f"{path} has {len(field.channels)} planes that differ: a mask has one. Save it as grey.")
+    return first
+
+
+def _checked_labels(path: Path, values: np.ndarray) -> np.ndarray:
+    found = np.unique(values)
+    whole = np.isfinite(found).all() and (found == np.round(found)).all()
+    if not whole or found[0] < 0:
+        bad = found[~np.isfinite(found) | (found != np.round(found)) | (found < 0)]
+        raise UserError(f"{path} is not a mask: it holds values such as {bad[0]:g}; {_EXPECTED}.")
+    ids = found[found > 0]
+    if len(ids) > 1 and len(ids) < 0.5 * ids[-1]:  # ids of nuclei run nearly through; grey values do not
+        some = ", ".join(f"{v:g}" for v in found[:4])
+        raise UserError(f"{path} is not a mask: it holds {len(found)} values ({some}, ... {found[-1]:g}); {_EXPECTED}.")
+    return values.astype(np.int32)

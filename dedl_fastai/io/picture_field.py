@@ -1,0 +1,57 @@
+"""PNG and JPEG files as fields: grey or red, green, blue."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..errors import UserError
+from .field import Field
+
+RGB = ("red", "green", "blue")
+RGB_COLORS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+
+
+class PictureField(Field):
+    """A PNG or JPEG. It is decoded whole at the first read: these formats have no regions."""
+
+    _pixels: np.ndarray | None = None
+
+    @classmethod
+    def open(cls, path: Path) -> "PictureField":
+        """Read the header; grey pictures get the channel 'grey', others 'red', 'green', 'blue'."""
+        with _opened(path) as image:
+            grey = image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I")
+            names, colors = (("grey",), None) if grey else (RGB, RGB_COLORS)
+            return cls(path, image.format.lower(), names, (image.height, image.width), colors=colors)
+
+    def _read(self, index: int, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        if self._pixels is None:
+            self._pixels = _decode(self.path)
+        return self._pixels[y0:y1, x0:x1, index]
+
+    def close(self) -> None:
+        """Drop the decoded picture."""
+        self._pixels = None
+
+
+def _opened(path: Path) -> Image.Image:
+    try:
+        return Image.open(path)
+    except (OSError, ValueError, SyntaxError) as e:
+        raise UserError(f"{path} is not a readable picture ({e}): copy or export it again.") from e
+    except Image.DecompressionBombError as e:
+        raise UserError(f"{path} is too large for a picture ({e}): save it as a tiled TIFF.") from e
+
+
+def _decode(path: Path) -> np.ndarray:
+    with _opened(path) as image:
+        try:
+            if image.mode == "LA":
+                image = image.convert("L")
+            elif image.mode not in ("1", "L", "F", "RGB") and not image.mode.startswith("I"):
+                image = image.convert("RGB")
+            pixels = np.asarray(image)
+        except (OSError, ValueError, SyntaxError) as e:
+            raise UserError(f"{path} is damaged or cut short ({e}): copy or export it again.") from e
+    return pixels[..., None] if pixels.ndim == 2 else pixels

@@ -1,0 +1,86 @@
+"""Cell tables: inForm's `cell_seg_data.txt` in all its locales, and Van Buren's label and phenotype tables."""
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..errors import UserError
+from .files import existing_file
+
+_DECIMAL_COMMA = re.compile(r"^-?\d+,\d+(e[-+]?\d+)?$", re.IGNORECASE)
+_PERCENT = re.compile(r"^-?\d+([.,]\d+)?\s?%$")
+_INFORM_VERSION = re.compile(r"^inForm [\d.]+$")
+_TEXT = ("Path", "Sample Name", "Tissue Category", "Slide ID", "Lab ID", "Annotation ID")  # "0929309" keeps its zero
+_MISSING = ["#N/A", "NA", "N/A", "NaN", "nan", ""]
+
+
+def read_cell_table(path: str | Path) -> pd.DataFrame:
+    """One row a cell, columns as the file names them.
+
+    Reads inForm's per-field, merged and consolidated tables (tab, comma or semicolon separated; decimal point or comma;
+    UTF-8, UTF-16 or Latin-1; `#N/A` becomes NaN; "97.57 %" becomes 0.9757; ids and phenotypes stay text where they are
+    not numbers; an empty phenotype is ""), and Van Buren's `_datalabels` (Label, X, Y: 32 outline points a cell) and
+    `_dataMeasured` (listname and one 0/1 column a marker). The inForm version is in `.attrs["inform_version"]`.
+    """
+    path = existing_file(path)
+    text = _text(path)
+    header = text.split("\n", 1)[0]
+    separator = next((s for s in "\t;," if s in header), None)
+    if separator is None:
+        raise UserError(f"{path} is not a table: its first line has neither tabs, commas nor semicolons.")
+    try:
+        table = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, index_col=False)
+    except (pd.errors.ParserError, ValueError) as e:
+        raise UserError(f"{path} does not read as a table ({e}): export it again.") from e
+    version = [c for c in table.columns if _INFORM_VERSION.match(c)]
+    table = table.drop(columns=version)
+    if str(table.columns[0]).strip() in ("", "Unnamed: 0"):  # ImageJ's row number
+        table = table.drop(columns=table.columns[0])
+    table = pd.DataFrame({c.strip(): _column(c.strip(), table[c]) for c in table.columns})
+    table.attrs["inform_version"] = version[0].removeprefix("inForm ") if version else ""
+    return table
+
+
+def _text(path: Path) -> str:
+    raw = path.read_bytes()
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return raw.decode("utf-16").replace("\r\n", "\n")
+    if b"\0" in raw[:4096]:
+        raise UserError(f"{path} is not a text table: it holds binary data.")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")  # German and French inForm installations write µ and é this way
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _column(name: str, column: pd.Series) -> pd.Series:
+    """Numbers where every value present is one; text for names, ids and phenotypes, with "" for what is missing."""
+    values = column.str.strip()
+    if name.startswith("Phenotype") or name in _TEXT:
+        return values.where(~values.isin(["#N/A"]), "")
+    present = values[~values.isin(_MISSING)]
+    if present.str.match(_PERCENT).all() and not present.empty:
+        return _numbers(values.str.rstrip("% ")) / 100
+    is_numeric = pd.to_numeric(_point(present), errors="coerce").notna().all()
+    return _numbers(values) if is_numeric else values
+
+
+def _point(values: pd.Series) -> pd.Series:
+    return values.str.replace(",", ".") if values.str.match(_DECIMAL_COMMA).any() else values
+
+
+def _numbers(values: pd.Series) -> pd.Series:
+    return pd.to_numeric(_point(values.where(~values.isin(_MISSING))))
+
+
+def read_outlines(path: str | Path) -> dict[str, np.ndarray]:
+    """Van Buren's `_datalabels`: {cell label: (n, 2) outline points as (y, x) in pixels}, in the file's order."""
+    table = read_cell_table(path)
+    missing = {"Label", "X", "Y"} - set(table.columns)
+    if missing:
+        raise UserError(f"{path} has no column {', '.join(sorted(missing))}: it is not a label table.")
+    return {str(k): g[["Y", "X"]].to_numpy(float) for k, g in table.groupby("Label", sort=False)}

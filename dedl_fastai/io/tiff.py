@@ -1,0 +1,129 @@
+"""Parts of a TIFF page: decode just the strips or tiles a region touches, and refuse files that are cut short."""
+
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from ..errors import UserError
+
+_DAMAGED = (ValueError, RuntimeError, IndexError, KeyError, TypeError, OSError, ZeroDivisionError)
+_MAX_IMPLAUSIBLE_UM = 20.0  # a "pixel" larger than this is a screen resolution (72 or 96 dpi), not a microscope's
+
+
+def open_tiff(path: Path) -> tifffile.TiffFile:
+    """Open `path` with tifffile; what is not a TIFF, or ends before its first page, is a `UserError`."""
+    try:
+        tif = tifffile.TiffFile(path)
+    except (*_DAMAGED, tifffile.TiffFileError) as e:
+        raise UserError(f"{path} is not a readable TIFF ({e}): export or copy it again.") from e
+    if not tif.pages:
+        tif.close()
+        raise UserError(f"{path} holds no image page: it was cut short while being written or copied.")
+    return tif
+
+
+def check_complete(path: Path, tif: tifffile.TiffFile, pages: list) -> None:
+    """Raise a `UserError` when the file is shorter than the data its pages claim, before anything is allocated."""
+    size = tif.filehandle.size
+    for page in pages:
+        ends = np.asarray(page.dataoffsets, dtype=np.uint64) + np.asarray(page.databytecounts, dtype=np.uint64)
+        needed = int(ends.max()) if ends.size else 0
+        if needed > size:
+            raise UserError(f"{path} is cut short: it has {size} bytes and needs {needed}. Copy or export it again.")
+        if ends.size < np.prod(page.keyframe.chunked):
+            raise UserError(f"{path} is damaged: page {page.index} lists {ends.size} of its data blocks only.")
+    if _chain_is_cut(tif):
+        raise UserError(f"{path} is cut short: its list of pages points past the end of the file. Copy it again.")
+
+
+def _chain_is_cut(tif: tifffile.TiffFile) -> bool:
+    """True if the last page names a next one beyond the end; tifffile then just stops listing pages."""
+    fmt, fh, last = tif.tiff, tif.filehandle, tif.pages[len(tif.pages) - 1]
+    order = "little" if fmt.byteorder == "<" else "big"
+    fh.seek(last.offset)
+    n_tags = int.from_bytes(fh.read(fmt.tagnosize), order)
+    fh.seek(last.offset + fmt.tagnosize + n_tags * fmt.tagsize)
+    raw = fh.read(fmt.offsetsize)
+    if len(raw) < fmt.offsetsize:
+        return True
+    return int.from_bytes(raw, order) >= fh.size
+
+
+def read_region(
+    path: Path,
+    page: tifffile.TiffPage | tifffile.TiffFrame,  # the page the plane lies on
+    sample: int,  # which of the page's samples (0 for a grey page, 0..2 for RGB)
+    y0: int,
+    y1: int,
+    x0: int,
+    x1: int,
+) -> np.ndarray:
+    """Pixels [y0:y1, x0:x1] of one sample of `page` in the file's own dtype, decoding only the segments they touch."""
+    key = page.keyframe
+    separate, _, _, _, contig = key.shaped
+    plane = sample if separate > 1 else 0
+    inner = 0 if separate > 1 else sample
+    if key.dtype is None or key.dtype.kind not in "buif":
+        raise UserError(f"{path}: page {page.index} holds {key.dtype} pixels; integers or floats are needed.")
+    if _is_plain(page):
+        shape = (separate, *key.shaped[2:4], contig)
+        dtype = key.dtype.newbyteorder(key.parent.byteorder)
+        data = np.memmap(path, dtype=dtype, mode="r", offset=page.dataoffsets[0], shape=shape)
+        return np.array(data[plane, y0:y1, x0:x1, inner], dtype=key.dtype)
+    out = np.zeros((y1 - y0, x1 - x0), dtype=key.dtype)
+    try:
+        for block, (_, _, y, x, _), (_, height, width, _) in _segments(page, plane, y0, y1, x0, x1):
+            if block is None:  # a sparse file leaves empty tiles out
+                continue
+            top, bottom, left, right = max(y, y0), min(y + height, y1), max(x, x0), min(x + width, x1)
+            out[top - y0 : bottom - y0, left - x0 : right - x0] = block[
+                0, top - y : bottom - y, left - x : right - x, inner
+            ]
+    except (*_DAMAGED, tifffile.TiffFileError) as e:
+        raise UserError(f"{path} is damaged: page {page.index} does not decode ({e}). Copy or export it again.") from e
+    return out
+
+
+def _is_plain(page: tifffile.TiffPage | tifffile.TiffFrame) -> bool:
+    """Uncompressed and in one piece, so that a region can be sliced from the file itself."""
+    key = page.keyframe
+    return key.is_memmappable and len(page.dataoffsets) > 0 and key.is_contiguous
+
+
+def _segments(page: tifffile.TiffPage | tifffile.TiffFrame, plane: int, y0: int, y1: int, x0: int, x1: int):
+    key, fh = page.keyframe, page.parent.filehandle
+    height, width = key.chunks[0:2] if key.is_tiled else (key.rowsperstrip, key.imagewidth)
+    n_rows, n_cols = -(-key.imagelength // height), -(-key.imagewidth // width)
+    rows = range(y0 // height, -(-y1 // height))
+    cols = range(x0 // width, -(-x1 // width))
+    extra = {"jpegtables": page.jpegtables, "jpegheader": key.jpegheader} if key.compression in (6, 7, 34892) else {}
+    for row in rows:
+        for col in cols:
+            index = (plane * n_rows + row) * n_cols + col
+            offset, count = page.dataoffsets[index], page.databytecounts[index]
+            data = None
+            if count:
+                fh.seek(offset)
+                data = fh.read(count)
+            yield key.decode(data, index, **extra)
+
+
+def resolution_um(page: tifffile.TiffPage, unit_um: float | None = None) -> float | None:
+    """Pixel size in um from XResolution; `unit_um` overrides the tag's unit (ImageJ). None if absent or a screen's."""
+    tag = page.tags.get("XResolution")
+    unit = page.tags.get("ResolutionUnit")
+    per_unit = unit_um or {2: 25400.0, 3: 10000.0}.get(int(unit.value) if unit is not None else 1)
+    if tag is None or per_unit is None or not tag.value[0] or not tag.value[1]:
+        return None
+    size = per_unit * tag.value[1] / tag.value[0]
+    return size if size < _MAX_IMPLAUSIBLE_UM else None
+
+
+def position_um(page: tifffile.TiffPage) -> tuple[float, float] | None:
+    """(x, y) of the upper left corner in um on the stage, from the XPosition and YPosition tags in cm."""
+    x, y = page.tags.get("XPosition"), page.tags.get("YPosition")
+    unit = page.tags.get("ResolutionUnit")
+    if x is None or y is None or unit is None or int(unit.value) != 3:
+        return None
+    return tuple(1e4 * t.value[0] / t.value[1] for t in (x, y))

@@ -1,0 +1,138 @@
+"""Names of architectures, encoders and weights: the paper's, smp's and timm's, and what they stand for."""
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..errors import UserError
+
+ARCHS = (
+    "unet",
+    "unetplusplus",
+    "manet",
+    "linknet",
+    "fpn",
+    "pspnet",
+    "pan",
+    "deeplabv3",
+    "deeplabv3plus",
+    "upernet",
+    "segformer",
+    "dpt",
+)
+WITH_DECODER_CHANNELS = ("unet", "unetplusplus", "manet")
+WITH_ATTENTION = ("unet", "unetplusplus")
+ATTENTIONS = ("none", "se", "scse")
+WEIGHTS = ("none", "imagenet", "advprop", "noisy-student")
+PAPER_ENCODERS = (
+    *(f"resnet{n}" for n in (18, 34, 50, 101)),
+    *(f"efficientnet-b{n}" for n in range(8)),
+)
+_RESNET = re.compile(r"^resnet[-_ ]?(\d+)$")
+_EFFICIENTNET = re.compile(r"^(?:timm-)?efficient[-_ ]?net[-_ ]?b(\d)$")
+_TIMM_TAGS = {"imagenet": "aa_in1k", "advprop": "ap_in1k", "noisy-student": "ns_jft_in1k"}
+
+
+@dataclass(frozen=True)
+class EncoderChoice:
+    """An encoder as smp wants it: its name, and the `encoder_weights` argument for the weights asked for."""
+
+    smp_name: str
+    smp_weights: str | bool | None
+
+
+def arch_name(name: str) -> str:
+    """Our name of a decoder architecture ("U-Net++" is "unetplusplus"), or a `UserError` with the nearest ones."""
+    plain = name.lower().replace("++", "plusplus").replace("v3+", "v3plus").replace("-", "").replace("_", "")
+    return plain if plain in ARCHS else _unknown("architecture", name, ARCHS)
+
+
+def encoder_name(name: str) -> str:
+    """smp's name of an encoder: the paper's spellings ("ResNet-18", "Efficient-net B0"), smp's own, or `tu-` + timm's.
+
+    Raises `UserError` for an unknown one, with the nearest names.
+    """
+    plain = name.strip()
+    if plain.startswith("tu-"):
+        return f"tu-{_timm_name(plain[3:])}"
+    plain = plain.lower()
+    if match := _RESNET.match(plain):
+        plain = f"resnet{match[1]}"
+    elif match := _EFFICIENTNET.match(plain):
+        plain = f"efficientnet-b{match[1]}"
+    from segmentation_models_pytorch.encoders import encoders
+
+    known = [n for n in encoders if not n.startswith("timm-")]
+    return plain if plain in encoders else _unknown("encoder", name, known, "; any timm model works as tu-NAME")
+
+
+def _timm_name(name: str) -> str:
+    import timm
+
+    base, _, tag = name.partition(".")
+    if not timm.is_model(base):
+        _unknown("encoder", f"tu-{name}", [f"tu-{m}" for m in timm.list_models()])
+    tags = {p.partition(".")[2] for p in timm.list_models(f"{base}.*", pretrained=True)}
+    if tag and tag not in tags:
+        raise UserError(f"timm has no weights {tag!r} for {base}: it has {', '.join(sorted(tags)) or 'none'}.")
+    return name
+
+
+def has_fixed_size(smp_name: str) -> bool:
+    """True for timm models (Swin, ViT) that must be told their input size when they are built."""
+    if not smp_name.startswith("tu-"):
+        return False
+    import timm
+
+    config = timm.get_pretrained_cfg(smp_name[3:], allow_unregistered=True)
+    return bool(config and config.fixed_input_size)
+
+
+def choose_encoder(encoder: str, weights: str) -> EncoderChoice:
+    """The encoder with its published weights: "none", "imagenet", "advprop" or "noisy-student".
+
+    EfficientNet has its noisy-student weights in timm only: the same network there is `tf_efficientnet_b*`.
+    Raises `UserError` when no such weights were published.
+    """
+    name = encoder_name(encoder)
+    if weights == "none":
+        return EncoderChoice(name, None)
+    if weights not in WEIGHTS:
+        _unknown("weights", weights, WEIGHTS, "; or the path of a file")
+    if name.startswith("tu-"):
+        return _timm_weights(name, weights)
+    from segmentation_models_pytorch.encoders import encoders
+
+    published = encoders[name].get("pretrained_settings") or {}
+    if weights in published:
+        return EncoderChoice(name, weights)
+    if match := _EFFICIENTNET.match(name):
+        return _timm_weights(f"tu-tf_efficientnet_b{match[1]}", weights)
+    raise UserError(
+        f"no {weights} weights were published for {encoder}: there are {', '.join(published) or 'none'}. "
+        f"Use --weights none, or another encoder."
+    )
+
+
+def _timm_weights(name: str, weights: str) -> EncoderChoice:
+    import timm
+
+    base, _, tag = name[3:].partition(".")
+    tags = {p.partition(".")[2] for p in timm.list_models(f"{base}.*", pretrained=True)}
+    if tag:
+        return EncoderChoice(name, True)
+    if _TIMM_TAGS[weights] in tags:
+        return EncoderChoice(f"{name}.{_TIMM_TAGS[weights]}", True)
+    if weights == "imagenet" and timm.is_model_pretrained(base):
+        return EncoderChoice(name, True)  # timm's default tag
+    has = ", ".join(sorted(tags)) or "none"
+    raise UserError(f"timm has no {weights} weights for {base}: it has {has}; name one as tu-{base}.TAG, or none.")
+
+
+def _unknown(kind: str, name: str, known: Iterable[str], more: str = "") -> str:
+    near = difflib.get_close_matches(name.lower(), list(known), n=3, cutoff=0.4)
+    hint = f"Did you mean {', '.join(near)}?" if near else f"Known ones: {', '.join(list(known)[:8])}, ..."
+    raise UserError(
+        f"unknown {kind} {name!r}. {hint[:-1]}{more}{hint[-1]}" if more else f"unknown {kind} {name!r}. {hint}"
+    )

@@ -1,0 +1,118 @@
+"""Pretrained weights: from the network or its cache with a clear error, or from a file."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+from torch import nn
+
+from ..errors import UserError
+from ..io.files import existing_file, written_whole
+from .names import WEIGHTS, EncoderChoice
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def pretrained_errors(choice: EncoderChoice) -> Iterator[None]:
+    """Turn a download that fails into a `UserError` that names the file and the three ways on."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as e:
+        if choice.smp_weights is None:
+            raise
+        raise UserError(
+            f"the pretrained weights {_hub_file(choice)} could not be had ({_reason(e)}). Use --weights none to train "
+            f"from scratch, --weights FILE for weights on disk, or fill the Hugging Face cache (HF_HOME) on a "
+            f"machine with network and copy it here."
+        ) from e
+
+
+def _hub_file(choice: EncoderChoice) -> str:
+    if choice.smp_name.startswith("tu-"):
+        import timm
+
+        cfg = timm.models.get_pretrained_cfg(choice.smp_name[3:])
+        return f"{cfg.hf_hub_id}/model.safetensors" if cfg and cfg.hf_hub_id else choice.smp_name
+    from segmentation_models_pytorch.encoders import encoders
+
+    settings = encoders[choice.smp_name]["pretrained_settings"][choice.smp_weights]
+    return f"{settings['repo_id']}/model.safetensors"
+
+
+def _reason(e: BaseException) -> str:
+    first = str(e).strip().split("\n")[0]
+    return first if len(first) < 160 else f"{type(e).__name__}: {first[:120]}..."
+
+
+def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
+    """The tensors in a .safetensors file, or in a .pth/.pt one read with weights_only; `UserError` if it is neither."""
+    path = existing_file(path)
+    try:
+        if path.suffix == ".safetensors":
+            return load_safetensors(path.read_bytes())
+        value = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, ValueError, EOFError, KeyError, OSError) as e:
+        raise UserError(f"{path} does not read as weights ({_reason(e)}): copy it again.") from e
+    except Exception as e:
+        if type(e).__name__ != "UnpicklingError":
+            raise
+        raise UserError(f"{path} is a pickle of more than weights, which is not loaded: save its state_dict.") from e
+    for key in ("state_dict", "model"):
+        value = value[key] if isinstance(value, dict) and isinstance(value.get(key), dict) else value
+    if not isinstance(value, dict) or not any(isinstance(v, torch.Tensor) for v in value.values()):
+        raise UserError(f"{path} holds no tensors: a state_dict is needed.")
+    return {k: v for k, v in value.items() if isinstance(v, torch.Tensor)}
+
+
+def write_tensors(path: str | Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Write tensors as safetensors, whole or not at all."""
+    data = save_safetensors({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
+    with written_whole(path) as tmp:
+        tmp.write_bytes(data)
+
+
+def load_encoder_weights(model: nn.Module, path: str | Path) -> None:
+    """Load a file into `model.encoder`, or a whole run's weights into `model`.
+
+    Takes plain encoder weights (smp's, timm's or torchvision's names), the same below `encoder.`, and files of this
+    program. A first convolution for 3 channels is adapted to fewer by summing. Raises `UserError` if the file fits
+    less than half of the encoder.
+    """
+    if not Path(path).exists() and str(path) not in WEIGHTS:
+        raise UserError(f"--weights {path}: no such file, and not one of {', '.join(WEIGHTS)}.")
+    tensors = read_tensors(path)
+    own = model.state_dict()
+    whole = {k: v for k, v in tensors.items() if k in own and v.shape == own[k].shape}
+    if len(whole) == len(own):
+        model.load_state_dict(whole)
+        return
+    prefixes = ("encoder.", "encoder.model.")
+    found = {}
+    for name, value in tensors.items():
+        for key in (name, *(p + name for p in prefixes)):
+            if key in own and key.startswith("encoder."):
+                found[key] = _fit_first_conv(value, own[key].shape)
+    found = {k: v for k, v in found.items() if v.shape == own[k].shape}
+    n_encoder = sum(k.startswith("encoder.") for k in own)
+    if len(found) < n_encoder / 2:
+        raise UserError(
+            f"{path} fits {len(found)} of the {n_encoder} tensors of the encoder: it is of another network."
+        )
+    log.info("%s: %d of %d tensors of the encoder loaded", path, len(found), n_encoder)
+    model.load_state_dict(found, strict=False)
+
+
+def _fit_first_conv(value: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """(out, 3, k, k) weights for `shape` input channels, as smp does: summed for one, repeated and rescaled else."""
+    if value.ndim != 4 or value.shape[1] != 3 or value.shape[1] == shape[1] or value.shape[2:] != shape[2:]:
+        return value
+    if shape[1] == 1:
+        return value.sum(1, keepdim=True)
+    repeated = value[:, [i % 3 for i in range(shape[1])]]
+    return repeated * (3 / shape[1])
