@@ -98,6 +98,8 @@ def _draw_classes(
             continue
         want = max(4, int(share * n))
         free = np.flatnonzero(classes == "other")
+        if not len(free):  # a tiny field
+            break
         weight = inside[free] ** 2 + 1e-3
         classes[rng.choice(free, min(want, len(free)), replace=False, p=weight / weight.sum())] = name
     return classes

@@ -1,0 +1,1 @@
+"""Losses, metrics, schedules, callbacks, learners and the run folder."""

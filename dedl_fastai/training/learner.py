@@ -1,0 +1,139 @@
+"""`seg_learner`: a fastai Learner of the paper's segmentation, with `fit_cosine`."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from fastai.callback.core import Callback, CancelEpochException
+from fastai.callback.fp16 import MixedPrecision
+from fastai.callback.training import GradientAccumulation, GradientClip
+from fastai.data.core import DataLoaders
+from fastai.learner import Learner
+from fastai.optimizer import OptimWrapper
+from torch.amp import GradScaler, autocast
+
+from ..errors import UserError
+from ..models.segmentation import SegSpec, create_seg_model
+from .losses import seg_loss
+from .metrics import TileDice, TileIoU
+from .schedule import schedule_callbacks
+
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+AMPS = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+class FieldLearner(Learner):
+    """A Learner that can start at a later epoch, and knows the paper's schedule.
+
+    fastai's own `start_epoch` runs the trackers on the epochs it skips (fastai issue 3780); here those epochs do not
+    happen at all, and `pct_train` and `epoch` count as if they had.
+    """
+
+    start_epoch = 0
+
+    def _do_fit(self) -> None:
+        if self.start_epoch and getattr(self, "progress", None):
+            self.progress.mbar.update(0)  # the bar starts its clock at 0 only
+        for epoch in range(self.start_epoch, self.n_epoch):
+            self.epoch = epoch
+            self._with_events(self._do_epoch, "epoch", CancelEpochException)
+
+    def fit_cosine(
+        self,
+        n_epoch: int,
+        lr: float = 3.6e-4,
+        lr_min: float = 3.4e-4,
+        cbs: Callback | Sequence[Callback] | None = None,
+    ) -> None:
+        """Train for `n_epoch` epochs while the learning rate falls once, as a cosine, from `lr` to `lr_min`.
+
+        The defaults are the paper's (its 7.5), which is nearly a constant rate.
+        """
+        self.fit_schedule("cosine", n_epoch, lr, lr_min, cbs)
+
+    def fit_schedule(
+        self,
+        schedule: str,  # cosine, one-cycle, dedl (as released: swings every 50 batches), constant
+        n_epoch: int,
+        lr: float,
+        lr_min: float,
+        cbs: Callback | Sequence[Callback] | None = None,
+    ) -> None:
+        """Train for `n_epoch` epochs with a schedule by name."""
+        extra = [cbs] if isinstance(cbs, Callback) else list(cbs or [])
+        self.fit(n_epoch, lr, cbs=[*schedule_callbacks(schedule, lr, lr_min), *extra])
+
+
+class Amp(MixedPrecision):
+    """fastai's mixed precision on the device the model is on: its own version casts on CUDA only."""
+
+    def __init__(self, mode: str):
+        super().__init__(mode)
+        self.dtype = AMPS[mode]
+
+    def before_fit(self) -> None:
+        """Make the casting context and, for fp16, the gradient scaler."""
+        device = next(self.model.parameters()).device.type
+        if device == "cuda" and self.dtype is torch.bfloat16 and not torch.cuda.is_bf16_supported():
+            raise UserError("this GPU does not calculate in bfloat16: use --amp fp16.")
+        self.autocast = autocast(device, dtype=self.dtype)
+        self.learn.scaler = GradScaler(device, enabled=self.dtype is torch.float16)
+        self.scales = []
+
+
+def seg_learner(
+    dls: DataLoaders,  # from `seg_dataloaders`
+    arch: str = "unet",
+    encoder: str = "resnet34",
+    weights: str = "imagenet",  # none, imagenet, advprop, noisy-student, or a file
+    depth: int = 3,
+    decoder_channels: Sequence[int] = (),  # default: 256, 128, 64 for depth 3
+    attention: str = "se",  # in the decoder: none, se (the paper), scse (the released code)
+    loss: str | Callable = "weighted-ce",  # a name, or a loss of logits and masks
+    opt: str = "adam",  # adam with L2 (the paper), adamw
+    wd: float = 1e-5,
+    amp: str = "no",  # no, fp16, bf16
+    accumulate: int = 1,  # batches whose gradients are added before a step
+    clip: float = 0.0,  # largest gradient norm; 0: no limit
+    cbs: Sequence[Callback] = (),
+    path: str | Path = ".",
+) -> FieldLearner:
+    """A Learner for tiles of fields: model by name, loss, optimiser and metrics set up as in the paper.
+
+    Raises `UserError` for unknown names, for tiles the network cannot take, and for weights that cannot be had.
+    """
+    facts = dls.facts
+    spec = SegSpec(arch, encoder, depth, tuple(decoder_channels), attention, len(facts.channels), len(facts.classes))
+    model = create_seg_model(spec, weights, facts.tile)
+    loss_func = seg_loss(loss, facts.class_weights) if isinstance(loss, str) else loss
+    learn = FieldLearner(
+        dls,
+        model,
+        loss_func=loss_func,
+        opt_func=optimizer(opt, wd),
+        metrics=[TileIoU(), TileDice()],
+        cbs=[*precision_callbacks(amp, accumulate * dls.train.bs if accumulate > 1 else 0, clip), *cbs],
+        path=path,
+    )
+    learn.spec = spec
+    return learn
+
+
+def optimizer(name: str, wd: float) -> Callable:
+    """An `opt_func` on torch's own optimiser: its betas and eps, not fastai's (0.99, 1e-5)."""
+    if name not in OPTIMIZERS:
+        raise UserError(f"--opt {name!r} is unknown; it may be {', '.join(OPTIMIZERS)}.")
+    return partial(OptimWrapper, opt=OPTIMIZERS[name], weight_decay=wd)
+
+
+def precision_callbacks(amp: str = "no", accumulate_items: int = 0, clip: float = 0.0) -> list[Callback]:
+    """Mixed precision, accumulation over that many items, and clipping, where they are asked for."""
+    if amp not in ("no", *AMPS):
+        raise UserError(f"--amp {amp!r} is unknown; it may be no, fp16 or bf16.")
+    cbs: list[Callback] = [Amp(amp)] if amp != "no" else []
+    if accumulate_items:
+        cbs.append(GradientAccumulation(accumulate_items))
+    if clip:
+        cbs.append(GradientClip(clip))
+    return cbs

@@ -1,0 +1,174 @@
+"""The run folder: which files it holds, and the facts written into them."""
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .. import __version__
+from ..data.block import SegFacts
+from ..data.cohort import Cohort
+from ..data.scaling import PercentileScaling
+from ..errors import UserError
+from ..io.files import read_json, write_json
+from ..models.segmentation import SegSpec, create_seg_model
+from ..models.weights import read_tensors
+
+FORMAT = 1
+WEIGHT_FILES = ("best", "last", "swa")
+_PACKAGES = (
+    "fastai",
+    "torch",
+    "torchvision",
+    "timm",
+    "segmentation-models-pytorch",
+    "numpy",
+    "tifffile",
+    "scikit-image",
+)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths and JSON files of one run."""
+
+    path: Path
+
+    @classmethod
+    def at(cls, path: str | Path) -> "RunFolder":
+        """The run folder at `path`, which need not exist yet."""
+        return cls(Path(path).expanduser().resolve())
+
+    @classmethod
+    def existing(cls, path: str | Path) -> "RunFolder":
+        """The run folder at `path`, or a `UserError` if there is no trained model in it."""
+        run = cls.at(path)
+        if not run.path.is_dir():
+            raise UserError(f"{run.path} does not exist: a run folder is needed.")
+        if not (run.path / "model.json").is_file():
+            raise UserError(f"{run.path} is not a run folder: it has no model.json.")
+        return run
+
+    @property
+    def is_started(self) -> bool:
+        """True once the options are written."""
+        return (self.path / "config.json").is_file()
+
+    @property
+    def is_complete(self) -> bool:
+        """True once the metrics are written and nothing is left to resume."""
+        return (self.path / "metrics.json").is_file() and not (self.path / "resume.pt").exists()
+
+    def read(self, name: str) -> Any:
+        """The value of one of the JSON files."""
+        return read_json(self.path / f"{name}.json")
+
+    def write(self, name: str, value: Any) -> None:
+        """Write one of the JSON files, whole or not at all."""
+        write_json(self.path / f"{name}.json", value)
+
+    def figure(self, name: str) -> Path:
+        """Path of a figure."""
+        return self.path / "figures" / f"{name}.png"
+
+    def finish(self) -> None:
+        """Remove the resume state: the run is complete."""
+        (self.path / "resume.pt").unlink(missing_ok=True)
+
+
+def seg_model_card(spec: SegSpec, facts: SegFacts, threshold: float | None = None) -> dict[str, Any]:
+    """What model.json holds: enough to rebuild the network and to feed it."""
+    return {
+        "format": FORMAT,
+        "task": "segmentation",
+        "dedl_fastai": __version__,
+        "network": spec.to_dict(),
+        "channels": list(facts.channels),
+        "scaling": facts.scaling.to_dict(),
+        "mean": list(facts.mean),
+        "std": list(facts.std),
+        "tile": facts.tile,
+        "foreground": facts.foreground,
+        "classes": list(facts.classes),
+        "threshold": threshold,
+    }
+
+
+def seg_facts_of(card: dict[str, Any]) -> SegFacts:
+    """The data facts in a model.json."""
+    return SegFacts(
+        tuple(card["channels"]),
+        PercentileScaling.from_dict(card["scaling"]),
+        tuple(card["mean"]),
+        tuple(card["std"]),
+        card["tile"],
+        card["foreground"],
+        tuple(card["classes"]),
+    )
+
+
+def load_seg_model(run: RunFolder, which: str = "best") -> tuple[nn.Module, dict[str, Any]]:
+    """The network of a run in eval mode with its best, last or swa weights, and its model.json."""
+    card = run.read("model")
+    if card.get("format") != FORMAT or card.get("task") != "segmentation":
+        raise UserError(f"{run.path} holds a {card.get('task')} model of format {card.get('format')}: not for this.")
+    file = run.path / f"{which}.safetensors"
+    if which not in WEIGHT_FILES or not file.is_file():
+        there = [w for w in WEIGHT_FILES if (run.path / f"{w}.safetensors").is_file()]
+        raise UserError(f"{run.path} has no weights {which!r}: it has {', '.join(there) or 'none'}.")
+    model = create_seg_model(SegSpec.from_dict(card["network"]), "none", card["tile"])
+    try:
+        model.load_state_dict(read_tensors(file))
+    except RuntimeError as e:
+        raise UserError(f"{file} does not fit model.json beside it: the folder was mixed up.") from e
+    return model.eval(), card
+
+
+def manifest(seed: int, workers: int, device: torch.device, cohort: Cohort) -> dict[str, Any]:
+    """Versions, machine and data of a run, for the record."""
+    return {
+        "dedl_fastai": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {p: _version(p) for p in _PACKAGES},
+        "device": str(device),
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else "",
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "seed": seed,
+        "workers": workers,
+        "data": {"root": str(cohort.root), "layout": cohort.layout, "fingerprint": data_fingerprint(cohort)},
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def data_fingerprint(cohort: Cohort) -> str:
+    """A hash of the fields: names, patients, splits, and the size and both ends of every image and mask."""
+    digest = hashlib.sha256()
+    for row in cohort.table.itertuples():
+        digest.update(f"{row.field}|{row.patient}|{row.split}|{row.labels}".encode())
+        for path in filter(None, (row.image, row.mask)):
+            digest.update(_ends(Path(path)))
+    return digest.hexdigest()[:16]
+
+
+def _ends(path: Path, n: int = 65536) -> bytes:
+    size = path.stat().st_size
+    with path.open("rb") as f:
+        head = f.read(n)
+        f.seek(max(0, size - n))
+        return str(size).encode() + head + f.read(n)

@@ -1,0 +1,43 @@
+"""Learning-rate schedules: cosine once over the run with a floor, one-cycle, and the released code's oscillation."""
+
+import math
+
+from fastai.callback.core import Callback
+from fastai.callback.schedule import ParamScheduler, SchedCos, combined_cos
+
+from ..errors import UserError
+
+SCHEDULES = ("cosine", "one-cycle", "dedl", "constant")
+
+
+class OscillatingCosine(Callback):
+    """The released code's schedule: `CosineAnnealingLR(T_max=50)` stepped every batch, so it swings with period 100."""
+
+    order, run_valid = 60, False
+
+    def __init__(self, lr: float, lr_min: float, half_period: int = 50):
+        self.lr_max, self.lr_min, self.half_period = lr, lr_min, half_period
+
+    def before_batch(self) -> None:
+        """Set the rate of this batch."""
+        swing = (1 + math.cos(math.pi * self.learn.train_iter / self.half_period)) / 2
+        self.opt.set_hyper("lr", self.lr_min + (self.lr_max - self.lr_min) * swing)
+
+
+def schedule_callbacks(name: str, lr, lr_min) -> list[Callback]:
+    """Callbacks that set the learning rate (and, for one-cycle, Adam's first beta) over a run.
+
+    `lr` and `lr_min` may be arrays with a value a parameter group. "cosine" falls once from `lr` to `lr_min` (the
+    paper: 3.6e-4 to 3.4e-4); "one-cycle" rises from lr/25 and falls to `lr_min`, as fastai's; "dedl" is what the
+    released code does; "constant" stays at `lr`.
+    """
+    if name == "cosine":
+        return [ParamScheduler({"lr": SchedCos(lr, lr_min)})]
+    if name == "one-cycle":
+        momentum = combined_cos(0.25, 0.95, 0.85, 0.95)
+        return [ParamScheduler({"lr": combined_cos(0.25, lr / 25, lr, lr_min), "mom": momentum})]
+    if name == "dedl":
+        return [OscillatingCosine(lr, lr_min)]
+    if name == "constant":
+        return []
+    raise UserError(f"--schedule {name!r} is unknown; it may be {', '.join(SCHEDULES)}.")

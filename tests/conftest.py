@@ -1,0 +1,44 @@
+"""Fixtures of all tests: a tiny made-up cohort, an own cache folder, no network, real data where it is there."""
+
+import os
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(monkeypatch, tmp_path_factory):
+    """Caches and the demo cohort lie in a folder of this test session, not in the user's."""
+    monkeypatch.setenv("DEDL_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory) -> Path:
+    """A demo cohort of 7 patients with one field of 96 x 128 each, in Van Buren's layout. Do not write into it."""
+    from dedl_fastai.data import demo_cohort
+
+    folder = tmp_path_factory.mktemp("tiny") / "cohort"
+    demo_cohort(folder, fields=7, patients=7, size=(96, 128), seed=1)
+    return folder
+
+
+@pytest.fixture
+def tiny_cohort(tiny_folder):
+    """The tiny cohort, loaded and not yet split."""
+    from dedl_fastai.data import Cohort
+
+    return Cohort.load(tiny_folder)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real fields: the variable DEDL_SHARED_DATA, else ../shared/data; the test is skipped without it."""
+    folder = Path(os.environ.get("DEDL_SHARED_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"real data is not at {folder}: set DEDL_SHARED_DATA")
+    return folder
