@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "augment": ["TileAugment"],
         "block": ["FieldBlock", "NucleiBlock", "SegFacts", "seg_dataloaders"],
+        "check": ["check_cohort"],
         "cohort": ["Cohort"],
         "demo": ["FULL_SIZE", "demo_cohort"],
         "phenotypes": ["Rules"],

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from .scaling import PercentileScaling
 log = logging.getLogger(__name__)
 
 _VERSION = 1  # of what is cached; a change of the decoding or scaling code makes old entries unused
+_one_at_a_time = threading.Lock()  # held while an entry is written (fields may share a file) or its header is read
 
 
 @dataclass(frozen=True)
@@ -79,14 +81,14 @@ def _cached_field(row, channels: Sequence[str], scaling: PercentileScaling, fold
     pixels = folder / f"{_key(row.image, [*channels, scaling.to_dict()])}.npy"
     if not pixels.exists():
         _save(pixels, read_scaled(row.image, channels, scaling))
-    shape = np.load(pixels, mmap_mode="r").shape[1:]
+    shape = _shape(pixels)
     if not row.mask:
         return CachedField(row.field, str(pixels), "", shape)
     mask = folder / f"{_key(row.mask, ['mask'])}.npy"
     if not mask.exists():
         check_same_size(row.image, shape, row.mask, mask_shape(row.mask))
         _save(mask, read_mask(row.mask))
-    check_same_size(row.image, shape, row.mask, np.load(mask, mmap_mode="r").shape)
+    check_same_size(row.image, shape, row.mask, _shape(mask))
     return CachedField(row.field, str(pixels), str(mask), shape)
 
 
@@ -105,6 +107,12 @@ def _key(path: str, settings: list) -> str:
     return hashlib.sha256(facts.encode()).hexdigest()[:32]
 
 
+def _shape(path: Path) -> tuple[int, int]:
+    """(H, W) of an entry. numpy parses the header with `ast`, in which Python up to 3.11.7 fails in threads."""
+    with _one_at_a_time:
+        return np.load(path, mmap_mode="r").shape[-2:]
+
+
 def _save(path: Path, array: np.ndarray) -> None:
-    with written_whole(path) as tmp, tmp.open("wb") as f:
+    with _one_at_a_time, written_whole(path) as tmp, tmp.open("wb") as f:
         np.save(f, array)

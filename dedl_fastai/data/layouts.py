@@ -137,7 +137,7 @@ def _add_masks(rows: dict[str, dict], folder: Path) -> Problems:
 def _add_labels(rows: dict[str, dict], file: Path) -> Problems:
     try:
         table = pd.read_csv(existing_file(file), dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, UnicodeDecodeError) as e:
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as e:
         raise UserError(f"{file} does not read as a CSV table ({e}).") from e
     if not {"image", "labels"} <= set(table.columns):
         raise UserError(f"{file} needs the columns image and labels; it has {', '.join(table.columns)}.")

@@ -45,9 +45,10 @@ def _compiled(rule: str) -> re.Pattern:
 
 def _by_regex(name: str, rule: re.Pattern) -> str:
     match = rule.search(name)
-    if match is None:
+    patient = match and match[1 if rule.groups else 0]  # None or "" too where the group took no part or is empty
+    if not patient:
         raise UserError(f"--patient {rule.pattern!r} finds no patient in the field name {name!r}.")
-    return match[1] if rule.groups else match[0]
+    return patient
 
 
 def _guessed(row) -> str:

@@ -140,6 +140,8 @@ def _fold(cohort: Cohort, folds: int, fold: int, seed: int) -> list[str]:
     n_patients = table.loc[pool, "patient"].nunique()
     if not 2 <= folds <= n_patients:
         raise UserError(f"--folds {folds} is not possible: {n_patients} patients are not for testing; use 2 to that.")
+    if not 0 <= fold < folds:
+        raise UserError(f"--fold {fold} does not exist: the {folds} folds are counted from 0 to {folds - 1}.")
     kfold = GroupKFold(n_splits=folds, shuffle=True, random_state=seed)
     parts = list(kfold.split(pool, groups=table.loc[pool, "patient"]))
     splits = table.split.to_numpy(dtype=object, copy=True)

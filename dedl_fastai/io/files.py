@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,6 +31,22 @@ def written_whole(path: str | Path) -> Iterator[Path]:
             beside.unlink(missing_ok=True)
 
 
+@contextmanager
+def folder_written_whole(path: str | Path) -> Iterator[Path]:
+    """Yield a new folder beside `path`; rename it to `path` when the block succeeds, remove it when not."""
+    path = Path(path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        beside.mkdir(parents=True)
+        yield beside
+        beside.replace(path)
+    except OSError as e:
+        if not path.is_dir():  # where another process made the same folder meanwhile, that one is as good
+            raise _write_error(path, e) from e
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
 def _write_error(path: Path, e: OSError) -> OSError | UserError:
     reasons = {
         errno.ENOSPC: "the disk is full: free some space and run the same command again",
@@ -37,6 +54,7 @@ def _write_error(path: Path, e: OSError) -> OSError | UserError:
         errno.EACCES: "writing there is not permitted: choose another folder",
         errno.EROFS: "the file system is read-only: choose another folder",
         errno.ENOTDIR: "a part of that path is a file, not a folder: choose another folder",
+        errno.EEXIST: "a part of that path is a file, not a folder: choose another folder",
     }
     return UserError(f"{path} could not be written: {reasons[e.errno]}.") if e.errno in reasons else e
 

@@ -9,7 +9,7 @@ import tifffile
 
 from ..errors import UserError
 from .files import existing_file
-from .tiff import check_complete, open_tiff, read_region
+from .tiff import all_pages, check_complete, open_tiff, read_region
 
 ROLES = ("tissue", "nucleus", "cytoplasm", "membrane")
 _QPI_ROOT = "PerkinElmer-QPI-ImageDescription"
@@ -63,7 +63,7 @@ def tissue_classes(path: str | Path) -> list[str]:
     """Names of the tissue classes of a segmentation-map file, in the order of their ids (0, 1, ...)."""
     path = existing_file(path)
     with open_tiff(path) as tif:
-        roots = [parse_xml(p.description) for p in tif.pages]
+        roots = [parse_xml(p.description) for p in all_pages(path, tif)]
     tissue = [r for r in roots if r is not None and r.tag == "TissueClassMap"]
     return [child_text(e, "Name") for r in tissue for e in r.findall("Entry")]
 
@@ -77,7 +77,7 @@ def read_segmentation_maps(path: str | Path) -> dict[str, np.ndarray]:
     """
     path = existing_file(path)
     with open_tiff(path) as tif:
-        pages = {role: page for page in tif.pages if (role := _role(page.description))}
+        pages = {role: page for page in all_pages(path, tif) if (role := _role(page.description))}
         if not pages:
             raise UserError(f"{path} is not an inForm segmentation map: no page names a tissue or cell compartment.")
         check_complete(path, tif, list(pages.values()))

@@ -1,5 +1,6 @@
 """Parts of a TIFF page: decode just the strips or tiles a region touches, and refuse files that are cut short."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,18 @@ import tifffile
 
 from ..errors import UserError
 
-_DAMAGED = (ValueError, RuntimeError, IndexError, KeyError, TypeError, OSError, ZeroDivisionError)
+DAMAGED = (  # what tifffile and its codecs raise on a file that is cut short or has wrong bytes
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    tifffile.TiffFileError,
+)
 _MAX_IMPLAUSIBLE_UM = 20.0  # a "pixel" larger than this is a screen resolution (72 or 96 dpi), not a microscope's
 
 
@@ -15,12 +27,20 @@ def open_tiff(path: Path) -> tifffile.TiffFile:
     """Open `path` with tifffile; what is not a TIFF, or ends before its first page, is a `UserError`."""
     try:
         tif = tifffile.TiffFile(path)
-    except (*_DAMAGED, tifffile.TiffFileError) as e:
+    except DAMAGED as e:
         raise UserError(f"{path} is not a readable TIFF ({e}): export or copy it again.") from e
     if not tif.pages:
         tif.close()
         raise UserError(f"{path} holds no image page: it was cut short while being written or copied.")
     return tif
+
+
+def all_pages(path: Path, tif: tifffile.TiffFile) -> list[tifffile.TiffPage | tifffile.TiffFrame]:
+    """Every page of the file with its tags; a page that does not read is a `UserError`."""
+    try:
+        return list(tif.pages)
+    except DAMAGED as e:
+        raise UserError(f"{path} is damaged: its page list does not read ({e}). Copy or export it again.") from e
 
 
 def check_complete(path: Path, tif: tifffile.TiffFile, pages: list) -> None:
@@ -33,21 +53,29 @@ def check_complete(path: Path, tif: tifffile.TiffFile, pages: list) -> None:
             raise UserError(f"{path} is cut short: it has {size} bytes and needs {needed}. Copy or export it again.")
         if ends.size < np.prod(page.keyframe.chunked):
             raise UserError(f"{path} is damaged: page {page.index} lists {ends.size} of its data blocks only.")
-    if _chain_is_cut(tif):
-        raise UserError(f"{path} is cut short: its list of pages points past the end of the file. Copy it again.")
+    if _last_page_is_cut(tif):
+        raise UserError(f"{path} is cut short: its last page points past the end of the file. Copy it again.")
 
 
-def _chain_is_cut(tif: tifffile.TiffFile) -> bool:
-    """True if the last page names a next one beyond the end; tifffile then just stops listing pages."""
+def _last_page_is_cut(tif: tifffile.TiffFile) -> bool:
+    """True if the last page's tags, or the next page it names, lie beyond the end; tifffile then leaves them out."""
     fmt, fh, last = tif.tiff, tif.filehandle, tif.pages[len(tif.pages) - 1]
     order = "little" if fmt.byteorder == "<" else "big"
     fh.seek(last.offset)
     n_tags = int.from_bytes(fh.read(fmt.tagnosize), order)
-    fh.seek(last.offset + fmt.tagnosize + n_tags * fmt.tagsize)
-    raw = fh.read(fmt.offsetsize)
-    if len(raw) < fmt.offsetsize:
+    tags = fh.read(n_tags * fmt.tagsize)
+    next_page = fh.read(fmt.offsetsize)
+    if len(next_page) < fmt.offsetsize or int.from_bytes(next_page, order) >= fh.size:
         return True
-    return int.from_bytes(raw, order) >= fh.size
+    for start in range(0, len(tags), fmt.tagsize):
+        kind, count, value = (
+            int.from_bytes(tags[start + a : start + b], order)
+            for a, b in ((2, 4), (4, 4 + fmt.offsetsize), (4 + fmt.offsetsize, fmt.tagsize))
+        )
+        size = count * struct.calcsize(tifffile.TIFF.DATA_FORMATS.get(kind, ""))
+        if size > fmt.offsetsize and value + size > fh.size:
+            return True
+    return False
 
 
 def read_region(
@@ -66,13 +94,13 @@ def read_region(
     inner = 0 if separate > 1 else sample
     if key.dtype is None or key.dtype.kind not in "buif":
         raise UserError(f"{path}: page {page.index} holds {key.dtype} pixels; integers or floats are needed.")
-    if _is_plain(page):
-        shape = (separate, *key.shaped[2:4], contig)
-        dtype = key.dtype.newbyteorder(key.parent.byteorder)
-        data = np.memmap(path, dtype=dtype, mode="r", offset=page.dataoffsets[0], shape=shape)
-        return np.array(data[plane, y0:y1, x0:x1, inner], dtype=key.dtype)
-    out = np.zeros((y1 - y0, x1 - x0), dtype=key.dtype)
     try:
+        if _is_plain(page):
+            shape = (separate, *key.shaped[2:4], contig)
+            dtype = key.dtype.newbyteorder(key.parent.byteorder)
+            data = np.memmap(path, dtype=dtype, mode="r", offset=page.dataoffsets[0], shape=shape)
+            return np.array(data[plane, y0:y1, x0:x1, inner], dtype=key.dtype)
+        out = np.zeros((y1 - y0, x1 - x0), dtype=key.dtype)
         for block, (_, _, y, x, _), (_, height, width, _) in _segments(page, plane, y0, y1, x0, x1):
             if block is None:  # a sparse file leaves empty tiles out
                 continue
@@ -80,7 +108,7 @@ def read_region(
             out[top - y0 : bottom - y0, left - x0 : right - x0] = block[
                 0, top - y : bottom - y, left - x : right - x, inner
             ]
-    except (*_DAMAGED, tifffile.TiffFileError) as e:
+    except DAMAGED as e:
         raise UserError(f"{path} is damaged: page {page.index} does not decode ({e}). Copy or export it again.") from e
     return out
 
@@ -124,6 +152,6 @@ def position_um(page: tifffile.TiffPage) -> tuple[float, float] | None:
     """(x, y) of the upper left corner in um on the stage, from the XPosition and YPosition tags in cm."""
     x, y = page.tags.get("XPosition"), page.tags.get("YPosition")
     unit = page.tags.get("ResolutionUnit")
-    if x is None or y is None or unit is None or int(unit.value) != 3:
+    if x is None or y is None or unit is None or int(unit.value) != 3 or not (x.value[1] and y.value[1]):
         return None
     return tuple(1e4 * t.value[0] / t.value[1] for t in (x, y))

@@ -9,7 +9,7 @@ from ..errors import UserError
 from .field import Field
 from .inform import child_text, component_color, component_name, parse_xml, qpi_root
 from .picture_field import RGB, RGB_COLORS
-from .tiff import check_complete, open_tiff, position_um, read_region, resolution_um
+from .tiff import DAMAGED, check_complete, open_tiff, position_um, read_region, resolution_um
 
 _UM_PER = {"um": 1.0, "µm": 1.0, "μm": 1.0, "micron": 1.0, "microns": 1.0, "\\u00b5m": 1.0, "nm": 1e-3, "mm": 1e3}
 
@@ -30,7 +30,7 @@ class TiffField(Field):
                 return _described(cls, path, tif)
             except UserError:
                 raise
-            except (ValueError, RuntimeError, IndexError, KeyError, TypeError, AttributeError, OSError) as e:
+            except DAMAGED as e:
                 raise UserError(
                     f"{path} is damaged: its page list does not read ({e}). Copy or export it again."
                 ) from e

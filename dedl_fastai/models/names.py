@@ -132,7 +132,7 @@ def _timm_weights(name: str, weights: str) -> EncoderChoice:
 
 def _unknown(kind: str, name: str, known: Iterable[str], more: str = "") -> str:
     near = difflib.get_close_matches(name.lower(), list(known), n=3, cutoff=0.4)
-    hint = f"Did you mean {', '.join(near)}?" if near else f"Known ones: {', '.join(list(known)[:8])}, ..."
+    hint = f"Did you mean {', '.join(near)}?" if near else f"Known ones: {', '.join(list(known)[:8])} and others."
     raise UserError(
         f"unknown {kind} {name!r}. {hint[:-1]}{more}{hint[-1]}" if more else f"unknown {kind} {name!r}. {hint}"
     )

@@ -22,6 +22,8 @@ from .names import (
 from .weights import load_encoder_weights, pretrained_errors
 
 _DECODER_CHANNELS = (256, 128, 64, 32, 16)
+_DECODER_STRIDE = {"fpn": 3, "pspnet": 0}  # halvings that the decoder undoes by itself
+_DOES_NOT_RUN = (RuntimeError, ValueError, TypeError, AssertionError, AttributeError, KeyError, IndexError)
 
 
 @dataclass(frozen=True)
@@ -96,11 +98,14 @@ def create_seg_model(spec: SegSpec, weights: str = "none", tile: int = 480) -> n
     check_tile(tile, spec)
     published = weights in WEIGHTS
     choice = choose_encoder(spec.encoder, weights if published else "none")
-    unused = _unused_modules(spec, EncoderChoice(choice.smp_name, None), tile)
+    unused, removable = _unused_modules(spec, EncoderChoice(choice.smp_name, None), tile)
     with pretrained_errors(choice):
         model = _build(spec, choice, tile)
-    for name in unused:
-        model.set_submodule(name, Removed())
+    if removable:
+        _remove(model, unused)
+    else:
+        for name in unused:
+            model.get_submodule(name).requires_grad_(False)
     if not published:
         load_encoder_weights(model, weights)
     return model
@@ -114,10 +119,17 @@ class Removed(nn.Module):
         return x
 
 
+def _remove(model: nn.Module, names: list[str]) -> None:
+    for name in names:
+        model.set_submodule(name, Removed())
+
+
 def _build(spec: SegSpec, choice: EncoderChoice, tile: int) -> nn.Module:
     options: dict[str, Any] = {"img_size": tile} if has_fixed_size(choice.smp_name) else {}
     if spec.arch in WITH_DECODER_CHANNELS:
         options["decoder_channels"] = spec.decoder_channels
+    if spec.arch in _DECODER_STRIDE:  # smp upsamples by the same factor whatever the depth
+        options["upsampling"] = 2 ** max(spec.depth - _DECODER_STRIDE[spec.arch], 0)
     if spec.arch in WITH_ATTENTION:
         options["decoder_attention_type"] = None if spec.attention == "none" else "scse"
     model = smp.create_model(
@@ -153,18 +165,43 @@ def _keep_channel_attention(model: nn.Module) -> None:
             model.set_submodule(name, ChannelAttention(module.cSE))
 
 
-def _unused_modules(spec: SegSpec, choice: EncoderChoice, tile: int) -> list[str]:
-    """Names of modules whose parameters take no part in the output, found without computing (on the meta device)."""
+def _unused_modules(spec: SegSpec, choice: EncoderChoice, tile: int) -> tuple[list[str], bool]:
+    """Names of modules whose parameters take no part in the output, and whether the network runs without them.
+
+    Found without computing (on the meta device). Raises `UserError` if the network does not run at all.
+    """
     try:
-        with torch.device("meta"):
-            model = _build(spec, choice, tile).to("meta").eval()  # smp makes the first convolution on the CPU anyway
-            model(torch.empty(1, spec.in_channels, tile, tile)).sum().backward()
-    except (RuntimeError, ValueError, TypeError, AssertionError, NotImplementedError, AttributeError, KeyError) as e:
+        model = _on_meta(spec, choice, tile)
+        logits = _run_on_meta(model, spec, tile)
+        logits.sum().backward()
+        if logits.shape[-2:] != (tile, tile):
+            raise ValueError(f"it makes masks of {logits.shape[-1]} px")
+    except _DOES_NOT_RUN as e:
         reason = str(e).strip().split("\n")[0] or type(e).__name__
         raise UserError(
             f"{spec.arch} with {spec.encoder}, depth {spec.depth} and tiles of {tile} px does not run: {reason}"
         ) from e
-    return list(_roots_of_unused(model, ""))
+    unused = list(_roots_of_unused(model, ""))
+    _remove(model, unused)
+    try:
+        _run_on_meta(model, spec, tile)
+    except _DOES_NOT_RUN:  # HRNet computes with what it then drops
+        return unused, False
+    return unused, True
+
+
+def _on_meta(spec: SegSpec, choice: EncoderChoice, tile: int) -> nn.Module:
+    try:
+        with torch.device("meta"):
+            model = _build(spec, choice, tile)
+    except RuntimeError:  # smp's mit_b* need numbers while they are built
+        model = _build(spec, choice, tile)
+    return model.to("meta").eval()  # smp makes the first convolution on the CPU anyway
+
+
+def _run_on_meta(model: nn.Module, spec: SegSpec, tile: int) -> torch.Tensor:
+    with torch.device("meta"):
+        return model(torch.empty(1, spec.in_channels, tile, tile))
 
 
 def _roots_of_unused(module: nn.Module, prefix: str):

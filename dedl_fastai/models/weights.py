@@ -1,12 +1,12 @@
 """Pretrained weights: from the network or its cache with a clear error, or from a file."""
 
 import logging
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import nn
@@ -57,12 +57,10 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
         if path.suffix == ".safetensors":
             return load_safetensors(path.read_bytes())
         value = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, ValueError, EOFError, KeyError, OSError) as e:
-        raise UserError(f"{path} does not read as weights ({_reason(e)}): copy it again.") from e
-    except Exception as e:
-        if type(e).__name__ != "UnpicklingError":
-            raise
+    except pickle.UnpicklingError as e:
         raise UserError(f"{path} is a pickle of more than weights, which is not loaded: save its state_dict.") from e
+    except Exception as e:  # what a damaged file raises depends on the byte
+        raise UserError(f"{path} does not read as weights ({_reason(e)}): copy it again.") from e
     for key in ("state_dict", "model"):
         value = value[key] if isinstance(value, dict) and isinstance(value.get(key), dict) else value
     if not isinstance(value, dict) or not any(isinstance(v, torch.Tensor) for v in value.values()):

@@ -33,6 +33,7 @@ class CrossEntropy(SegLoss):
 
     def forward(self, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """The loss; `reduction = "none"` gives it per pixel."""
+        logits = logits.float()  # half precision would overflow in the mean over pixels
         weight = self.weight.to(logits) if self.weight is not None else None
         return F.cross_entropy(logits, mask.long(), weight=weight, reduction=self.reduction)
 
@@ -69,7 +70,7 @@ class Focal(SegLoss):
 
     def forward(self, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """The loss, a scalar."""
-        ce = F.cross_entropy(logits, mask.long(), reduction="none")
+        ce = F.cross_entropy(logits.float(), mask.long(), reduction="none")
         return ((1 - torch.exp(-ce)) ** self.gamma * ce).mean()
 
 

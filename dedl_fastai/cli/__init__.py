@@ -1,0 +1,66 @@
+"""The command line: one file a command, each importing what is heavy only when it runs."""
+
+import logging
+import os
+import sys
+import warnings
+
+import typer
+from typer.core import TyperGroup
+
+from ..errors import UserError
+from .data import app as data_app
+from .doctor import doctor
+from .evaluate import evaluate
+from .lr_find import app as lr_find_app
+from .seg import seg
+
+
+class _Group(TyperGroup):
+    """Turns what a user can cause into one sentence and exit code 2."""
+
+    def invoke(self, ctx):
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except UserError as e:
+            typer.echo(f"error: {e}", err=True)
+            raise typer.Exit(2) from e
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Train, measure and apply deep learning on multiplex immunofluorescence fields. Try: dedl-fastai seg",
+)
+app.command(short_help="Train a segmentation model.")(seg)
+app.command(short_help="Recompute the metrics of a run.")(evaluate)
+app.add_typer(lr_find_app, name="lr-find")
+app.add_typer(data_app, name="data")
+app.command(short_help="Versions, devices, caches.")(doctor)
+
+
+@app.callback()
+def _set_up(
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="Warnings and results only."),
+    version: bool = typer.Option(False, "--version", help="Show the version.", is_eager=True),
+) -> None:
+    if version:
+        from .. import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("dedl_fastai").setLevel(logging.WARNING if quiet else logging.INFO)
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated")  # fastai's import
+    warnings.filterwarnings("ignore", message="numpy.core is deprecated")  # fastai's load
+
+
+def main() -> None:
+    """Entry point of `dedl-fastai`."""
+    app(prog_name="dedl-fastai")

@@ -1,0 +1,5 @@
+"""`python -m dedl_fastai.cli`."""
+
+from . import main
+
+main()

@@ -1,0 +1,79 @@
+"""`dedl-fastai data`: make the demo cohort, check a folder, write a cohort.csv."""
+
+from typing import Annotated
+
+import typer
+
+from ..errors import UserError
+
+app = typer.Typer(no_args_is_help=True, help="Demo cohort, checks, cohort.csv.")
+Folder = Annotated[str, typer.Argument(help="Folder of fields or a cohort.csv.")]
+Patient = Annotated[
+    str, typer.Option("--patient", help="Regular expression that finds the patient in a field's name; or 'field'.")
+]
+
+
+@app.command(short_help="Write a made-up cohort.")
+def demo(
+    folder: Annotated[str, typer.Argument(help="New folder.")],
+    fields: Annotated[int, typer.Option(help="How many fields.")] = 28,
+    patients: Annotated[int, typer.Option(help="How many patients; the first seven are named as the paper's.")] = 7,
+    size: Annotated[str, typer.Option(help="Pixels, HEIGHTxWIDTH; 'full' is the paper's 1408x1876.")] = "256x384",
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
+) -> None:
+    """Write a made-up cohort in Van Buren's layout: component TIFFs, masks, outlines, cell tables."""
+    from ..data.demo import demo_cohort
+
+    typer.echo(repr(demo_cohort(folder, fields, patients, _size(size), seed)))
+
+
+def _size(text: str) -> tuple[int, int]:
+    if text == "full":
+        from ..data.demo import FULL_SIZE
+
+        return FULL_SIZE
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(p.strip().isdigit() for p in parts):
+        raise UserError(f"--size {text!r}: HEIGHTxWIDTH in pixels is needed, such as 256x384, or 'full'.")
+    return int(parts[0]), int(parts[1])
+
+
+@app.command(short_help="List what is wrong with which file.")
+def check(
+    folder: Folder,
+    patient: Patient = "",
+    channel: Annotated[str, typer.Option("--channel", help="Check these channels only, in every field.")] = "",
+) -> None:
+    """Read every file and list what is unmatched, unreadable or of the wrong size; exit code 1 if anything is."""
+    from ..data.check import check_cohort
+    from ..data.cohort import Cohort
+    from ..data.pixels import parse_channels
+
+    cohort = Cohort.load(folder, patient or None)
+    typer.echo(repr(cohort))
+    problems = check_cohort(cohort, parse_channels(channel) if channel else ())
+    for problem in problems:
+        typer.echo(problem)
+    typer.echo(f"{len(problems)} problem{'s' if len(problems) != 1 else ''}")
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command(short_help="Write a cohort.csv.")
+def convert(
+    folder: Folder,
+    out: Annotated[str, typer.Option("--out", help="The cohort.csv to write.")],
+    patient: Patient = "",
+    split: Annotated[
+        str, typer.Option("--split", help="Fill the split column too: auto, random, paper. Default: as it is.")
+    ] = "",
+    seed: Annotated[int, typer.Option(help="Of a random split.")] = 26,
+) -> None:
+    """Write the fields of any layout as a cohort.csv, to be edited and given back with --data."""
+    from ..data.cohort import Cohort
+    from ..data.splits import split_cohort
+
+    cohort = Cohort.load(folder, patient or None)
+    if split:
+        cohort = split_cohort(cohort, split, seed)
+    typer.echo(f"{cohort.save(out)}: {cohort!r}")

@@ -1,0 +1,60 @@
+"""`dedl-fastai doctor`: versions, devices, threads, caches, extras."""
+
+import typer
+
+_PACKAGES = {
+    "core": ("fastai", "torch", "torchvision", "timm", "segmentation-models-pytorch", "safetensors", "numpy", "pandas"),
+    "files": ("tifffile", "imagecodecs", "pillow", "scikit-image", "scikit-learn", "matplotlib", "typer"),
+}
+
+
+def doctor() -> None:
+    """Show what this installation has, for a bug report or before a long run."""
+    import importlib.metadata
+    import os
+    import platform
+    import shutil
+
+    import torch
+
+    from .. import __version__
+    from ..data.cache import cache_folder
+
+    typer.echo(f"dedl_fastai {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    for group, packages in _PACKAGES.items():
+        typer.echo(f"{group + ':':<9}" + ", ".join(f"{p} {_version(importlib.metadata, p)}" for p in packages))
+    typer.echo(f"cpu:     {os.cpu_count()} processors, torch uses {torch.get_num_threads()} threads")
+    typer.echo(f"gpu:     {_gpus(torch)}")
+    cache = cache_folder()
+    size = sum(f.stat().st_size for f in cache.rglob("*") if f.is_file()) if cache.is_dir() else 0
+    free = shutil.disk_usage(next(p for p in (cache, *cache.parents) if p.exists())).free
+    typer.echo(f"fields:  {cache} holds {size / 2**20:.0f} MB of decoded fields, {free / 2**30:.0f} GB free")
+    typer.echo(f"weights: {_hub_cache()}")
+
+
+def _version(metadata, package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "missing"
+
+
+def _gpus(torch) -> str:
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+        bf16 = "bf16" if torch.cuda.is_bf16_supported() else "no bf16"
+        return ", ".join(f"{p.name} ({p.total_memory / 2**30:.0f} GB, {bf16})" for p in names)
+    return "mps" if torch.backends.mps.is_available() else "none: --preset fast is made for that"
+
+
+def _hub_cache() -> str:
+    from huggingface_hub import constants, scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    offline = ", off-line" if constants.HF_HUB_OFFLINE else ""
+    try:
+        repos = sorted(r.repo_id for r in scan_cache_dir().repos)
+    except CacheNotFound:
+        repos = []
+    some = ", ".join(repos[:4]) + (", ..." if len(repos) > 4 else "")
+    return f"{constants.HF_HUB_CACHE} holds {len(repos)} pretrained models{': ' + some if some else ''}{offline}"

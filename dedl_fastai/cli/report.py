@@ -1,0 +1,52 @@
+"""Metrics as a table for the terminal."""
+
+from collections.abc import Iterable
+from typing import Any
+
+_COLUMNS = {
+    "iou": "IoU",
+    "dice": "Dice",
+    "pixel_accuracy": "pixels",
+    "mask_accuracy": "nuclei",
+    "background_accuracy": "backgr.",
+    "boundary_f1": "boundary",
+}
+
+
+def metrics_table(metrics: dict[str, Any]) -> str:
+    """Scores of every split at both thresholds, baselines and patients, as lines of text."""
+    tuned = f"threshold {metrics['threshold']:g}"
+    splits = [s for s in ("test", "valid", "train", "all") if s in metrics]
+    rows: list[tuple[str, dict[str, Any]]] = []
+    for split in splits:
+        rows.append((f"{split}, {tuned}", metrics[split]))
+        rows.append((f"{split}, threshold 0.5", metrics[split]["at_0.5"]))
+        rows += [(f"{split}, {name}", by_split[split]) for name, by_split in metrics["baselines"].items()]
+    patients = [(f"  {p} ({v['split']})", v) for p, v in metrics["per_patient"].items()]
+    fields = ", ".join(f"{metrics[s]['n_fields']} {s}" for s in splits)
+    return "\n".join(
+        [f"whole fields: {fields}; pixels pooled", _line("", _COLUMNS.values()), *map(_row, rows), *map(_row, patients)]
+    )
+
+
+def fold_table(summary: dict[str, Any]) -> str:
+    """Mean and standard deviation over the folds."""
+    rows = [(f"{s}, {len(summary['members'])} folds", summary[s]) for s in ("test", "valid") if s in summary]
+    baselines = [(f"test, {n}", b["test"]) for n, b in summary["baselines"].items() if "test" in b]
+    return "\n".join([_line("", _COLUMNS.values(), 16), *(_spread_row(*r) for r in [*rows, *baselines])])
+
+
+def _row(row: tuple[str, dict[str, Any]]) -> str:
+    return _line(row[0], (f"{row[1][c]:.4f}" for c in _COLUMNS))
+
+
+def _spread_row(name: str, values: dict[str, Any]) -> str:
+    return _line(name, (_mean_sd(values[c]) for c in _COLUMNS), 16)
+
+
+def _mean_sd(value: dict[str, Any]) -> str:
+    return f"{value['mean']:.4f}" + (f" ± {value['sd']:.4f}" if value["sd"] is not None else "")
+
+
+def _line(name: str, cells: Iterable[str], width: int = 9) -> str:
+    return f"{name:<28}" + "".join(f"{c:>{width}}" for c in cells)

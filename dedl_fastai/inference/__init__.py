@@ -1,0 +1,11 @@
+"""From a trained run to predictions of whole fields and their metrics."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "segmenter": ["Segmenter", "load_run"],
+        "window": ["predict_probability"],
+    },
+)
