@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..errors import UserError
+from .bench import app as bench_app
 from .data import app as data_app
 from .doctor import doctor
 from .evaluate import evaluate
@@ -41,19 +42,23 @@ app.command(short_help="Train a segmentation model.")(seg)
 app.command(short_help="Recompute the metrics of a run.")(evaluate)
 app.add_typer(lr_find_app, name="lr-find")
 app.add_typer(data_app, name="data")
+app.add_typer(bench_app, name="bench")
 app.command(short_help="Versions, devices, caches.")(doctor)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from .. import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
 
 
 @app.callback()
 def _set_up(
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Warnings and results only."),
-    version: bool = typer.Option(False, "--version", help="Show the version.", is_eager=True),
+    version: bool = typer.Option(False, "--version", help="Show the version.", is_eager=True, callback=_show_version),
 ) -> None:
-    if version:
-        from .. import __version__
-
-        typer.echo(__version__)
-        raise typer.Exit
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("dedl_fastai").setLevel(logging.WARNING if quiet else logging.INFO)
     os.environ.setdefault("MPLBACKEND", "Agg")

@@ -33,13 +33,13 @@ class TileAugment(RandTransform):
         """n random matrices (n, 2, 3) for `affine_grid`."""
         angle = (torch.rand(n) * 2 - 1) * math.radians(self.max_rotate)
         flip_x, flip_y = (torch.randint(0, 2, (2, n)) * 2 - 1) if self.flips else torch.ones(2, n, dtype=torch.long)
-        turn = torch.randint(0, 2, (n,)) if self.dihedral else torch.zeros(n, dtype=torch.long)
+        turns = torch.randint(0, 4, (n,)) if self.dihedral else torch.zeros(n, dtype=torch.long)
         cos, sin = angle.cos(), angle.sin()
         rotation = torch.stack([torch.stack([cos, sin], -1), torch.stack([-sin, cos], -1)], -2)
         flips = torch.diag_embed(torch.stack([flip_x, flip_y], -1).float())
-        swap = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
-        turns = torch.where(turn[:, None, None].bool(), swap, torch.eye(2))
-        return F.pad(rotation @ flips @ turns, (0, 1))
+        quarter = torch.tensor([[0.0, 1.0], [-1.0, 0.0]])
+        powers = torch.stack([torch.linalg.matrix_power(quarter, k) for k in range(4)])
+        return F.pad(rotation @ flips @ powers[turns], (0, 1))
 
     def encodes(self, x: TensorImage | TensorMask):
         """Apply this batch's matrices."""

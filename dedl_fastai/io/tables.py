@@ -83,4 +83,4 @@ def read_outlines(path: str | Path) -> dict[str, np.ndarray]:
     missing = {"Label", "X", "Y"} - set(table.columns)
     if missing:
         raise UserError(f"{path} has no column {', '.join(sorted(missing))}: it is not a label table.")
-    return {str(k): g[["Y", "X"]].to_numpy(float) for k, g in table.groupby("Label", sort=False)}
+    return {str(k): g[["Y", "X"]].to_numpy(float, copy=True) for k, g in table.groupby("Label", sort=False)}

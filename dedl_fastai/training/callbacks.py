@@ -88,7 +88,7 @@ class Keeper(Callback):
         if self.loaded is None:
             return
         state, self.loaded = self.loaded, None
-        self.learn.start_epoch = state["epochs_done"]
+        self.learn.first_epoch = state["epochs_done"]
         self.learn.model.load_state_dict(state["model"])
         self.learn.opt.load_state_dict(state["opt"])
         if state["scaler"] and getattr(self.learn, "scaler", None):
@@ -100,7 +100,7 @@ class Keeper(Callback):
         for name, value in state["callbacks"].items():
             getattr(self.learn, name).load_state_dict(value)
         if self._is_stale():  # the run had stopped early, and was ended before it was finished
-            self.learn.start_epoch = self.learn.n_epoch
+            self.learn.first_epoch = self.learn.n_epoch
 
     def before_epoch(self) -> None:
         """Start the clock."""
@@ -124,7 +124,7 @@ class Keeper(Callback):
         """Write the last weights, then put the best ones back into the model."""
         write_tensors(self.folder / "last.safetensors", self._weights())
         self._model().load_state_dict(read_tensors(self.folder / "best.safetensors"))
-        self.learn.start_epoch = 0
+        self.learn.first_epoch = 0
 
     def _is_stale(self) -> bool:
         return bool(self.patience) and len(self.rows) - 1 - self.best_epoch >= self.patience

@@ -30,14 +30,23 @@ class FieldLearner(Learner):
     happen at all, and `pct_train` and `epoch` count as if they had.
     """
 
-    start_epoch = 0
+    first_epoch = 0
 
     def _do_fit(self) -> None:
-        if self.start_epoch and getattr(self, "progress", None):
+        if self.first_epoch and getattr(self, "progress", None):
             self.progress.mbar.update(0)  # the bar starts its clock at 0 only
-        for epoch in range(self.start_epoch, self.n_epoch):
+        for epoch in range(self.first_epoch, self.n_epoch):
             self.epoch = epoch
             self._with_events(self._do_epoch, "epoch", CancelEpochException)
+
+    def one_batch(self, i: int, b: tuple) -> None:
+        """fastai's, but what mixed precision switches on is switched off even if the batch is interrupted."""
+        try:
+            super().one_batch(i, b)
+        finally:
+            for cb in self.cbs:
+                if isinstance(cb, Amp):
+                    cb.leave()
 
     def fit_cosine(
         self,
@@ -80,6 +89,22 @@ class Amp(MixedPrecision):
         self.autocast = autocast(device, dtype=self.dtype)
         self.learn.scaler = GradScaler(device, enabled=self.dtype is torch.float16)
         self.scales = []
+        self.inside = False
+
+    def before_batch(self) -> None:
+        """Cast from here on."""
+        self.autocast.__enter__()
+        self.inside = True
+
+    def after_loss(self) -> None:
+        """Cast no more."""
+        self.leave()
+
+    def leave(self) -> None:
+        """Switch casting off; it is a state of the whole process, which an interrupted batch must not leave behind."""
+        if self.inside:
+            self.inside = False
+            self.autocast.__exit__(None, None, None)
 
 
 def seg_learner(

@@ -1,0 +1,161 @@
+"""`dedl-fastai seg`, `evaluate`, `lr-find` as a user runs them, in processes of their own where that matters."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from dedl_fastai.cli import app
+from dedl_fastai.models.weights import read_tensors
+
+from ..options import tiny_flags
+
+
+def dedl(*args: str):
+    return CliRunner().invoke(app, [str(a) for a in args])
+
+
+def process(*args: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "dedl_fastai.cli", *map(str, args)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+
+
+def wait_for_epoch(run: Path, n: int, timeout: float = 120) -> None:
+    until = time.monotonic() + timeout
+    history = run / "history.csv"
+    while time.monotonic() < until:
+        if history.exists() and len(history.read_text().splitlines()) > n:
+            return
+        time.sleep(0.01)
+    raise TimeoutError(f"{run} did not reach epoch {n}")
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_folder, tmp_path_factory):
+    run = tmp_path_factory.mktemp("cli") / "run"
+    result = dedl(*tiny_flags(tiny_folder, run))
+    assert result.exit_code == 0, result.output
+    return run, result.stdout
+
+
+def test_seg_prints_a_table_with_test_baselines_and_patients(finished):
+    run, out = finished
+    metrics = json.loads((run / "metrics.json").read_text())
+    line = next(line for line in out.splitlines() if line.startswith(f"test, threshold {metrics['threshold']:g} "))
+    assert f"{metrics['test']['iou']:.4f}" in line
+    assert all(name in out for name in ("test, otsu", "test, background", "test, threshold 0.5", "Myo231", str(run)))
+
+
+def test_evaluate_prints_the_same_row_and_writes_the_same_digits(finished, tmp_path):
+    run, out = finished
+    result = dedl("evaluate", run, "--out", tmp_path / "again.json")
+    assert result.exit_code == 0
+    again = json.loads((tmp_path / "again.json").read_text())
+    assert again["test"] == json.loads((run / "metrics.json").read_text())["test"]
+    assert set(result.stdout.splitlines()[2:6]) <= set(out.splitlines())
+
+
+def test_config_holds_every_option_as_used(finished, tiny_folder):
+    config = json.loads((finished[0] / "config.json").read_text())
+    assert config["data"] == str(tiny_folder)
+    assert (config["encoder"], config["tile"], config["loss"], config["dihedral"]) == (
+        *("tu-test_resnet", 32, "ce-dice", True),
+    )
+
+
+def test_a_folder_in_use_is_refused_and_a_finished_run_is_shown_again(finished, tiny_folder):
+    run, out = finished
+    refused = dedl(*tiny_flags(tiny_folder, run))
+    assert refused.exit_code == 2 and "--resume" in refused.stderr
+    again = dedl("seg", "--out", run, "--resume")
+    assert again.exit_code == 0 and again.stdout == out
+
+
+def test_resume_with_another_option_is_refused(finished):
+    result = dedl("seg", "--out", finished[0], "--resume", "--epochs", 9)
+    assert result.exit_code == 2 and "epochs = 4, not 9" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--encoder", "resnet19"], "Did you mean resnet18"),
+        (["--tile", "30"], "use 28 or 32"),
+        (["--arch", "unett"], "Did you mean unet"),
+        (["--preset", "slow"], "paper, fast, demo"),
+        (["--loss", "hinge"], "weighted-ce"),
+        (["--channel", "CD3"], "CD3"),
+        (["--data", "/does/not/exist"], "/does/not/exist does not exist"),
+        (["--splits", "/does/not/exist.json"], "leave --split"),
+        (["--epochs", "0"], "--epochs 0"),
+        (["--epochs", "many"], "--epochs"),
+        (["--weights", "imagenet", "--encoder", "resnet18"], "--weights none"),
+        (["--device", "tpu"], "--device 'tpu'"),
+    ],
+)
+def test_user_errors_are_one_sentence_and_exit_code_2(tiny_folder, tmp_path, flags, says):
+    result = dedl(*tiny_flags(tiny_folder, tmp_path / "run"), *flags)
+    assert result.exit_code == 2
+    assert says in result.stderr and "Traceback" not in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_resume_needs_a_run(tmp_path):
+    assert dedl("seg", "--resume").exit_code == 2
+    result = dedl("seg", "--resume", "--out", tmp_path)
+    assert result.exit_code == 2 and "no run to resume" in result.stderr
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_killed_in_the_third_epoch_and_resumed_gives_the_same_bits(tiny_folder, tmp_path, workers):
+    whole = dedl(*tiny_flags(tiny_folder, tmp_path / "whole", workers=workers, epochs=6))
+    running = process(*tiny_flags(tiny_folder, tmp_path / "killed", workers=workers, epochs=6))
+    wait_for_epoch(tmp_path / "killed", 2)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    killed_at = len((tmp_path / "killed" / "history.csv").read_text().splitlines()) - 1
+    assert 2 <= killed_at < 6
+    resumed = dedl("seg", "--out", tmp_path / "killed", "--resume")
+    assert resumed.exit_code == 0, resumed.stderr
+    a, b = (read_tensors(tmp_path / run / "last.safetensors") for run in ("whole", "killed"))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert resumed.stdout.splitlines()[:-1] == whole.stdout.splitlines()[:-1]
+
+
+def test_ctrl_c_says_how_to_go_on(tiny_folder, tmp_path):
+    running = process(*tiny_flags(tiny_folder, tmp_path / "run", epochs=200))
+    wait_for_epoch(tmp_path / "run", 1)
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert f"--out {tmp_path / 'run'} --resume" in err and "Traceback" not in err
+    assert (tmp_path / "run" / "resume.pt").exists()
+
+
+def test_lr_find_writes_curve_and_suggests(tiny_folder, tmp_path):
+    flags = tiny_flags(tiny_folder, tmp_path / "lr")[1:]
+    result = dedl("lr-find", "seg", *flags, "--steps", 30)
+    assert result.exit_code == 0, result.output
+    assert "suggested: --lr" in result.stdout
+    rows = (tmp_path / "lr" / "lr_find.csv").read_text().splitlines()
+    assert rows[0] == "lr,loss" and len(rows) > 15
+    rates = [float(r.split(",")[0]) for r in rows[1:]]
+    assert rates == sorted(rates)
+    assert {p.name for p in (tmp_path / "lr").iterdir()} == {"lr_find.csv", "lr_find.png"}
+
+
+def test_without_data_the_demo_cohort_is_made_and_said(tmp_path, monkeypatch):
+    monkeypatch.setattr("dedl_fastai.experiment.inputs.DEMO_SIZE", (64, 64))
+    monkeypatch.setattr("dedl_fastai.experiment.inputs.DEMO_FIELDS", 7)
+    flags = tiny_flags(Path(), tmp_path / "run", epochs=1)
+    at = flags.index("--data")
+    result = dedl("--quiet", *flags[:at], *flags[at + 2 :])
+    assert result.exit_code == 0, result.output
+    assert "demo-7x64x64" in json.loads((tmp_path / "run" / "config.json").read_text())["data"]

@@ -1,0 +1,61 @@
+"""Phenotype rules: presets, text files, and the class of a cell."""
+
+import pandas as pd
+import pytest
+
+from dedl_fastai.data import Rules
+from dedl_fastai.errors import UserError
+
+
+def cells(*positive, markers=("cd19", "CD4", "CXCR5", "PD1", "CXCR3", "CD27")):
+    """A table of cells, each given by the markers it is positive for."""
+    return pd.DataFrame([{m: m.upper() in p.split() for m in markers} for p in positive])
+
+
+def test_tfh5_gives_the_papers_five_classes():
+    rules = Rules.load("tfh5")
+    assert list(rules.classes) == ["b", "tfh", "tfh217", "tfhl", "other"]
+    found = rules.classify(cells("CD19", "CD4 CXCR5 PD1 CXCR3", "CD4 CXCR5 PD1", "CD4 PD1", "CD4", "", "CD19 CD4"))
+    assert found.tolist() == ["b", "tfh", "tfh217", "tfhl", "other", "other", "other"]
+
+
+def test_vanburen3_reads_cd27_where_tfh5_does_not():
+    rules = Rules.load("vanburen3")
+    assert rules.classify(cells("CD19", "CD19 CD27", "CD4 CD27", "CD4")).tolist() == ["b", "other", "tfh", "other"]
+    assert rules.markers == ["CD19", "CD4", "CD27"]
+
+
+def test_first_rule_that_fits_decides():
+    rules = Rules.parse("first = A+\nsecond = A+ B+\nthird = B+")
+    table = cells("A B", "B", "", markers=("A", "B"))
+    assert rules.classify(table).tolist() == ["first", "third", ""]
+
+
+def test_rules_come_from_a_file_with_comments(tmp_path):
+    file = tmp_path / "mine.txt"
+    file.write_text("# two classes\n\nt = CD3e+  HLA-DR-   # activated\nrest =\n", encoding="utf-8")
+    assert Rules.load(file).classes == {"t": {"CD3E": True, "HLA-DR": False}, "rest": {}}
+
+
+def test_marker_the_table_lacks_is_an_error_that_names_it():
+    with pytest.raises(UserError, match="need the marker CXCR5; the table has CD19, CD4"):
+        Rules.load("tfh5").classify(cells("CD19", markers=("CD19", "CD4")))
+
+
+def test_classes_keep_the_tables_index():
+    table = cells("CD19", "CD4 PD1")
+    table.index = ["x", "y"]
+    assert Rules.load("tfh5").classify(table).to_dict() == {"x": "b", "y": "tfhl"}
+
+
+@pytest.mark.parametrize("line", ["b", "b = CD19", "= CD19+", "a = CD4-", "b = CD19+, CD4-"])
+def test_wrong_line_is_an_error_with_its_number(tmp_path, line):
+    file = tmp_path / "mine.txt"
+    file.write_text(f"a = CD4+\n# note\n{line}\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"mine\.txt, line 3"):
+        Rules.load(file)
+
+
+def test_rules_without_any_rule_are_an_error():
+    with pytest.raises(UserError, match="holds no rule"):
+        Rules.parse("# nothing yet\n\n")

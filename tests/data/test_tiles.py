@@ -1,0 +1,93 @@
+"""Square tiles over a field."""
+
+import numpy as np
+import pytest
+
+from dedl_fastai.data.cache import CachedField
+from dedl_fastai.data.tiles import cut, grid, is_blank, tiles_of
+from dedl_fastai.errors import UserError
+
+
+@pytest.fixture
+def field(tmp_path):
+    """Make a cached field of random pixels (2, H, W) and a mask with one nucleus pixel in the upper left corner."""
+
+    def make(shape):
+        rng = np.random.default_rng(0)
+        mask = np.zeros(shape, np.uint8)
+        mask[0, 0] = 1
+        np.save(tmp_path / "pixels.npy", rng.random((2, *shape), np.float32))
+        np.save(tmp_path / "mask.npy", mask)
+        return CachedField("f", str(tmp_path / "pixels.npy"), str(tmp_path / "mask.npy"), shape)
+
+    return make
+
+
+@pytest.mark.parametrize(("size", "n"), [(480, 12), (256, 48)])
+def test_a_field_of_the_paper_gives_as_many_tiles_as_the_paper_says(size, n):
+    field = CachedField("f", "", "", (1408, 1876))
+    assert len(tiles_of([field], size)) == len(list(grid((1408, 1876), size))) == n
+
+
+@pytest.mark.parametrize("shape", [(96, 128), (100, 130), (64, 64), (65, 63)])
+def test_tiles_cover_every_pixel_of_the_field_once(field, shape):
+    source = field(shape)
+    seen = np.zeros((2, shape[0] + 64, shape[1] + 64), np.float32)
+    for tile in tiles_of([source], 64):
+        seen[:, tile.y : tile.y + 64, tile.x : tile.x + 64] += tile.pixels()
+    np.testing.assert_array_equal(seen[:, : shape[0], : shape[1]], source.open_pixels())
+
+
+def test_tiles_have_the_type_and_shape_the_model_wants(field):
+    for tile in tiles_of([field((70, 100))], 64):
+        assert tile.pixels().shape == (2, 64, 64) and tile.pixels().dtype == np.float32
+        assert tile.mask().shape == (64, 64) and tile.mask().dtype == np.uint8
+
+
+def test_what_is_beyond_the_field_is_its_mirror_image_right_and_below():
+    array = np.arange(6.0).reshape(1, 2, 3)
+    np.testing.assert_array_equal(
+        cut(array, 0, 0, 4, "reflect")[0], [[0, 1, 2, 2], [3, 4, 5, 5], [3, 4, 5, 5], [0, 1, 2, 2]]
+    )
+
+
+def test_what_is_beyond_the_field_is_zero_where_asked():
+    array = np.arange(1.0, 7.0).reshape(1, 2, 3)
+    np.testing.assert_array_equal(cut(array, 1, 2, 3, "zero")[0], [[6, 0, 0], [0, 0, 0], [0, 0, 0]])
+
+
+@pytest.mark.parametrize("pad", ["reflect", "zero"])
+def test_a_field_smaller_than_half_a_tile_is_still_one_tile(field, pad):
+    source = field((10, 20))
+    (tile,) = tiles_of([source], 64, pad)
+    pixels = tile.pixels()
+    np.testing.assert_array_equal(pixels[:, :10, :20], source.open_pixels())
+    expected = np.pad(source.open_pixels(), ((0, 0), (0, 54), (0, 44)), "symmetric" if pad == "reflect" else "constant")
+    np.testing.assert_array_equal(pixels, expected)
+
+
+def test_image_and_mask_are_padded_alike(field):
+    source = field((40, 40))
+    np.save(source.mask, (source.open_pixels()[0] > 0.5).astype(np.uint8))
+    (tile,) = tiles_of([source], 64)
+    np.testing.assert_array_equal(tile.mask(), tile.pixels()[0] > 0.5)
+
+
+def test_a_tile_is_a_copy_that_cannot_change_the_field(field):
+    source = field((64, 64))
+    tile = tiles_of([source], 64)[0].pixels()
+    tile[:] = -1
+    assert source.open_pixels().min() >= 0
+
+
+def test_only_a_tile_without_a_nucleus_is_blank(field):
+    assert [is_blank(t) for t in tiles_of([field((128, 128))], 64)] == [False, True, True, True]
+
+
+def test_tiles_carry_the_split_they_are_for(field):
+    assert {t.split for t in tiles_of([field((64, 128))], 64, split="valid")} == {"valid"}
+
+
+def test_unknown_padding_is_an_error(field):
+    with pytest.raises(UserError, match="--pad 'mirror' is unknown; it may be reflect or zero"):
+        tiles_of([field((64, 64))], 64, "mirror")

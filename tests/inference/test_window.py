@@ -1,0 +1,181 @@
+"""Sliding window: tiles cover the field, and blending them changes nothing where it must not."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dedl_fastai.inference.window import blend_weight, predict_probability, window_batches, window_starts
+
+ZERO, ONE = np.zeros(1, np.float32), np.ones(1, np.float32)
+
+
+class Constant(nn.Module):
+    """The same logits everywhere."""
+
+    def __init__(self, logit: float):
+        super().__init__()
+        self.logit = logit
+
+    def forward(self, x):
+        return torch.stack([torch.zeros_like(x[:, 0]), torch.full_like(x[:, 0], self.logit)], dim=1)
+
+
+def pointwise(channels: int, classes: int = 2) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(channels, 4, 1), nn.ReLU(), nn.Conv2d(4, classes, 1)).eval()
+
+
+def convolutional() -> nn.Module:
+    """Receptive field of 7 x 7 pixels: 3 to each side."""
+    torch.manual_seed(1)
+    layers = [nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Conv2d(4, 2, 3, padding=1)).eval()
+
+
+def untiled(model, pixels, mean=ZERO, std=ONE) -> np.ndarray:
+    """Probability from the whole field at once."""
+    x = torch.from_numpy((pixels - mean[:, None, None]) / std[:, None, None])[None]
+    with torch.inference_mode():
+        return 1 - model(x).softmax(dim=1)[0, 0].numpy()
+
+
+def field(height: int, width: int, channels: int = 1) -> np.ndarray:
+    return np.random.default_rng(height * width).random((channels, height, width), dtype=np.float32)
+
+
+@pytest.mark.parametrize("overlap", [0, 0.1, 0.25, 0.5, 0.9])
+@pytest.mark.parametrize("tile", [1, 8, 33])
+def test_starts_cover_the_axis_and_stay_inside(tile, overlap):
+    for length in range(tile, 5 * tile + 3):
+        starts = window_starts(length, tile, overlap)
+        assert starts[0] == 0
+        assert starts[-1] + tile == length
+        assert (np.diff(starts) <= tile).all()
+        assert (np.diff(starts) >= 0).all()
+
+
+@pytest.mark.parametrize("overlap", [0, 0.25, 0.5])
+def test_neighbours_overlap_by_the_share_asked_for(overlap):
+    for length in range(33, 200):
+        assert max(np.diff(window_starts(length, 32, overlap))) <= 32 * (1 - overlap) + 1
+
+
+def test_axis_not_longer_than_a_tile_takes_one():
+    assert window_starts(32, 32, 0.5) == window_starts(5, 32, 0.5) == [0]
+
+
+def test_no_more_tiles_than_needed():
+    assert window_starts(96, 32, 0) == [0, 32, 64]
+    assert window_starts(97, 32, 0.5) == [0, 13, 26, 39, 52, 65]
+
+
+@pytest.mark.parametrize("tile", [1, 31, 32, 480])
+def test_blend_weight_is_positive_symmetric_and_1_in_the_middle(tile):
+    weight = blend_weight(tile)
+    assert weight.shape == (tile, tile) and weight.dtype == np.float32
+    assert weight.min() >= 1e-3
+    assert weight.max() == weight[tile // 2, tile // 2] == pytest.approx(1, abs=0.01)
+    assert np.allclose(weight, weight.T) and np.allclose(weight, weight[::-1, ::-1], atol=1e-6)
+
+
+@pytest.mark.parametrize("bs", [1, 4, 100])
+def test_batches_hold_each_tile_once_at_its_corner(bs):
+    pixels = field(50, 70, 2)
+    seen = []
+    for corners, tiles in window_batches(pixels, 32, 0.25, bs):
+        assert len(corners) == len(tiles) <= bs
+        for (y, x), tile in zip(corners, tiles, strict=True):
+            assert np.array_equal(tile, pixels[:, y : y + 32, x : x + 32])
+        seen += corners
+    assert sorted(seen) == [(y, x) for y in window_starts(50, 32, 0.25) for x in window_starts(70, 32, 0.25)]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_pointwise_network_gives_the_untiled_result_for_any_size(seed):
+    rng = np.random.default_rng(seed)
+    height, width, channels = *rng.integers(1, 90, 2), int(rng.integers(1, 4))
+    tile, overlap, bs = int(rng.choice([8, 32, 64])), float(rng.choice([0, 0.25, 0.5])), int(rng.integers(1, 9))
+    pixels, model = field(height, width, channels), pointwise(channels)
+    mean, std = rng.random(channels, dtype=np.float32), rng.random(channels, dtype=np.float32) + 0.5
+    got = predict_probability(model, pixels, mean, std, tile, overlap, bs)
+    assert got.shape == (height, width) and got.dtype == np.float32
+    assert np.allclose(got, untiled(model, pixels, mean, std), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 100), (100, 5), (31, 32), (33, 31)])
+def test_field_smaller_than_a_tile_gives_the_untiled_result(size):
+    pixels, model = field(*size), pointwise(1)
+    got = predict_probability(model, pixels, ZERO, ONE, 32)
+    assert got.shape == size
+    assert np.allclose(got, untiled(model, pixels), atol=1e-5)
+
+
+def test_field_smaller_than_a_tile_is_mirrored_at_its_lower_and_right_edge():
+    pixels, model = field(20, 27), convolutional()
+    mirrored = np.pad(pixels, [(0, 0), (0, 12), (0, 5)], mode="symmetric")
+    got = predict_probability(model, pixels, ZERO, ONE, 32)
+    assert np.allclose(got, untiled(model, mirrored)[:20, :27], atol=1e-5)
+
+
+def test_foreground_of_several_classes_is_all_but_the_first():
+    pixels, model = field(40, 50), pointwise(1, classes=4)
+    assert np.allclose(predict_probability(model, pixels, ZERO, ONE, 32), untiled(model, pixels), atol=1e-5)
+
+
+@pytest.mark.parametrize(("logit", "probability"), [(0, 0.5), (200, 1), (-200, 0)])
+def test_constant_network_gives_exactly_its_constant(logit, probability):
+    got = predict_probability(Constant(logit), field(75, 61), ZERO, ONE, 16, overlap=0.3)
+    assert (got == probability).all()
+
+
+def test_any_other_constant_is_kept_to_rounding():
+    got = predict_probability(Constant(0.7), field(75, 61), ZERO, ONE, 16, overlap=0.3)
+    assert np.allclose(got, 1 / (1 + np.exp(-0.7)), atol=1e-6)
+
+
+def touched_by_a_seam(size, tile: int, overlap: float, radius: int) -> np.ndarray:
+    """Pixels so near an edge of one of their tiles, inside the field, that the network saw padding there."""
+    touched = []
+    for length in size:
+        axis = np.zeros(length, bool)
+        for start in window_starts(length, tile, overlap):
+            if start > 0:
+                axis[start : start + radius] = True
+            if start + tile < length:
+                axis[start + tile - radius : start + tile] = True
+        touched.append(axis)
+    return touched[0][:, None] | touched[1][None]
+
+
+@pytest.mark.parametrize("size", [(64, 64), (75, 61), (40, 113)])
+def test_convolutional_network_differs_from_untiled_only_along_the_seams(size):
+    pixels, model = field(*size), convolutional()
+    got = predict_probability(model, pixels, ZERO, ONE, 32, overlap=0.25)
+    seam = touched_by_a_seam(size, 32, 0.25, radius=3)
+    expected = untiled(model, pixels)
+    assert 0.1 < seam.mean() < 0.9
+    assert np.allclose(got[~seam], expected[~seam], atol=1e-5)
+    assert not np.allclose(got[seam], expected[seam], atol=1e-5)
+
+
+def test_blending_brings_the_seams_nearer_to_untiled_than_no_overlap():
+    pixels, model = field(96, 96), convolutional()
+    errors = [
+        np.abs(predict_probability(model, pixels, ZERO, ONE, 32, o) - untiled(model, pixels)).mean() for o in (0, 0.5)
+    ]
+    assert errors[1] < errors[0] / 2
+
+
+def test_batch_size_does_not_matter():
+    pixels, model = field(75, 61), convolutional()
+    one, many = (predict_probability(model, pixels, ZERO, ONE, 32, bs=bs) for bs in (1, 16))
+    assert np.allclose(one, many, atol=1e-6)
+
+
+def test_memory_mapped_field(tmp_path):
+    pixels, model = field(50, 40), pointwise(1)
+    np.save(tmp_path / "field.npy", pixels)
+    mapped = np.load(tmp_path / "field.npy", mmap_mode="r")
+    got = predict_probability(model, mapped, ZERO, ONE, 32)
+    assert np.array_equal(got, predict_probability(model, pixels, ZERO, ONE, 32))

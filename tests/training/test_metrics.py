@@ -1,0 +1,173 @@
+"""Segmentation metrics: exact on small masks, equal to scikit-learn's, and pooled whatever the batches are."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, f1_score, jaccard_score, recall_score
+
+from dedl_fastai.training.metrics import BoundaryCounts, Counts, TileDice, TileIoU
+
+
+def mask_of(text: str) -> np.ndarray:
+    """A mask from rows of `#` and `.`, separated by blanks."""
+    return np.array([[c == "#" for c in row] for row in text.split()])
+
+
+def random_pair(seed: int, share: float = 0.3, shape=(20, 30)):
+    rng = np.random.default_rng(seed)
+    return rng.random(shape) < share, rng.random(shape) < share
+
+
+FULL, EMPTY = np.ones((20, 30), bool), np.zeros((20, 30), bool)
+PAIRS = {
+    **{f"random{i}": random_pair(i, share) for i, share in enumerate((0.02, 0.3, 0.9))},
+    "both-empty": (EMPTY, EMPTY),
+    "both-full": (FULL, FULL),
+    "all-false-alarm": (FULL, EMPTY),
+    "all-missed": (EMPTY, FULL),
+    "opposite": (random_pair(4)[0], ~random_pair(4)[0]),
+}
+
+
+def test_counts_by_hand():
+    counts = Counts.of(mask_of("##.. ##.."), mask_of(".##. ...."))
+    assert counts == Counts(tp=1, fp=3, fn=1, tn=3)
+
+
+def test_scores_by_hand():
+    scores = Counts(tp=6, fp=2, fn=4, tn=8).scores()
+    expected = {
+        "iou": 6 / 12,
+        "dice": 12 / 18,
+        "pixel_accuracy": 14 / 20,
+        "mask_accuracy": 6 / 10,
+        "background_accuracy": 8 / 10,
+    }
+    assert scores == pytest.approx(expected)
+
+
+def test_counts_take_any_number_type():
+    predicted, truth = random_pair(0)
+    assert Counts.of(predicted.astype(np.uint8), truth.astype(float)) == Counts.of(predicted, truth)
+
+
+@pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
+def test_scores_equal_those_of_scikit_learn(pair):
+    predicted, truth = (m.ravel() for m in pair)
+    expected = {
+        "iou": jaccard_score(truth, predicted, zero_division=1),
+        "dice": f1_score(truth, predicted, zero_division=1),
+        "pixel_accuracy": accuracy_score(truth, predicted),
+        "mask_accuracy": recall_score(truth, predicted, zero_division=1),
+        "background_accuracy": recall_score(~truth, ~predicted, zero_division=1),
+    }
+    assert Counts.of(*pair).scores() == pytest.approx(expected, abs=1e-12)
+
+
+def test_counts_of_parts_add_up_to_the_counts_of_the_whole():
+    predicted, truth = random_pair(1)
+    parts = [Counts.of(predicted[i : i + 7], truth[i : i + 7]) for i in range(0, 20, 7)]
+    assert sum(parts, Counts()) == Counts.of(predicted, truth)
+
+
+def test_pooled_iou_is_not_the_mean_of_the_ious():
+    small, large = Counts(tp=1), Counts(tp=50, fp=50)
+    assert (small + large).iou == pytest.approx(51 / 101)
+
+
+SQUARE = mask_of("....... .####.. .####.. .####.. .####.. ....... .......")
+
+
+def test_boundary_of_a_square_is_its_ring():
+    counts = BoundaryCounts.of(SQUARE, SQUARE)
+    assert counts == BoundaryCounts(12, 12, 12, 12)
+    assert counts.f1 == 1
+
+
+def test_the_edge_of_the_field_is_no_boundary():
+    assert BoundaryCounts.of(FULL, FULL) == BoundaryCounts()
+    half = FULL.copy()
+    half[:, 15:] = False
+    assert BoundaryCounts.of(half, half).true == 20
+
+
+@pytest.mark.parametrize(
+    ("shift", "tolerance", "near"), [(0, 0, 10), (1, 0, 0), (1, 1, 10), (2, 2, 10), (3, 2, 0), (3, 3, 10)]
+)
+def test_boundary_is_near_up_to_the_tolerance(shift, tolerance, near):
+    truth, predicted = np.zeros((30, 10), bool), np.zeros((30, 10), bool)
+    truth[10:], predicted[10 + shift :] = True, True
+    counts = BoundaryCounts.of(predicted, truth, tolerance)
+    assert (counts.predicted_near, counts.true_near) == (near, near)
+
+
+def edge(mask: np.ndarray) -> np.ndarray:
+    """Mask pixels with a background pixel above, below, left or right of them, one pixel at a time."""
+    found = np.zeros_like(mask)
+    for y, x in np.argwhere(mask):
+        beside = [(y + dy, x + dx) for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0))]
+        inside = [(a, b) for a, b in beside if 0 <= a < mask.shape[0] and 0 <= b < mask.shape[1]]
+        found[y, x] = not all(mask[p] for p in inside)
+    return found
+
+
+@pytest.mark.parametrize("tolerance", [0, 1, 2])
+def test_boundary_counts_equal_a_pixel_by_pixel_search(tolerance):
+    predicted, truth = random_pair(2, share=0.6, shape=(14, 17))
+    p, t = np.argwhere(edge(predicted)), np.argwhere(edge(truth))
+    distance = np.abs(p[:, None] - t[None]).max(axis=-1)
+    near_p, near_t = (int((distance.min(axis=a) <= tolerance).sum()) for a in (1, 0))
+    assert BoundaryCounts.of(predicted, truth, tolerance) == BoundaryCounts(len(p), near_p, len(t), near_t)
+
+
+def test_boundary_f1_by_hand():
+    assert BoundaryCounts(predicted=10, predicted_near=5, true=8, true_near=6).f1 == pytest.approx(0.6)
+
+
+def test_boundary_f1_without_any_boundary_is_1():
+    assert BoundaryCounts.of(EMPTY, EMPTY).f1 == 1
+    assert BoundaryCounts.of(FULL, EMPTY).f1 == 1
+
+
+def test_boundary_f1_is_0_where_only_one_has_a_boundary_or_none_is_near():
+    assert BoundaryCounts.of(SQUARE, np.zeros_like(SQUARE)).f1 == 0
+    assert BoundaryCounts.of(np.zeros_like(SQUARE), SQUARE).f1 == 0
+    assert BoundaryCounts(predicted=3, true=3).f1 == 0
+
+
+def test_boundary_counts_of_fields_add_up():
+    first, second = BoundaryCounts(1, 2, 3, 4), BoundaryCounts(10, 20, 30, 40)
+    assert first + second == BoundaryCounts(11, 22, 33, 44)
+
+
+def pooled(metric, logits, masks, bs: int) -> float:
+    """The metric's value after batches of `bs`."""
+    metric.reset()
+    for i in range(0, len(logits), bs):
+        metric.accumulate(SimpleNamespace(pred=logits[i : i + bs], y=masks[i : i + bs]))
+    return metric.value
+
+
+@pytest.mark.parametrize(("metric", "score"), [(TileIoU(), jaccard_score), (TileDice(), f1_score)], ids=["iou", "dice"])
+@pytest.mark.parametrize("bs", [1, 3, 4, 10])
+def test_tile_metric_is_pooled_whatever_the_batch_size(metric, score, bs):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(10, 2, 8, 8, generator=generator)
+    masks = (torch.rand(10, 8, 8, generator=generator) < torch.linspace(0, 0.9, 10)[:, None, None]).long()
+    expected = score(masks.flatten(), logits.argmax(dim=1).flatten())
+    assert pooled(metric, logits, masks, bs) == pytest.approx(expected, abs=1e-12)
+
+
+def test_tile_metric_forgets_on_reset_and_is_1_of_nothing():
+    metric = TileIoU()
+    masks = torch.ones(1, 4, 4, dtype=torch.long)
+    wrong = torch.stack([masks, 0 * masks], dim=1).float()
+    assert pooled(metric, wrong, masks, 1) == 0
+    metric.reset()
+    assert metric.value == 1
+
+
+def test_columns_of_the_history():
+    assert (TileIoU().name, TileDice().name) == ("iou", "dice")
