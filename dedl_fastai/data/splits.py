@@ -112,9 +112,9 @@ def _shuffled(patients: pd.Index, seed: int) -> list[str]:
 
 
 def _take(waiting: list[str], sizes: pd.Series, n_fields: float, leave: int) -> list[str]:
-    """Remove patients from the end of `waiting` until they have `n_fields` fields; always one, and leave some."""
+    """Remove patients from the end of `waiting` until they have about `n_fields` fields; always one, and leave some."""
     taken = [waiting.pop()]
-    while sizes[taken].sum() < n_fields and len(waiting) > leave:
+    while len(waiting) > leave and sizes[taken].sum() + sizes[waiting[-1]] / 2 <= n_fields:
         taken.append(waiting.pop())
     return taken
 

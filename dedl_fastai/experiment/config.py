@@ -47,7 +47,7 @@ class SegConfig(DataOptions):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "fast": _FAST,
-        "demo": {**_FAST, "tile": 128, "epochs": 20},
+        "demo": {**_FAST, "tile": 128, "bs": 8, "epochs": 20},
     }
 
     arch: str = option("unet", "Decoder: unet, unetplusplus, fpn, manet, linknet, deeplabv3plus, segformer, ...")

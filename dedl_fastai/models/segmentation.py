@@ -108,7 +108,16 @@ def create_seg_model(spec: SegSpec, weights: str = "none", tile: int = 480) -> n
             model.get_submodule(name).requires_grad_(False)
     if not published:
         load_encoder_weights(model, weights)
+    if weights == "none":
+        _quicken_statistics(model)
     return model
+
+
+def _quicken_statistics(model: nn.Module, momentum: float = 0.1) -> None:
+    """Raise batch norm's momentum to torch's default: EfficientNet's 0.01 takes thousands of steps from scratch."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.momentum is not None:
+            module.momentum = max(module.momentum, momentum)
 
 
 class Removed(nn.Module):
