@@ -64,7 +64,7 @@ def seg_dataloaders(
     tile: int = 480,  # edge in pixels
     bs: int = 16,  # tiles a batch
     channels: Sequence[str] = ("DAPI",),
-    augment: Callable | None = None,  # a batch transform; default: the paper's, `TileAugment()`
+    augment: Sequence[Callable] | None = None,  # batch transforms; default: the paper's, `TileAugment()`
     scaling: PercentileScaling | None = None,
     pad: str = "reflect",  # beyond the field: its mirror image, or "zero" as in the paper
     skip_blank: bool = False,  # leave training tiles without a nucleus out
@@ -91,7 +91,7 @@ def seg_dataloaders(
     block = DataBlock(
         blocks=(FieldBlock(Normalize.from_stats(list(facts.mean), list(facts.std), cuda=False)), NucleiBlock()),
         splitter=FuncSplitter(is_valid),
-        batch_tfms=[augment or TileAugment()],
+        batch_tfms=[TileAugment()] if augment is None else list(augment),
     )
     dls = block.dataloaders(
         tiles,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ..errors import UserError
 from .options import Options, check_not_negative, check_positive, option
 
 _FAST: dict[str, Any] = {
@@ -14,7 +15,7 @@ _FAST: dict[str, Any] = {
     "pad": "reflect",
     "dihedral": True,
     "loss": "ce-dice",
-    "epochs": 15,
+    "epochs": 12,
     "lr": 2e-3,
     "lr_min": 2e-5,
     "opt": "adamw",
@@ -77,9 +78,21 @@ class SegConfig(DataOptions):
     amp: str = option("no", "Mixed precision: no, fp16, bf16.")
     accumulate: int = option(1, "Add the gradients of so many batches before a step.")
     clip: float = option(0.0, "Largest norm of the gradient (0: no limit).")
+    app: str = option("none", "The paper's autoencoder post-processing (APP) while training: none, gelu, relu.")
+    app_weight: str = option("auto", "Weight of APP's loss: auto (holds --app-target), or a number.")
+    app_target: float = option(0.1, "With auto: APP's share of the gradient at the logits, over the main loss's.")
+    app_lr: float = option(1e-3, "Learning rate of the autoencoder.")
+    app_schedule: str = option("constant", "Schedule of that rate: constant, cosine.")
+    app_loss: str = option("mse", "APP's loss: mse (the paper), ce (the released code).")
+    app_width: int = option(15360, "Neurons of the autoencoder's widest layer.")
+    app_rows: float = option(0.25, "Share of the rows of a batch that APP's loss is estimated from.")
+    app_released: bool = option(False, "APP as released: all class maps, against a summed main loss; it does nothing.")
     overlap: float = option(0.25, "Share of a tile that its neighbour covers too, when whole fields are predicted.")
 
     def __post_init__(self):
         check_positive(self, "tile", "epochs", "bs", "lr", "accumulate")
         check_not_negative(self, "limit_fields", "folds", "workers", "rotate", "lr_min", "wd", "patience", "clip")
         check_not_negative(self, "overlap")
+        check_positive(self, "app_target", "app_lr", "app_width")
+        if self.app_released and self.app == "none":
+            raise UserError("--app-released needs --app relu (as released) or --app gelu.")

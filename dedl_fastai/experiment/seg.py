@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
 from fastai.torch_core import set_seed
 
@@ -64,7 +65,7 @@ def dataloaders_of(options: SegConfig, cohort: Cohort) -> DataLoaders:
         options.tile,
         options.bs,
         parse_channels(options.channel),
-        TileAugment(options.rotate, options.flips, options.dihedral),
+        [TileAugment(options.rotate, options.flips, options.dihedral)],
         PercentileScaling(low, high),
         options.pad,
         options.skip_blank,
@@ -98,7 +99,29 @@ def learner_of(options: SegConfig, dls: DataLoaders) -> FieldLearner:
         options.amp,
         options.accumulate,
         options.clip,
+        app=app_of(options),
         cbs=[EpochSeed(options.seed)],
+    )
+
+
+def app_of(options: SegConfig) -> Callback | str:
+    """The APP callback as the options want it, or "none"."""
+    if options.app == "none":
+        return "none"
+    from ..training.app import AppCallback
+    from ..training.app_network import PAPER_WIDTHS
+
+    released = {"weight": "released", "maps": "all", "out": "act", "rows": 1.0} if options.app_released else {}
+    settings = {"weight": options.app_weight, "rows": options.app_rows, **released}
+    return AppCallback(
+        options.app,
+        target=options.app_target,
+        loss=options.app_loss,
+        lr=options.app_lr,
+        schedule=options.app_schedule,
+        hidden=(options.app_width, *PAPER_WIDTHS[1:]),
+        seed=options.seed,
+        **settings,
     )
 
 

@@ -121,6 +121,7 @@ def seg_learner(
     amp: str = "no",  # no, fp16, bf16
     accumulate: int = 1,  # batches whose gradients are added before a step
     clip: float = 0.0,  # largest gradient norm; 0: no limit
+    app: str | Callback = "none",  # the paper's autoencoder post-processing: none, gelu, relu, or an `AppCallback`
     cbs: Sequence[Callback] = (),
     path: str | Path = ".",
 ) -> FieldLearner:
@@ -131,6 +132,8 @@ def seg_learner(
     facts = dls.facts
     spec = SegSpec(arch, encoder, depth, tuple(decoder_channels), attention, len(facts.channels), len(facts.classes))
     model = create_seg_model(spec, weights, facts.tile)
+    if app != "none":
+        cbs = [*cbs, _app(app)]
     loss_func = seg_loss(loss, facts.class_weights) if isinstance(loss, str) else loss
     learn = FieldLearner(
         dls,
@@ -143,6 +146,14 @@ def seg_learner(
     )
     learn.spec = spec
     return learn
+
+
+def _app(app: str | Callback) -> Callback:
+    if isinstance(app, Callback):
+        return app
+    from .app import AppCallback  # not needed by anything that only predicts
+
+    return AppCallback(app)
 
 
 def optimizer(name: str, wd: float) -> Callable:

@@ -102,7 +102,7 @@ def test_validation_batches_are_left_as_they_are():
 
 def test_loaders_augment_training_batches_and_no_validation_batch(two_fields, tmp_path):
     dls = seg_dataloaders(
-        two_fields, tile=64, bs=1, augment=TileAugment(max_rotate=0, dihedral=True), cache=tmp_path, seed=0
+        two_fields, tile=64, bs=1, augment=[TileAugment(max_rotate=0, dihedral=True)], cache=tmp_path, seed=0
     )
     train = [dls.train.one_batch()[1][0] for _ in range(20)]
     valid = [dls.valid.one_batch()[1][0] for _ in range(5)]

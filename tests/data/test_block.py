@@ -78,7 +78,7 @@ def test_facts_of_several_channels_match_numpy(cohort):
 
 
 def test_tiles_are_normalised_with_the_training_statistics(two_fields):
-    dls = seg_dataloaders(two_fields, tile=64, bs=1, scaling=PercentileScaling(0, 100), augment=KEEP)
+    dls = seg_dataloaders(two_fields, tile=64, bs=1, scaling=PercentileScaling(0, 100), augment=[KEEP])
     for loader, share_bright in ((dls.train, 0.5), (dls.valid, 0.5)):
         x = batches(loader)[0][0]
         assert (x - 1).abs().lt(1e-4).float().mean() == share_bright  # (1 - 0.5) / 0.5
@@ -116,14 +116,14 @@ def test_same_seed_gives_the_same_batches_and_another_seed_others(cohort, worker
 
 
 def test_workers_give_the_same_tiles_as_none(cohort):
-    loaders = [seg_dataloaders(cohort, tile=64, bs=4, workers=w, augment=KEEP, device="cpu") for w in (0, 2)]
+    loaders = [seg_dataloaders(cohort, tile=64, bs=4, workers=w, augment=[KEEP], device="cpu") for w in (0, 2)]
     none, two = ({s: tile_set(getattr(d, s)) for s in ("train", "valid")} for d in loaders)
     assert len(none["train"]) == 12 and len(none["valid"]) == 8
     assert none == two
 
 
 def test_training_tiles_are_shuffled_and_validation_tiles_are_not(cohort):
-    dls = seg_dataloaders(cohort, tile=64, bs=12, seed=0, augment=KEEP)
+    dls = seg_dataloaders(cohort, tile=64, bs=12, seed=0, augment=[KEEP])
     expected = torch.stack([TensorNuclei.create(t).as_subclass(torch.Tensor) for t in dls.valid.items])
     for _ in range(2):
         assert torch.equal(torch.cat([y for _, y in batches(dls.valid)]), expected)
@@ -151,7 +151,7 @@ def test_a_last_batch_of_one_tile_is_dropped_and_no_other(cohort, bs, sizes):
 
 
 def test_padding_goes_to_pixels_and_masks_alike(two_fields):
-    dls = seg_dataloaders(two_fields, tile=96, bs=1, pad="zero", augment=KEEP, scaling=PercentileScaling(0, 100))
+    dls = seg_dataloaders(two_fields, tile=96, bs=1, pad="zero", augment=[KEEP], scaling=PercentileScaling(0, 100))
     x, y = batches(dls.valid)[0]
     assert y[:, 64:].sum() == 0 and y[..., 64:].sum() == 0 and y.sum() == 32 * 32
     torch.testing.assert_close(x[..., 64:], torch.full((1, 1, 96, 32), -1.0))
@@ -179,7 +179,7 @@ def test_show_batch_draws_tiles_with_outlines(cohort, channels):
 
 
 def test_shown_pixels_are_those_of_the_file_again(two_fields):
-    dls = seg_dataloaders(two_fields, tile=64, bs=1, augment=KEEP, scaling=PercentileScaling(0, 100))
+    dls = seg_dataloaders(two_fields, tile=64, bs=1, augment=[KEEP], scaling=PercentileScaling(0, 100))
     dls.valid.show_batch(max_n=1)
     shown = plt.gca().images[0].get_array()
     np.testing.assert_allclose(shown[:32], 0, atol=1e-5)

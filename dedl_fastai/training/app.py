@@ -1,0 +1,251 @@
+"""`AppCallback`: the paper's autoencoder post-processing (APP) as a term of the training loss."""
+
+import math
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from fastai.callback.core import Callback
+from torch import nn
+from torch.amp import GradScaler, autocast
+
+from ..errors import UserError
+from .app_network import ACTIVATIONS, PAPER_WIDTHS, AppAutoencoder, reconstruction_grads
+
+SCHEDULES = ("constant", "cosine")
+_SMOOTHING = 0.5  # of the gradient ratio that weight="auto" follows: noise is halved, growth is followed in two steps
+
+
+class AppCallback(Callback):
+    """Trains an autoencoder to make the true mask of the predicted one, and lets its loss flow back into the model.
+
+    The paper's APP (its 3.1, Fig. 1, 4.2). The model is not changed and never saved with it: at inference nothing is
+    left. The main loss stays `train_loss`; `history()` tells the term's mean `app_loss`, the ratio of its weighted
+    gradient's norm to the main one's at the logits, `app_grad_ratio`, and the weight.
+
+    With weight "auto" the ratio is held at `target`: as published, summed cross-entropy against mean squared error, it
+    is about a millionth and the term does nothing. Raises `UserError` for unknown names.
+    """
+
+    order = 5  # before GradientAccumulation (6), which divides the sum; inside of MixedPrecision (10)
+    run_valid = False
+    _stateattrs = ("autoencoder", "own_opt", "own_scaler", "waiting")  # not pickled: learn.export has no trace of it
+
+    def __init__(
+        self,
+        act: str = "gelu",  # gelu (the paper), relu
+        weight: float | str = "auto",  # a number, "auto", or "released": against a summed main loss
+        target: float = 0.1,  # what "auto" holds the gradient ratio at
+        loss: str = "mse",  # mse (the paper), ce (the released code)
+        lr: float = 1e-3,  # of the autoencoder's own Adam
+        schedule: str = "constant",  # constant, cosine
+        hidden: tuple[int, ...] = PAPER_WIDTHS,
+        out: str = "sigmoid",  # what the last layer ends with: sigmoid, linear, act (as released)
+        maps: str = "foreground",  # foreground, or all (a map a class, as released)
+        rows: float = 0.25,  # share of the rows, drawn anew each step, that estimates the loss
+        seed: int = 0,
+    ):
+        if act not in ACTIVATIONS:
+            raise UserError(f"--app {act!r} is unknown; it may be none, {' or '.join(ACTIVATIONS)}.")
+        if schedule not in SCHEDULES:
+            raise UserError(f"--app-schedule {schedule!r} is unknown; it may be {' or '.join(SCHEDULES)}.")
+        if not 0 < rows <= 1:
+            raise UserError(f"--app-rows {rows}: a share above 0, at most 1, is needed.")
+        if loss not in ("mse", "ce"):
+            raise UserError(f"--app-loss {loss!r} is unknown; it may be mse or ce.")
+        if maps not in ("foreground", "all"):
+            raise UserError(f"the maps {maps!r} are unknown; they may be foreground or all.")
+        self.weight, self.target, self.kind = _checked_weight(weight), target, loss
+        self.first_lr, self.schedule, self.maps, self.rows, self.seed = lr, schedule, maps, rows, seed
+        self.made_of = {"hidden": tuple(hidden), "act": act, "out": out}
+        self.autoencoder: AppAutoencoder | None = None
+        self.log_ratio: float | None = None
+        self.waiting: dict[str, Any] | None = None
+        self._forget_epoch()
+
+    def before_fit(self) -> None:
+        """Remember the autoencoder before a mock training."""
+        self.before_mock = self.state_dict() if hasattr(self.learn, "lr_finder") else None
+
+    def after_fit(self) -> None:
+        """After `lr_find`, put everything back as it was."""
+        if self.before_mock is not None:
+            self.load_state_dict(self.before_mock)
+            self.before_mock = None
+
+    def before_epoch(self) -> None:
+        """Start the means of the epoch."""
+        self._forget_epoch()
+
+    def after_loss(self) -> None:
+        """Add the weighted reconstruction loss of this batch to what is propagated back."""
+        if not self.training or not len(self.learn.yb):
+            return
+        logits = self.learn.pred
+        if self.autoencoder is None:
+            self._build(logits.shape[-1], logits.device)
+        term = self._term(logits, self.learn.y)
+        if term is not None:
+            self.learn.loss_grad = self.learn.loss_grad + term
+
+    def after_step(self) -> None:
+        """Step the autoencoder when the model steps."""
+        if self.autoencoder is None:
+            return
+        self._average_gradients()
+        self.own_opt.param_groups[0]["lr"] = self._rate()
+        self.own_scaler.step(self.own_opt)
+        self.own_scaler.update()
+        self.own_opt.zero_grad()
+
+    def history(self) -> dict[str, float]:
+        """Columns of history.csv: means over the epoch's batches (of the ratio: the geometric one)."""
+        n = max(1, self.n)
+        ratio = math.exp(self.ratio_sum / n) if self.n else 0.0
+        return {"app_loss": self.loss_sum / n, "app_grad_ratio": ratio, "app_weight": self.last_weight}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resumed run needs: weights, optimiser, scaler, waiting gradients, the controller."""
+        if self.autoencoder is None:
+            return self.waiting or {}
+        return {
+            "width": self.autoencoder.width,
+            "autoencoder": {k: v.detach().clone() for k, v in self.autoencoder.state_dict().items()},
+            "opt": _cloned(self.own_opt.state_dict()),
+            "scaler": self.own_scaler.state_dict(),
+            "grads": [None if p.grad is None else p.grad.clone() for p in self.autoencoder.parameters()],
+            "log_ratio": self.log_ratio,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()`; an empty one means that no batch was seen."""
+        self.autoencoder, self.log_ratio, self.waiting = None, None, state or None
+
+    def _build(self, width: int, device: torch.device) -> None:
+        """Make the autoencoder for tiles of this width, without a draw from the generators that others use."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            self.autoencoder = AppAutoencoder(width, **self.made_of).to(device)
+        self.own_opt = torch.optim.Adam(self.autoencoder.parameters(), lr=self.first_lr)
+        amp = getattr(self.learn, "amp", None)
+        self.cast = amp.dtype if amp is not None else None
+        self.own_scaler = GradScaler(device.type, enabled=self.cast is torch.float16)
+        self._share_weights()
+        if self.waiting is not None:
+            self._restore(self.waiting, device)
+            self.waiting = None
+
+    def _restore(self, state: dict[str, Any], device: torch.device) -> None:
+        if state["width"] != self.autoencoder.width:
+            raise UserError(f"APP was trained on tiles of {state['width']} px, these have {self.autoencoder.width}.")
+        self.autoencoder.load_state_dict(state["autoencoder"])
+        self.own_opt.load_state_dict(_cloned(state["opt"]))
+        if state["scaler"]:
+            self.own_scaler.load_state_dict(state["scaler"])
+        for parameter, grad in zip(self.autoencoder.parameters(), state["grads"], strict=True):
+            parameter.grad = None if grad is None else grad.clone().to(device)
+        self.log_ratio = state["log_ratio"]
+
+    def _term(self, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor | None:
+        """A scalar with the loss's value and gradient; None where half precision overflowed."""
+        with autocast(logits.device.type, enabled=False):
+            probability = logits.float().softmax(dim=1)
+        maps = probability if self.maps == "all" else probability[:, 1:].sum(dim=1, keepdim=True)
+        rows = maps.movedim(1, 2).flatten(0, 1)  # (B * H, K, W)
+        truth = _one_hot(mask, maps.shape[1]).flatten(0, 1)
+        picked = self._pick(len(rows), logits.device)
+        rows, truth = (rows, truth) if picked is None else (rows[picked], truth[picked])
+        scale = self.own_scaler.scale(torch.ones((), device=logits.device))
+        with autocast(logits.device.type, self.cast or torch.bfloat16, enabled=self.cast is not None):
+            value, gradient = reconstruction_grads(self.autoencoder, rows, truth, self.kind, scale)
+        gradient = gradient / scale
+        if self.cast is torch.float16 and not gradient.isfinite().all():
+            return None
+        flow = (rows * gradient).sum()  # its gradient with respect to the rows is `gradient`
+        weight = self._weigh(flow, logits, mask, value)
+        return weight * (flow - flow.detach() + value)
+
+    def _pick(self, n: int, device: torch.device) -> torch.Tensor | None:
+        """Indices of this step's rows, from the run's seed and the step's number alone."""
+        wanted = max(1, round(self.rows * n))
+        if wanted == n:
+            return None
+        rank = dist.get_rank() if _is_distributed() else 0
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.learn.train_iter) * 64 + rank)
+        return torch.randperm(n, generator=generator)[:wanted].to(device)
+
+    def _weigh(self, flow: torch.Tensor, logits: torch.Tensor, mask: torch.Tensor, value: torch.Tensor) -> float:
+        """The term's weight for this batch; keeps the means for `history`."""
+        main = torch.autograd.grad(self.learn.loss_grad, logits, retain_graph=True)[0].float().norm()
+        ours = torch.autograd.grad(flow, logits, retain_graph=True)[0].float().norm()
+        log_ratio = _mean_over_processes((ours.clamp(min=1e-30) / main.clamp(min=1e-30)).log())
+        if self.log_ratio is None:
+            self.log_ratio = log_ratio
+        self.log_ratio = _SMOOTHING * self.log_ratio + (1 - _SMOOTHING) * log_ratio
+        if self.weight == "auto":
+            weight = self.target / math.exp(self.log_ratio)
+        else:
+            weight = 1 / mask.numel() if self.weight == "released" else self.weight
+        self.n += 1
+        self.loss_sum += value.item()
+        self.ratio_sum += log_ratio + math.log(max(weight, 1e-30))
+        self.last_weight = weight
+        return weight
+
+    def _rate(self) -> float:
+        if self.schedule == "constant":
+            return self.first_lr
+        return self.first_lr * (1 + math.cos(math.pi * self.learn.pct_train)) / 2
+
+    def _forget_epoch(self) -> None:
+        self.n, self.loss_sum, self.ratio_sum, self.last_weight = 0, 0.0, 0.0, 0.0
+
+    def _share_weights(self) -> None:
+        if _is_distributed():
+            for tensor in self.autoencoder.state_dict().values():
+                dist.broadcast(tensor, 0)
+
+    def _average_gradients(self) -> None:
+        if _is_distributed():
+            for parameter in self.autoencoder.parameters():
+                if parameter.grad is not None:
+                    dist.all_reduce(parameter.grad)
+                    parameter.grad /= dist.get_world_size()
+
+
+def _checked_weight(weight: float | str) -> float | str:
+    if weight in ("auto", "released"):
+        return weight
+    try:
+        number = float(weight)
+    except ValueError:
+        number = -1.0
+    if number < 0 or not math.isfinite(number):
+        raise UserError(f"--app-weight {weight!r}: auto, or a number of at least 0, is needed.")
+    return number
+
+
+def _one_hot(mask: torch.Tensor, n_maps: int) -> torch.Tensor:
+    """Masks (B, H, W) as (B, H, K, W) of 0 and 1: the foreground's map, or one a class."""
+    if n_maps == 1:
+        return (mask > 0)[:, :, None].float()
+    return nn.functional.one_hot(mask.long(), n_maps).movedim(-1, 2).float()
+
+
+def _is_distributed() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def _mean_over_processes(value: torch.Tensor) -> float:
+    if _is_distributed():
+        dist.all_reduce(value)
+        value = value / dist.get_world_size()
+    return value.item()
+
+
+def _cloned(state: Any) -> Any:
+    if isinstance(state, torch.Tensor):
+        return state.detach().clone()
+    if isinstance(state, dict):
+        return {k: _cloned(v) for k, v in state.items()}
+    return [_cloned(v) for v in state] if isinstance(state, list) else state

@@ -1,0 +1,274 @@
+"""APP: the autoencoder's shape and gradients, the term it adds, what it leaves alone, and how it goes on."""
+
+import math
+
+import pytest
+import torch
+from fastai.callback.core import Callback
+from torch import nn
+
+from dedl_fastai.data import Cohort, seg_dataloaders, split_cohort
+from dedl_fastai.errors import UserError
+from dedl_fastai.training import AppAutoencoder, AppCallback, EpochSeed, seg_learner
+from dedl_fastai.training.app_network import reconstruction_grads
+
+SMALL = (96, 32, 16)
+
+
+@pytest.fixture(scope="module")
+def dls(tiny_folder):
+    return seg_dataloaders(split_cohort(Cohort.load(tiny_folder), "paper"), tile=32, bs=8, seed=1, device="cpu")
+
+
+def learner(dls, app="none", arch="unet", **options):
+    torch.manual_seed(0)
+    network = {"weights": "none", "depth": 2, "decoder_channels": (16, 16)}
+    return seg_learner(dls, arch, "tu-test_resnet", app=app, cbs=[EpochSeed(0)], **network, **options)
+
+
+def fit(learn, n=1, cbs=(), lr=1e-3):
+    with learn.no_bar(), learn.no_logging():
+        learn.fit_cosine(n, lr, lr, cbs=cbs)
+    return learn
+
+
+def app(**options) -> AppCallback:
+    return AppCallback(**{"hidden": SMALL, "rows": 1.0, **options})
+
+
+def test_papers_network_has_the_papers_layers_and_size():
+    with torch.device("meta"):
+        network = AppAutoencoder(480)
+    sizes = [m.out_features for m in network.layers if isinstance(m, nn.Linear)]
+    assert sizes == [15360, 256, 128, 64, 32, 16, 32, 64, 128, 256, 480]
+    assert sum(p.numel() for p in network.parameters()) == 11_531_696
+
+
+@pytest.mark.parametrize(("act", "kind"), [("gelu", nn.GELU), ("relu", nn.ReLU)])
+def test_activation_and_end_by_name(act, kind):
+    layers = AppAutoencoder(8, SMALL, act, "act").layers
+    assert sum(isinstance(m, kind) for m in layers) == sum(isinstance(m, nn.Linear) for m in layers)
+    assert isinstance(AppAutoencoder(8, SMALL, act, "sigmoid").layers[-1], nn.Sigmoid)
+    assert isinstance(AppAutoencoder(8, SMALL, act, "linear").layers[-1], nn.Identity)
+
+
+@pytest.mark.parametrize("loss", ["mse", "ce"])
+@pytest.mark.parametrize("n_maps", [1, 2])
+@pytest.mark.parametrize("chunk", [4, 7, 1000])
+def test_chunks_give_the_gradients_of_one_pass(loss, n_maps, chunk):
+    torch.manual_seed(0)
+    network = AppAutoencoder(12, SMALL).double()
+    rows = torch.rand(10, n_maps, 12, dtype=torch.float64)
+    truth = torch.zeros_like(rows)
+    truth[:, 0] = (torch.rand(10, 12) > 0.5).double()
+    if n_maps == 2:
+        truth[:, 1] = 1 - truth[:, 0]
+    leaf = rows.clone().requires_grad_()
+    made = network(leaf)
+    if loss == "mse":
+        whole = ((made - truth) ** 2).mean()
+    elif n_maps == 1:
+        whole = -(truth * made.log() + (1 - truth) * (1 - made).log()).mean()
+    else:
+        whole = nn.functional.cross_entropy(made, truth.argmax(1))
+    whole.backward()
+    expected = [p.grad.clone() for p in network.parameters()]
+    network.zero_grad()
+    value, gradient = reconstruction_grads(network, rows, truth, loss, chunk=chunk)
+    assert value.item() == pytest.approx(whole.item(), rel=1e-5)
+    torch.testing.assert_close(gradient, leaf.grad.float(), rtol=1e-4, atol=1e-8)
+    for parameter, grad in zip(network.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, grad, rtol=1e-4, atol=1e-8)
+
+
+def test_the_model_gets_the_gradient_of_main_loss_plus_weighted_term(dls):
+    """Against autograd through a plain computation of the same sum."""
+    callback = app(weight=0.7)
+    learn = learner(dls, callback)
+    grads = {}
+
+    class Grab(Callback):
+        order = 20
+
+        def before_step(self):
+            grads.setdefault("ours", [p.grad.clone() for p in self.model.parameters() if p.grad is not None])
+            grads.setdefault("batch", (self.x.clone(), self.y.clone()))
+
+    before = {k: v.clone() for k, v in learn.model.state_dict().items()}
+    fit(learn, cbs=[Grab()], lr=0.0)
+    model = learn.model
+    model.load_state_dict(before)
+    model.train()
+    x, y = grads["batch"]
+    with torch.random.fork_rng():
+        torch.manual_seed(callback.seed)
+        network = AppAutoencoder(32, SMALL)
+    logits = model(x)
+    rebuilt = network(logits.softmax(1)[:, 1])
+    total = learn.loss_func(logits, y) + 0.7 * ((rebuilt - (y > 0).float()) ** 2).mean()
+    expected = torch.autograd.grad(total, [p for p in model.parameters() if p.requires_grad])
+    for ours, wanted in zip(grads["ours"], expected, strict=True):
+        torch.testing.assert_close(ours, wanted, rtol=1e-4, atol=1e-7)
+
+
+def test_weight_zero_trains_the_same_model_as_no_app(dls):
+    without, with_zero = fit(learner(dls)), fit(learner(dls, app(weight=0.0)))
+    for a, b in zip(without.model.parameters(), with_zero.model.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_same_data_order_and_first_weights_with_and_without(dls):
+    seen = []
+    for chosen in ("none", app(rows=0.5)):
+        sums = []
+
+        class Sums(Callback):
+            def before_batch(self, sums=sums):
+                sums.append(self.x.sum().item())
+
+        fit(learner(dls, chosen), 2, cbs=[Sums()])
+        seen.append(sums)
+    assert seen[0] == seen[1]
+
+
+def test_app_changes_what_is_learned_and_its_loss_falls(dls):
+    callback = app(target=0.5)
+    history = []
+
+    class Rows(Callback):
+        order = 70
+
+        def after_epoch(self):
+            history.append(callback.history())
+
+    with_app = fit(learner(dls, callback), 6, cbs=[Rows()])
+    without = fit(learner(dls), 6)
+    assert history[-1]["app_loss"] < history[0]["app_loss"]
+    pairs = zip(with_app.model.parameters(), without.model.parameters(), strict=True)
+    assert any(not torch.allclose(a, b, rtol=1e-3) for a, b in pairs)
+
+
+def test_auto_holds_the_gradient_ratio_within_a_factor_of_two(dls):
+    callback = app(target=0.1)
+    ratios = []
+
+    class Rows(Callback):
+        order = 70
+
+        def after_epoch(self):
+            ratios.append(callback.history()["app_grad_ratio"])
+
+    fit(learner(dls, callback), 8, cbs=[Rows()])
+    assert all(0.05 < r < 0.2 for r in ratios[1:]), ratios
+
+
+def test_released_combination_is_inert(dls):
+    callback = app(act="relu", weight="released", maps="all", out="act")
+    fit(learner(dls, callback), 2)
+    assert 0 < callback.history()["app_grad_ratio"] < 1e-3
+
+
+def test_a_share_of_the_rows_estimates_the_same_gradient():
+    torch.manual_seed(0)
+    network = AppAutoencoder(16, SMALL)
+    rows, truth = torch.rand(64, 1, 16), (torch.rand(64, 1, 16) > 0.5).float()
+    _, whole = reconstruction_grads(network, rows, truth)
+    total = torch.zeros_like(whole)
+    for seed in range(400):
+        picked = torch.randperm(64, generator=torch.Generator().manual_seed(seed))[:16]
+        total[picked] += reconstruction_grads(network, rows[picked], truth[picked])[1]
+    assert nn.functional.cosine_similarity(total.flatten(), whole.flatten(), 0) > 0.99
+    assert (total.norm() / 400 / whole.norm()).item() == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("amp", ["fp16", "bf16"])
+def test_mixed_precision(dls, amp):
+    callback = app()
+    learn = fit(learner(dls, callback, amp=amp), 2)
+    assert all(p.isfinite().all() for p in learn.model.parameters())
+    assert callback.history()["app_loss"] < 0.3
+    assert all(p.dtype is torch.float32 and p.isfinite().all() for p in callback.autoencoder.parameters())
+    assert not torch.is_autocast_enabled("cpu")
+
+
+def test_autoencoder_steps_when_the_model_steps(dls):
+    callback = app()
+    learn = learner(dls, callback, accumulate=2, clip=1.0)
+    fit(learn)
+    steps = callback.own_opt.state_dict()["state"][0]["step"]
+    assert int(steps) == 2  # 36 tiles in batches of 8, a step every 16
+
+
+def test_validation_does_not_touch_it(dls):
+    callback = app()
+    learn = fit(learner(dls, callback))
+    before = {k: v.clone() for k, v in callback.autoencoder.state_dict().items()}
+    with learn.no_bar():
+        learn.validate()
+    assert all(torch.equal(before[k], v) for k, v in callback.autoencoder.state_dict().items())
+
+
+def test_lr_find_leaves_no_trace(dls, tmp_path):
+    fresh, used = app(), app()
+    learn = learner(dls, used, path=tmp_path)
+    with learn.no_bar():
+        learn.lr_find(num_it=8, show_plot=False, suggest_funcs=None)
+    assert used.state_dict() == {}
+    fit(learn)
+    fit(learner(dls, fresh))
+    for a, b in zip(fresh.autoencoder.parameters(), used.autoencoder.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_state_goes_into_a_new_callback_to_the_bit(dls):
+    whole = app(schedule="cosine")
+    fit(learner(dls, whole))
+    other = app(schedule="cosine")
+    other.load_state_dict(whole.state_dict())
+    assert other.state_dict()["log_ratio"] == whole.log_ratio
+    learn = learner(dls, other)
+    other.learn = learn
+    other._build(32, torch.device("cpu"))
+    for a, b in zip(whole.autoencoder.parameters(), other.autoencoder.parameters(), strict=True):
+        assert torch.equal(a, b)
+    with pytest.raises(UserError, match="32 px"):
+        other.load_state_dict(whole.state_dict())
+        other._build(64, torch.device("cpu"))
+
+
+def test_unetplusplus_and_other_widths(tiny_folder):
+    wide = seg_dataloaders(split_cohort(Cohort.load(tiny_folder), "paper"), tile=48, bs=4, seed=1, device="cpu")
+    callback = app(rows=0.3)
+    fit(learner(wide, callback, "unetplusplus"))
+    assert callback.autoencoder.width == 48
+
+
+def test_exported_learner_holds_no_autoencoder(dls, tmp_path):
+    import pickle
+
+    callback = app()
+    fit(learner(dls, callback))
+    assert not {"autoencoder", "own_opt", "own_scaler"} & callback.__getstate__().keys()
+    assert len(pickle.dumps(callback.__getstate__()["made_of"])) < 1000
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"act": "tanh"}, "--app 'tanh'"),
+        ({"weight": "much"}, "--app-weight"),
+        ({"weight": -1}, "--app-weight"),
+        ({"rows": 0.0}, "--app-rows"),
+        ({"loss": "l1"}, "--app-loss"),
+        ({"schedule": "steps"}, "--app-schedule"),
+        ({"maps": "none"}, "maps"),
+    ],
+)
+def test_wrong_options_are_user_errors(options, says):
+    with pytest.raises(UserError, match=says):
+        AppCallback(**options)
+
+
+def test_history_before_any_batch_is_zero():
+    assert app().history() == {"app_loss": 0.0, "app_grad_ratio": 0.0, "app_weight": 0.0}
+    assert math.isfinite(app().history()["app_grad_ratio"])
