@@ -68,11 +68,10 @@ def _epoch(read: Callable, items: list, bs: int) -> float:
 
 
 def _decoded(cohort: Cohort, cached: list[CachedField], tile: Tile) -> tuple[np.ndarray, np.ndarray]:
-    """A tile as the straightforward way reads it: the whole file, all channels."""
+    """A tile as the straightforward way reads it: the whole file, all channels; not even scaled."""
     row = cohort.table.iloc[cached.index(tile.source)]
     pixels, mask = tifffile.imread(row.image)[:1], tifffile.imread(row["mask"]) > 0
-    scaled = PercentileScaling()(pixels[0])[None]
-    return cut(scaled, tile.y, tile.x, tile.size, tile.pad), cut(mask, tile.y, tile.x, tile.size, tile.pad)
+    return cut(pixels, tile.y, tile.x, tile.size, tile.pad), cut(mask, tile.y, tile.x, tile.size, tile.pad)
 
 
 def _write_tiles(cohort: Cohort, tile: int, folder: Path) -> list[tuple[Path, Path]]:
