@@ -1,5 +1,6 @@
 """Fixtures of all tests: a tiny made-up cohort, an own cache folder, no network, real data where it is there."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -16,6 +17,15 @@ ROOT = Path(__file__).parents[1]
 def _own_folders(monkeypatch, tmp_path_factory):
     """Caches and the demo cohort lie in a folder of this test session, not in the user's."""
     monkeypatch.setenv("DEDL_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def _log_level():
+    """What a test of the command line sets (--quiet) ends with the test."""
+    log = logging.getLogger("dedl_fastai")
+    before = log.level
+    yield
+    log.setLevel(before)
 
 
 @pytest.fixture(scope="session")

@@ -114,8 +114,8 @@ class Keeper(Callback):
         if self.best is None or self.sign * value > self.sign * self.best:
             self.best, self.best_epoch = value, self.learn.epoch
             write_tensors(self.folder / "best.safetensors", self._weights())
-        write_text(self.folder / "history.csv", _csv(self.rows))
         self._save_state()
+        self._write_history()
         if self._is_stale():
             log.info("no better %s for %d epochs: stopped", self.monitor, self.patience)
             raise CancelFitException("early stopping")
@@ -123,8 +123,12 @@ class Keeper(Callback):
     def after_fit(self) -> None:
         """Write the last weights, then put the best ones back into the model."""
         write_tensors(self.folder / "last.safetensors", self._weights())
+        self._write_history()  # a run that was killed right after its last state lacks a row
         self._model().load_state_dict(read_tensors(self.folder / "best.safetensors"))
         self.learn.first_epoch = 0
+
+    def _write_history(self) -> None:
+        write_text(self.folder / "history.csv", _csv(self.rows))
 
     def _is_stale(self) -> bool:
         return bool(self.patience) and len(self.rows) - 1 - self.best_epoch >= self.patience

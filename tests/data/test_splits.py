@@ -83,7 +83,7 @@ def test_column_split_without_a_column_is_an_error(listed):
 
 def test_some_training_patients_validate_where_the_column_names_none(listed):
     cohort = listed({f"p{i}": 2 for i in range(5)}, ["train"] * 8 + ["test"] * 2)
-    done = split_cohort(cohort, valid=0.3)
+    done = split_cohort(cohort, valid=0.4)
     assert done.table.split.value_counts().to_dict() == {"train": 4, "valid": 4, "test": 2}
     assert all(len(s) == 1 for s in sides(done).values()) and sides(done)["p4"] == {"test"}
 
@@ -186,3 +186,8 @@ def test_file_that_is_no_splits_file_is_an_error_that_names_it(listed, tmp_path,
 def test_part_all_is_every_field_that_is_not_ignored(listed):
     cohort: Cohort = listed({"a": 1, "b": 1, "c": 1}, ["train", "ignore", ""])
     assert list(cohort.part("all").table.field) == ["a_0", "c_0"]
+
+
+def test_random_sides_have_about_their_share_and_training_the_rest(listed):
+    counts = split_cohort(listed({f"p{i}": 4 for i in range(7)}), "random").table.split.value_counts()
+    assert counts.to_dict() == {"train": 20, "valid": 4, "test": 4}
