@@ -1,1 +1,1 @@
-"""Measurements: how fast the loader and the training step are, as ratios taken in one run on one machine."""
+"""Measurements: tables of runs side by side; speeds as ratios taken in one run on one machine."""

@@ -1,11 +1,16 @@
-"""`dedl-fastai bench`: speeds, as ratios taken in one run on this machine."""
+"""`dedl-fastai bench`: tables of runs, and speeds as ratios taken in one run on this machine."""
 
 import json
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Measure this installation.")
+from ..errors import UserError
+from ..experiment.config import SegConfig
+from ..experiment.options import numbers
+from .options import with_options
+
+app = typer.Typer(no_args_is_help=True, help="Tables of runs; speeds of this machine.")
 
 
 @app.command(short_help="Tiles from the cache against TIFFs and .npy.")
@@ -34,8 +39,35 @@ def step(
 ) -> None:
     """Time the Learner's training step and a bare loop over the same model and batches. Prints JSON."""
     from ..bench.step import step_cost
-    from ..experiment.options import numbers
 
     widths = numbers(decoder, "--decoder")
     cost = step_cost(arch, encoder, widths, tile, bs, amp, channels_last, steps, rounds, device)
     typer.echo(json.dumps(cost, indent=2))
+
+
+@app.command(short_help="A table of runs: app-ablation.")
+@with_options(SegConfig)
+def run(
+    given: dict,
+    table: Annotated[str, typer.Argument(help="app-ablation: with and without APP, paired by seed.")],
+    seeds: Annotated[str, typer.Option("--seeds", help="With commas between.")] = "26,77,334,517,994",
+    rows: Annotated[str, typer.Option("--rows", help="Arms, with commas between (default: all).")] = "",
+    out: Annotated[str, typer.Option("--out", help="Folder of the grid; finished runs in it are kept.")] = "",
+) -> None:
+    """Train every row of a table with every seed and report them side by side.
+
+    All options of `seg` hold for each run. Stopped and started again, it goes on where it was.
+    """
+    if table != "app-ablation":
+        raise UserError(f"the table {table!r} is unknown; it may be app-ablation.")
+    from pathlib import Path
+
+    from ..bench.ablation import run_ablation
+    from ..bench.paired import write_report
+    from ..experiment.inputs import with_demo_data
+
+    folder = Path(out or f"grids/{table}")
+    arms = [r.strip() for r in rows.split(",") if r.strip()]
+    results = run_ablation(with_demo_data(given), numbers(seeds, "--seeds"), folder, arms)
+    typer.echo(write_report(results, folder))
+    typer.echo(f"report: {folder}/report.md, report.csv, report.png")
