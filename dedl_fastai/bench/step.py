@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from fastai.callback.channelslast import ChannelsLast
+from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
 from torch import nn
 from torch.amp import autocast
@@ -41,12 +42,12 @@ def step_cost(
 ) -> dict[str, Any]:
     """Seconds a step and tiles a second of the Learner and of a bare loop, and their ratio: medians over rounds."""
     where = pick_device(device)
-    learn = _learner(arch, encoder, decoder, tile, bs, amp, channels_last, steps, where)
+    learn = learner_on_batches(arch, encoder, decoder, tile, bs, amp, channels_last, steps, where)
     loops = {"learner": lambda: learn.fit_schedule("constant", 1, 1e-4, 1e-4), "bare": _bare(learn, amp, channels_last)}
     seconds: dict[str, list[float]] = {name: [] for name in loops}
     with learn.no_bar(), learn.no_logging():
         for name in [*loops] + [*loops] * rounds:
-            seconds[name].append(_seconds(loops[name], where) / steps)
+            seconds[name].append(seconds_of(loops[name], where) / steps)
     medians = {name: statistics.median(s[1:]) for name, s in seconds.items()}  # the first of each warms up
     return {
         "arch": arch,
@@ -55,7 +56,7 @@ def step_cost(
         "bs": bs,
         "amp": amp,
         "channels_last": channels_last,
-        "device": _name(where),
+        "device": device_name(where),
         "seconds": {name: round(s, 4) for name, s in medians.items()},
         "tiles_per_second": {name: round(bs / s, 2) for name, s in medians.items()},
         "learner_over_bare": round(medians["learner"] / medians["bare"], 3),
@@ -63,7 +64,19 @@ def step_cost(
     }
 
 
-def _learner(arch, encoder, decoder, tile, bs, amp, channels_last, steps, device) -> FieldLearner:
+def learner_on_batches(
+    arch: str,
+    encoder: str,
+    decoder: tuple[int, ...],
+    tile: int,
+    bs: int,
+    amp: str,
+    channels_last: bool,
+    steps: int,
+    device: torch.device,
+    app: str | Callback = "none",
+) -> FieldLearner:
+    """A Learner over `steps` made-up batches that are in memory already."""
     torch.manual_seed(0)
     x = torch.rand(steps, bs, 1, tile, tile, device=device)
     y = (x[:, :, 0] > 0.85).long()
@@ -71,7 +84,7 @@ def _learner(arch, encoder, decoder, tile, bs, amp, channels_last, steps, device
     dls = DataLoaders(batches, _Batches([], bs, device), device=device)
     dls.facts = SegFacts(("DAPI",), PercentileScaling(), (0.5,), (0.3,), tile, 0.15)
     cbs = [EpochSeed(0)] + ([ChannelsLast()] if channels_last else [])
-    learn = seg_learner(dls, arch, encoder, "none", decoder_channels=decoder, amp=amp, cbs=cbs)
+    learn = seg_learner(dls, arch, encoder, "none", decoder_channels=decoder, amp=amp, app=app, cbs=cbs)
     learn.model.to(device)
     return learn
 
@@ -97,11 +110,13 @@ def _bare(learn: FieldLearner, amp: str, channels_last: bool) -> Callable:
     return loop
 
 
-def _name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """The GPU's name, or how many CPU threads there are."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
 
 
-def _seconds(loop: Callable, device: torch.device) -> float:
+def seconds_of(loop: Callable, device: torch.device) -> float:
+    """Seconds of a call, with what it left running on the device."""
     started = time.perf_counter()
     loop()
     if device.type == "cuda":

@@ -62,6 +62,7 @@ def _set_up(
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("dedl_fastai").setLevel(logging.WARNING if quiet else logging.INFO)
     os.environ.setdefault("MPLBACKEND", "Agg")
+    os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning:torch.jit._script")  # in processes we start
     warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated")  # fastai's import
     warnings.filterwarnings("ignore", message="numpy.core is deprecated")  # fastai's load
 

@@ -45,6 +45,26 @@ def step(
     typer.echo(json.dumps(cost, indent=2))
 
 
+@app.command("app-cost", short_help="A training step with APP against one without.")
+def app_cost(
+    arch: Annotated[str, typer.Option(help="Decoder.")] = "unet",
+    encoder: Annotated[str, typer.Option(help="Encoder.")] = "efficientnet-b0",
+    decoder: Annotated[str, typer.Option(help="Widths of the decoder, with commas between.")] = "",
+    tile: Annotated[int, typer.Option(help="Edge of a tile in pixels.")] = 480,
+    bs: Annotated[int, typer.Option(help="Tiles a batch.")] = 16,
+    amp: Annotated[str, typer.Option(help="no, fp16, bf16.")] = "no",
+    rows: Annotated[str, typer.Option(help="Shares of the rows, with commas between.")] = "0.25,1",
+    rounds: Annotated[int, typer.Option(help="Rounds of each, by turns.")] = 5,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+) -> None:
+    """Time and peak memory of training steps with and without APP. Prints JSON."""
+    from ..bench.app_cost import app_cost
+
+    widths, shares = numbers(decoder, "--decoder"), numbers(rows, "--rows", float)
+    cost = app_cost(arch, encoder, widths, tile, bs, amp, shares, rounds, device)
+    typer.echo(json.dumps(cost, indent=2))
+
+
 @app.command(short_help="A table of runs: app-ablation.")
 @with_options(SegConfig)
 def run(
