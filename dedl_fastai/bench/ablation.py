@@ -2,7 +2,6 @@
 
 import csv
 import logging
-import multiprocessing
 import resource
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from ..experiment.inputs import load_split_cohort
 from ..experiment.seg import train_seg
 from ..io.files import write_json
 from ..training.run_folder import RunFolder
+from .process import in_own_process
 
 log = logging.getLogger(__name__)
 
@@ -68,9 +68,7 @@ def _with_baseline(arms: Sequence[str]) -> list[str]:
 def _in_own_process(options: SegConfig, out: Path) -> dict[str, Any]:
     """Results of a run; its cost is written beside it by the process that trained it."""
     if not (out / "cost.json").exists():
-        context = multiprocessing.get_context("spawn")
-        with context.Pool(1) as pool:
-            pool.apply(_train, (options, out, logging.getLogger("dedl_fastai").getEffectiveLevel()))
+        in_own_process(_train, options, out, log.getEffectiveLevel())
     run = RunFolder.existing(out)
     metrics, last = run.read("metrics"), _last_epoch(out / "history.csv")
     return {

@@ -1,6 +1,5 @@
 """`app_cost`: time and peak memory of a training step with APP over one without, for shares of the rows."""
 
-import multiprocessing
 import resource
 import statistics
 from collections.abc import Callable
@@ -10,6 +9,7 @@ import torch
 
 from ..models.device import pick_device
 from ..training.app import AppCallback
+from .process import in_own_process
 from .step import device_name, learner_on_batches, seconds_of
 
 
@@ -61,8 +61,7 @@ def _loop(network: tuple, share: float, device: str) -> Callable[[], None]:
 
 
 def _peak_mb(network: tuple, share: float, device: str) -> int:
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_measured_peak, (network, share, device))
+    return in_own_process(_measured_peak, network, share, device)
 
 
 def _measured_peak(network: tuple, share: float, device: str) -> int:
