@@ -38,6 +38,16 @@ def tiny_folder(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def many_folder(tmp_path_factory) -> Path:
+    """A demo cohort of 10 patients with 40 fields of 64 x 64, for classification. Do not write into it."""
+    from dedl_fastai.data import demo_cohort
+
+    folder = tmp_path_factory.mktemp("many") / "cohort"
+    demo_cohort(folder, fields=40, patients=10, size=(64, 64), seed=2)
+    return folder
+
+
 @pytest.fixture
 def tiny_cohort(tiny_folder):
     """The tiny cohort, loaded and not yet split."""

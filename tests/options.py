@@ -5,6 +5,7 @@ from typing import Any
 
 NETWORK = {"encoder": "tu-test_resnet", "depth": 2, "decoder": "16,16"}
 TINY = {"preset": "demo", "split": "paper", "tile": 32, "bs": 8, "epochs": 4, "lr_min": 1e-4, **NETWORK}
+TINY_CLF = {"preset": "demo", "model": "test_resnet", "size": 32, "bs": 8, "epochs": 3, "lr_min": 1e-4}
 
 
 def as_flags(options: dict[str, Any]) -> list[str]:

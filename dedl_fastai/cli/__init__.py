@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from ..errors import UserError
 from .bench import app as bench_app
+from .clf import clf
 from .data import app as data_app
 from .doctor import doctor
 from .evaluate import evaluate
@@ -39,6 +40,7 @@ app = typer.Typer(
     help="Train, measure and apply deep learning on multiplex immunofluorescence fields. Try: dedl-fastai seg",
 )
 app.command(short_help="Train a segmentation model.")(seg)
+app.command(short_help="Train a classification model.")(clf)
 app.command(short_help="Recompute the metrics of a run.")(evaluate)
 app.add_typer(lr_find_app, name="lr-find")
 app.add_typer(data_app, name="data")

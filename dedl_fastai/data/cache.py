@@ -5,10 +5,11 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import platformdirs
@@ -21,6 +22,7 @@ from .pixels import read_scaled
 from .scaling import PercentileScaling
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 _VERSION = 1  # of what is cached; a change of the decoding or scaling code makes old entries unused
 _one_at_a_time = threading.Lock()  # held while an entry is written (fields may share a file) or its header is read
@@ -60,28 +62,44 @@ def cache_cohort(
     Files that cannot be read, and masks of another size than their image, are collected into one `UserError`.
     """
     folder = Path(folder) if folder else cache_folder()
+    return for_each(lambda row: _cached_field(row, channels, scaling, folder), list(cohort.table.itertuples()))
+
+
+def for_each(work: Callable[[Any], T], rows: Sequence) -> list[T]:
+    """`work(row)` for every row, several at a time; the files that do not read are collected into one `UserError`."""
     errors: list[str] = []
 
-    def cached(row) -> CachedField | None:
+    def attempt(row) -> T | None:
         try:
-            return _cached_field(row, channels, scaling, folder)
+            return work(row)
         except UserError as e:
             errors.append(str(e))
             return None
 
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # decoding releases the interpreter lock
-        entries = list(pool.map(cached, cohort.table.itertuples()))
+        results = list(pool.map(attempt, rows))
     if errors:
         more = f"\n(and {len(errors) - 5} more; `dedl-fastai data check` lists all)" if len(errors) > 5 else ""
         raise UserError("\n".join(sorted(errors)[:5]) + more)
-    return entries
+    return results
+
+
+def cached_array(
+    path: str | Path,
+    settings: list,  # all that decides what `make` makes of the file
+    folder: Path,
+    make: Callable[[], np.ndarray],
+) -> tuple[Path, tuple[int, int]]:
+    """The .npy file of what is made of a file, made unless it is there, and its (H, W)."""
+    entry = folder / f"{_key(path, settings)}.npy"
+    if not entry.exists():
+        _save(entry, make())
+    return entry, _shape(entry)
 
 
 def _cached_field(row, channels: Sequence[str], scaling: PercentileScaling, folder: Path) -> CachedField:
-    pixels = folder / f"{_key(row.image, [*channels, scaling.to_dict()])}.npy"
-    if not pixels.exists():
-        _save(pixels, read_scaled(row.image, channels, scaling))
-    shape = _shape(pixels)
+    settings = [*channels, scaling.to_dict()]
+    pixels, shape = cached_array(row.image, settings, folder, lambda: read_scaled(row.image, channels, scaling))
     if not row.mask:
         return CachedField(row.field, str(pixels), "", shape)
     mask = folder / f"{_key(row.mask, ['mask'])}.npy"
@@ -100,7 +118,7 @@ def check_same_size(image: str, shape: tuple[int, int], mask: str, other: tuple[
         )
 
 
-def _key(path: str, settings: list) -> str:
+def _key(path: str | Path, settings: list) -> str:
     """Name of a cache entry: it changes with the file's place, size and time, and with what is made of it."""
     stat = existing_file(path).stat()
     facts = json.dumps([_VERSION, str(Path(path).resolve()), stat.st_size, stat.st_mtime_ns, settings], sort_keys=True)

@@ -1,6 +1,7 @@
 """Figures of a segmentation run: learning curves, threshold curve, the best, median and worst fields."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,13 @@ def save_figure(figure: Figure, path: Path, dpi: int = 110) -> None:
         figure.savefig(tmp, dpi=dpi, format="png")
 
 
-def curves_figure(history: Path) -> Figure:
+def curves_figure(history: Path, metrics: Sequence[str] = ("iou", "dice")) -> Figure:
     """Losses, validation metrics and learning rate over the epochs, from history.csv."""
     with history.open(newline="", encoding="utf-8") as f:
         rows = list(csv.DictReader(f))
     epochs = [int(r["epoch"]) + 1 for r in rows]
     figure = Figure(figsize=(11, 3.2), layout="constrained")
-    panels = {"loss": ["train_loss", "valid_loss"], "validation tiles": ["iou", "dice"], "learning rate": ["lr"]}
+    panels = {"loss": ["train_loss", "valid_loss"], "validation": list(metrics), "learning rate": ["lr"]}
     for ax, (title, names) in zip(figure.subplots(1, 3), panels.items(), strict=True):
         for name in names:
             ax.plot(epochs, [float(r[name]) for r in rows], marker="o", markersize=3, label=name.replace("_", " "))

@@ -34,16 +34,17 @@ def summarise(members: dict[str, dict[str, Any]]) -> dict[str, Any]:
             name: {s: _spread([m["baselines"][name][s] for m in members.values()]) for s in splits}
             for name in first["baselines"]
         },
-        "threshold": _mean_sd([m["threshold"] for m in members.values()]),
+        "threshold": mean_sd([m["threshold"] for m in members.values()]),
     }
 
 
 def _spread(scores: list[dict[str, Any]]) -> dict[str, Any]:
     names = [k for k, v in scores[0].items() if isinstance(v, float)]
-    return {n: _mean_sd([s[n] for s in scores]) for n in names}
+    return {n: mean_sd([s[n] for s in scores]) for n in names}
 
 
-def _mean_sd(values: list[float]) -> dict[str, Any]:
+def mean_sd(values: list[float]) -> dict[str, Any]:
+    """Mean, standard deviation (None for one value) and the values."""
     return {
         "mean": round(statistics.fmean(values), 6),
         "sd": round(statistics.stdev(values), 6) if len(values) > 1 else None,

@@ -7,49 +7,75 @@ from typing import Any
 
 import platformdirs
 
+from ..data.clf_splits import clf_folds, paper_clf_split
 from ..data.cohort import Cohort
 from ..data.demo import demo_cohort
-from ..data.splits import apply_splits, split_cohort
+from ..data.labels import field_labels
+from ..data.splits import apply_splits, check_no_leak, split_cohort
+from ..data.tile_labels import splits_by_place
 from ..errors import UserError
 from ..io.files import folder_written_whole
+from .clf_config import ClfConfig
 from .config import DataOptions
 
 log = logging.getLogger(__name__)
 
-DEMO_SIZE = (256, 384)  # whole tiles of 128 px
-DEMO_FIELDS = 28
+DEMO_FIELDS, DEMO_PATIENTS, DEMO_SIZE = 28, 7, (256, 384)  # for segmentation: whole tiles of 128 px
+CLF_DEMO = (168, 14, (128, 192))  # for classification: many small fields
 
 
-def with_demo_data(given: dict[str, Any]) -> dict[str, Any]:
+def with_demo_data(given: dict[str, Any], task: str = "seg") -> dict[str, Any]:
     """Options as given; where no data is, the demo cohort (made once, then reused) and the preset `demo`."""
     if given.get("data"):
         return {**given, "data": str(Path(given["data"]).expanduser().resolve())}
-    folder = demo_folder()
+    folder = demo_folder(*(CLF_DEMO if task == "clf" else (DEMO_FIELDS, DEMO_PATIENTS, DEMO_SIZE)))
     log.info("no --data given: the demo cohort in %s and --preset %s are used", folder, given.get("preset", "demo"))
     return {"preset": "demo", **given, "data": str(folder)}
 
 
-def demo_folder() -> Path:
-    """The folder of the demo cohort, made if it is not there."""
+def demo_folder(fields: int, patients: int, size: tuple[int, int]) -> Path:
+    """The folder of a demo cohort, made if it is not there."""
     cache = Path(os.environ.get("DEDL_CACHE") or platformdirs.user_cache_path("dedl_fastai"))
-    folder = cache / f"demo-{DEMO_FIELDS}x{DEMO_SIZE[0]}x{DEMO_SIZE[1]}-v1"
+    folder = cache / f"demo-{fields}x{size[0]}x{size[1]}-v1"
     if not folder.is_dir():
-        log.info("making the demo cohort: %d fields", DEMO_FIELDS)
+        log.info("making the demo cohort: %d fields", fields)
         with folder_written_whole(folder) as beside:
-            demo_cohort(beside, DEMO_FIELDS, size=DEMO_SIZE)
+            demo_cohort(beside, fields, patients, size)
     return folder
 
 
 def load_split_cohort(options: DataOptions, fold: int = 0) -> Cohort:
     """The cohort of the options, split, cut down to `limit_fields`."""
+    cohort = load_cohort(options)
+    if options.splits:
+        cohort = apply_splits(cohort, options.splits)
+    else:
+        cohort = split_cohort(cohort, options.split, options.seed, folds=options.folds, fold=fold)
+    return cohort.limited(options.limit_fields)
+
+
+def load_cohort(options: DataOptions) -> Cohort:
+    """The cohort of the options, not yet split; files that fit no field are logged."""
     if options.splits and (options.split != "auto" or options.folds):
         raise UserError("--splits FILE says who is where: leave --split and --folds out.")
     cohort = Cohort.load(options.data, options.patient or None)
     if cohort.problems:
         first = cohort.problems[0]
         log.warning("%d files fit no field, the first: %s (`dedl-fastai data check`)", len(cohort.problems), first)
+    return cohort
+
+
+def load_clf_cohort(options: ClfConfig, fold: int = 0) -> Cohort:
+    """The cohort of classification options, split: folds are balanced over the classes, `paper` is by image."""
+    cohort = load_cohort(options)
     if options.splits:
-        cohort = apply_splits(cohort, options.splits)
-    else:
-        cohort = split_cohort(cohort, options.split, options.seed, folds=options.folds, fold=fold)
-    return cohort.limited(options.limit_fields)
+        return apply_splits(cohort, options.splits).limited(options.limit_fields)
+    if splits_by_place(cohort, options.tile) and not options.folds:
+        return cohort
+    if options.split == "paper":
+        return paper_clf_split(cohort, options.folds or 6, fold, options.seed).limited(options.limit_fields)
+    cohort = split_cohort(cohort, options.split, options.seed)
+    if options.folds:
+        labels = field_labels(cohort, options.rules, options.min_cells, options.thresholds or None)
+        cohort = cohort.with_split(clf_folds(cohort, labels, options.folds, options.seed)[fold])
+    return check_no_leak(cohort).limited(options.limit_fields)

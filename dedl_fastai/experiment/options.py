@@ -64,6 +64,14 @@ def numbers(text: str, flag: str, kind: type = int) -> tuple:
         raise UserError(f"{flag} {text!r}: numbers with commas between are needed.") from e
 
 
+def two_percentiles(text: str) -> tuple[float, float]:
+    """ "1,99.8" as two numbers."""
+    values = numbers(text, "--percentiles", float)
+    if len(values) != 2:
+        raise UserError(f"--percentiles {text!r}: two numbers are needed, such as 1,99.8.")
+    return values
+
+
 def check_positive(options: Options, *names: str) -> None:
     """Raise a `UserError` for an option among `names` that is not above zero."""
     for f in dataclasses.fields(options):

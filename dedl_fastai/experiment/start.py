@@ -27,7 +27,7 @@ def start_run(task: str, kind: type[T], given: Mapping[str, Any], out: str, resu
     if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
         hint = "--resume goes on with it, or choose another --out" if run.is_started else "choose another --out"
         raise UserError(f"{run.path} is in use: {hint}.")
-    return kind.resolve(with_demo_data(dict(given))), run.path
+    return kind.resolve(with_demo_data(dict(given), task)), run.path
 
 
 def _continued(run: RunFolder, kind: type[T], given: Mapping[str, Any]) -> T:

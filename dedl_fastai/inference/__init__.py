@@ -5,7 +5,9 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "segmenter": ["Segmenter", "load_run"],
+        "classifier": ["Classifier"],
+        "load": ["load_run"],
+        "segmenter": ["Segmenter"],
         "window": ["predict_probability"],
     },
 )

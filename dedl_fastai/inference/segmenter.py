@@ -1,4 +1,4 @@
-"""`load_run`: a trained segmentation model with all it needs to predict fields of any size."""
+"""`Segmenter`: a trained segmentation model with all it needs to predict fields of any size."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from ..data.pixels import read_scaled
-from ..models.device import pick_device
-from ..training.run_folder import RunFolder, load_seg_model, seg_facts_of
+from ..training.model_card import seg_facts_of
+from ..training.run_folder import RunFolder
 from .window import predict_probability
 
 
@@ -54,15 +54,3 @@ class Segmenter:
     def mask(self, field: str | Path | np.ndarray) -> np.ndarray:
         """Mask of nuclei as bool (H, W), at the tuned threshold."""
         return self.probability(field) >= self.threshold
-
-
-def load_run(
-    path: str | Path,
-    which: str = "best",  # best, last, swa
-    device: str = "auto",
-    overlap: float = 0.25,
-) -> Segmenter:
-    """The trained model in a run folder, ready to predict. Raises `UserError` for what is not a run folder."""
-    run = RunFolder.existing(path)
-    model, card = load_seg_model(run, which)
-    return Segmenter(model, card, run, pick_device(device), overlap)

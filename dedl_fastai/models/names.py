@@ -45,7 +45,7 @@ class EncoderChoice:
 def arch_name(name: str) -> str:
     """Our name of a decoder architecture ("U-Net++" is "unetplusplus"), or a `UserError` with the nearest ones."""
     plain = name.lower().replace("++", "plusplus").replace("v3+", "v3plus").replace("-", "").replace("_", "")
-    return plain if plain in ARCHS else _unknown("architecture", name, ARCHS)
+    return plain if plain in ARCHS else unknown_name("architecture", name, ARCHS)
 
 
 def encoder_name(name: str) -> str:
@@ -55,7 +55,7 @@ def encoder_name(name: str) -> str:
     """
     plain = name.strip()
     if plain.startswith("tu-"):
-        return f"tu-{_timm_name(plain[3:])}"
+        return f"tu-{timm_name(plain[3:])}"
     plain = plain.lower()
     if match := _RESNET.match(plain):
         plain = f"resnet{match[1]}"
@@ -64,28 +64,42 @@ def encoder_name(name: str) -> str:
     from segmentation_models_pytorch.encoders import encoders
 
     known = [n for n in encoders if not n.startswith("timm-")]
-    return plain if plain in encoders else _unknown("encoder", name, known, "; any timm model works as tu-NAME")
+    return plain if plain in encoders else unknown_name("encoder", name, known, "; any timm model works as tu-NAME")
 
 
-def _timm_name(name: str) -> str:
+def timm_name(
+    name: str,
+    kind: str = "encoder",
+    prefix: str = "tu-",  # what the user writes in front of timm's names
+) -> str:
+    """`name` if it is timm's, with a tag of its weights or without; `UserError` if not."""
     import timm
 
     base, _, tag = name.partition(".")
     if not timm.is_model(base):
-        _unknown("encoder", f"tu-{name}", [f"tu-{m}" for m in timm.list_models()])
-    tags = {p.partition(".")[2] for p in timm.list_models(f"{base}.*", pretrained=True)}
+        unknown_name(kind, prefix + name, [prefix + m for m in timm.list_models()])
+    tags = _timm_tags(base)
     if tag and tag not in tags:
         raise UserError(f"timm has no weights {tag!r} for {base}: it has {', '.join(sorted(tags)) or 'none'}.")
     return name
 
 
-def has_fixed_size(smp_name: str) -> bool:
-    """True for timm models (Swin, ViT) that must be told their input size when they are built."""
-    if not smp_name.startswith("tu-"):
-        return False
+def _timm_tags(base: str) -> set[str]:
     import timm
 
-    config = timm.get_pretrained_cfg(smp_name[3:], allow_unregistered=True)
+    return {p.partition(".")[2] for p in timm.list_models(f"{base}.*", pretrained=True)}
+
+
+def has_fixed_size(smp_name: str) -> bool:
+    """True for timm models (Swin, ViT) that must be told their input size when they are built."""
+    return smp_name.startswith("tu-") and timm_has_fixed_size(smp_name[3:])
+
+
+def timm_has_fixed_size(name: str) -> bool:
+    """True for those of timm's models that take `img_size`."""
+    import timm
+
+    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
     return bool(config and config.fixed_input_size)
 
 
@@ -99,38 +113,40 @@ def choose_encoder(encoder: str, weights: str) -> EncoderChoice:
     if weights == "none":
         return EncoderChoice(name, None)
     if weights not in WEIGHTS:
-        _unknown("weights", weights, WEIGHTS, "; or the path of a file")
+        unknown_name("weights", weights, WEIGHTS, "; or the path of a file")
     if name.startswith("tu-"):
-        return _timm_weights(name, weights)
+        return EncoderChoice(f"tu-{timm_weights(name[3:], weights)}", True)
     from segmentation_models_pytorch.encoders import encoders
 
     published = encoders[name].get("pretrained_settings") or {}
     if weights in published:
         return EncoderChoice(name, weights)
     if match := _EFFICIENTNET.match(name):
-        return _timm_weights(f"tu-tf_efficientnet_b{match[1]}", weights)
+        return EncoderChoice(f"tu-{timm_weights(f'tf_efficientnet_b{match[1]}', weights)}", True)
     raise UserError(
         f"no {weights} weights were published for {encoder}: there are {', '.join(published) or 'none'}. "
         f"Use --weights none, or another encoder."
     )
 
 
-def _timm_weights(name: str, weights: str) -> EncoderChoice:
+def timm_weights(name: str, weights: str, prefix: str = "tu-") -> str:
+    """timm's name with the tag of the weights asked for; a tag that is already there stays. `UserError` if none."""
     import timm
 
-    base, _, tag = name[3:].partition(".")
-    tags = {p.partition(".")[2] for p in timm.list_models(f"{base}.*", pretrained=True)}
+    base, _, tag = name.partition(".")
+    tags = _timm_tags(base)
     if tag:
-        return EncoderChoice(name, True)
+        return name
     if _TIMM_TAGS[weights] in tags:
-        return EncoderChoice(f"{name}.{_TIMM_TAGS[weights]}", True)
+        return f"{name}.{_TIMM_TAGS[weights]}"
     if weights == "imagenet" and timm.is_model_pretrained(base):
-        return EncoderChoice(name, True)  # timm's default tag
+        return name  # timm's default tag
     has = ", ".join(sorted(tags)) or "none"
-    raise UserError(f"timm has no {weights} weights for {base}: it has {has}; name one as tu-{base}.TAG, or none.")
+    raise UserError(f"timm has no {weights} weights for {base}: it has {has}; name one as {prefix}{base}.TAG, or none.")
 
 
-def _unknown(kind: str, name: str, known: Iterable[str], more: str = "") -> str:
+def unknown_name(kind: str, name: str, known: Iterable[str], more: str = "") -> str:
+    """Raise the `UserError` for a name that is none of the known ones, with the nearest of them."""
     near = difflib.get_close_matches(name.lower(), list(known), n=3, cutoff=0.4)
     hint = f"Did you mean {', '.join(near)}?" if near else f"Known ones: {', '.join(list(known)[:8])} and others."
     raise UserError(

@@ -19,7 +19,7 @@ from .names import (
     choose_encoder,
     has_fixed_size,
 )
-from .weights import load_encoder_weights, pretrained_errors
+from .weights import load_encoder_weights, pretrained_errors, quicken_statistics
 
 _DECODER_CHANNELS = (256, 128, 64, 32, 16)
 _DECODER_STRIDE = {"fpn": 3, "pspnet": 0}  # halvings that the decoder undoes by itself
@@ -109,15 +109,8 @@ def create_seg_model(spec: SegSpec, weights: str = "none", tile: int = 480) -> n
     if not published:
         load_encoder_weights(model, weights)
     if weights == "none":
-        _quicken_statistics(model)
+        quicken_statistics(model)
     return model
-
-
-def _quicken_statistics(model: nn.Module, momentum: float = 0.1) -> None:
-    """Raise batch norm's momentum to torch's default: EfficientNet's 0.01 takes thousands of steps from scratch."""
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d) and module.momentum is not None:
-            module.momentum = max(module.momentum, momentum)
 
 
 class Removed(nn.Module):

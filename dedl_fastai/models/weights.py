@@ -68,6 +68,13 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
     return {k: v for k, v in value.items() if isinstance(v, torch.Tensor)}
 
 
+def read_weights_option(path: str | Path) -> dict[str, torch.Tensor]:
+    """The tensors in the file that --weights names; a file that is not there may be a mistyped name."""
+    if not Path(path).exists() and str(path) not in WEIGHTS:
+        raise UserError(f"--weights {path}: no such file, and not one of {', '.join(WEIGHTS)}.")
+    return read_tensors(path)
+
+
 def write_tensors(path: str | Path, tensors: dict[str, torch.Tensor]) -> None:
     """Write tensors as safetensors, whole or not at all."""
     data = save_safetensors({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
@@ -82,9 +89,7 @@ def load_encoder_weights(model: nn.Module, path: str | Path) -> None:
     program. A first convolution for 3 channels is adapted to fewer by summing. Raises `UserError` if the file fits
     less than half of the encoder.
     """
-    if not Path(path).exists() and str(path) not in WEIGHTS:
-        raise UserError(f"--weights {path}: no such file, and not one of {', '.join(WEIGHTS)}.")
-    tensors = read_tensors(path)
+    tensors = read_weights_option(path)
     own = model.state_dict()
     whole = {k: v for k, v in tensors.items() if k in own and v.shape == own[k].shape}
     if len(whole) == len(own):
@@ -114,3 +119,10 @@ def _fit_first_conv(value: torch.Tensor, shape: torch.Size) -> torch.Tensor:
         return value.sum(1, keepdim=True)
     repeated = value[:, [i % 3 for i in range(shape[1])]]
     return repeated * (3 / shape[1])
+
+
+def quicken_statistics(model: nn.Module, momentum: float = 0.1) -> None:
+    """Raise batch norm's momentum to torch's default: EfficientNet's 0.01 takes thousands of steps from scratch."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.momentum is not None:
+            module.momentum = max(module.momentum, momentum)

@@ -1,9 +1,10 @@
 """`seg_learner`: a fastai Learner of the paper's segmentation, with `fit_cosine`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from fastai.callback.core import Callback, CancelEpochException
 from fastai.callback.fp16 import MixedPrecision
@@ -31,6 +32,7 @@ class FieldLearner(Learner):
     """
 
     first_epoch = 0
+    group_factors: tuple[float, ...] = ()  # a share of the learning rate for each parameter group; empty: all the same
 
     def _do_fit(self) -> None:
         if self.first_epoch and getattr(self, "progress", None):
@@ -69,9 +71,21 @@ class FieldLearner(Learner):
         lr_min: float,
         cbs: Callback | Sequence[Callback] | None = None,
     ) -> None:
-        """Train for `n_epoch` epochs with a schedule by name."""
+        """Train for `n_epoch` epochs with a schedule by name; `group_factors` scale the rates of the groups."""
         extra = [cbs] if isinstance(cbs, Callback) else list(cbs or [])
+        lr, lr_min = self.group_rates(lr), self.group_rates(lr_min)
         self.fit(n_epoch, lr, cbs=[*schedule_callbacks(schedule, lr, lr_min), *extra])
+
+    def group_rates(self, lr: float) -> float | np.ndarray:
+        """The rate, or one a parameter group where they differ."""
+        return lr if len(set(self.group_factors)) < 2 else lr * np.array(self.group_factors)
+
+
+class FloatOptim(OptimWrapper):
+    """fastai's wrapper of torch's optimisers, whose hyper-parameters stay Python's: weights_only refuses NumPy's."""
+
+    def _set_hyper(self, k: str, v: Iterable[float]) -> None:
+        super()._set_hyper(k, [float(x) for x in v])
 
 
 class Amp(MixedPrecision):
@@ -160,7 +174,7 @@ def optimizer(name: str, wd: float) -> Callable:
     """An `opt_func` on torch's own optimiser: its betas and eps, not fastai's (0.99, 1e-5)."""
     if name not in OPTIMIZERS:
         raise UserError(f"--opt {name!r} is unknown; it may be {', '.join(OPTIMIZERS)}.")
-    return partial(OptimWrapper, opt=OPTIMIZERS[name], weight_decay=wd)
+    return partial(FloatOptim, opt=OPTIMIZERS[name], weight_decay=wd)
 
 
 def precision_callbacks(amp: str = "no", accumulate_items: int = 0, clip: float = 0.0) -> list[Callback]:

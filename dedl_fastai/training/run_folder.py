@@ -10,19 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from .. import __version__
-from ..data.block import SegFacts
 from ..data.cohort import Cohort
-from ..data.scaling import PercentileScaling
 from ..errors import UserError
 from ..io.files import read_json, write_json
-from ..models.segmentation import SegSpec, create_seg_model
-from ..models.weights import read_tensors
 
-FORMAT = 1
-WEIGHT_FILES = ("best", "last", "swa")
 _PACKAGES = (
     "fastai",
     "torch",
@@ -83,54 +76,6 @@ class RunFolder:
         (self.path / "resume.pt").unlink(missing_ok=True)
 
 
-def seg_model_card(spec: SegSpec, facts: SegFacts, threshold: float | None = None) -> dict[str, Any]:
-    """What model.json holds: enough to rebuild the network and to feed it."""
-    return {
-        "format": FORMAT,
-        "task": "segmentation",
-        "dedl_fastai": __version__,
-        "network": spec.to_dict(),
-        "channels": list(facts.channels),
-        "scaling": facts.scaling.to_dict(),
-        "mean": list(facts.mean),
-        "std": list(facts.std),
-        "tile": facts.tile,
-        "foreground": facts.foreground,
-        "classes": list(facts.classes),
-        "threshold": threshold,
-    }
-
-
-def seg_facts_of(card: dict[str, Any]) -> SegFacts:
-    """The data facts in a model.json."""
-    return SegFacts(
-        tuple(card["channels"]),
-        PercentileScaling.from_dict(card["scaling"]),
-        tuple(card["mean"]),
-        tuple(card["std"]),
-        card["tile"],
-        card["foreground"],
-        tuple(card["classes"]),
-    )
-
-
-def load_seg_model(run: RunFolder, which: str = "best") -> tuple[nn.Module, dict[str, Any]]:
-    """The network of a run in eval mode with its best, last or swa weights, and its model.json."""
-    card = run.read("model")
-    if card.get("format") != FORMAT or card.get("task") != "segmentation":
-        raise UserError(f"{run.path} holds a {card.get('task')} model of format {card.get('format')}: not for this.")
-    file = run.path / f"{which}.safetensors"
-    if which not in WEIGHT_FILES or not file.is_file():
-        there = [w for w in WEIGHT_FILES if (run.path / f"{w}.safetensors").is_file()]
-        raise UserError(f"{run.path} has no weights {which!r}: it has {', '.join(there) or 'none'}.")
-    model = create_seg_model(SegSpec.from_dict(card["network"]), "none", card["tile"])
-    try:
-        model.load_state_dict(read_tensors(file))
-    except RuntimeError as e:
-        raise UserError(f"{file} does not fit model.json beside it: the folder was mixed up.") from e
-    return model.eval(), card
-
-
 def manifest(seed: int, workers: int, device: torch.device, cohort: Cohort) -> dict[str, Any]:
     """Versions, machine and data of a run, for the record."""
     return {
@@ -157,11 +102,11 @@ def _version(package: str) -> str:
 
 
 def data_fingerprint(cohort: Cohort) -> str:
-    """A hash of the fields: names, patients, splits, and the size and both ends of every image and mask."""
+    """A hash of the fields: names, patients, splits, and the size and both ends of every image, mask and cell table."""
     digest = hashlib.sha256()
     for row in cohort.table.itertuples():
         digest.update(f"{row.field}|{row.patient}|{row.split}|{row.labels}".encode())
-        for path in filter(None, (row.image, row.mask)):
+        for path in filter(None, (row.image, row.mask, getattr(row, "cells", ""))):
             digest.update(_ends(Path(path)))
     return digest.hexdigest()[:16]
 

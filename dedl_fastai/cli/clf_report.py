@@ -1,0 +1,72 @@
+"""Classification metrics as tables for the terminal."""
+
+from collections.abc import Iterable
+from typing import Any
+
+_COLUMNS = {
+    "f1_macro": "F1 macro",
+    "f1_micro": "F1 micro",
+    "recall_macro": "recall",
+    "map": "mAP",
+    "auroc": "AUROC",
+    "brier": "Brier",
+    "ece": "calibr.",
+}
+
+
+def clf_table(metrics: dict[str, Any]) -> str:
+    """Scores of every split, baselines, weights and classes, as lines of text."""
+    splits = [s for s in ("test", "valid", "train", "all") if s in metrics]
+    lines = [_line("", _COLUMNS.values())]
+    for split in splits:
+        lines.append(_row(f"{split}, tuned thresholds", metrics[split]))
+        lines.append(_row(f"{split}, threshold 0.5", metrics[split]["at_0.5"]))
+        lines += [_row(f"{split}, {name}", row[split]) for name, row in metrics["baselines"].items()]
+        if metrics[split]["without_constant"]:
+            lines.append(_row(f"{split}, varying classes", metrics[split]["without_constant"]))
+    for which, row in metrics.get("weights", {}).items():
+        lines.append(_row(f"{splits[0]}, {which} weights", row[splits[0]]))
+    intervals = metrics[splits[0]].get("intervals") or {}
+    if intervals.get("f1_macro"):
+        low, high = intervals["f1_macro"]
+        lines.append(f"{splits[0]}: F1 macro {low:.3f} to {high:.3f} (95 %, patients drawn anew)")
+    lines += ["", *_class_lines(metrics[splits[0]]["per_class"], splits[0])]
+    lines += [f"warning: {w}" for w in metrics.get("labels", {}).get("warnings", [])]
+    return "\n".join(lines)
+
+
+def members_table(summary: dict[str, Any]) -> str:
+    """Mean and standard deviation over the members, the ensemble and the baselines."""
+    n = len(summary["members"])
+    lines = [_line("", _COLUMNS.values(), 17)]
+    for split in (s for s in ("test", "valid") if s in summary):
+        lines.append(_line(f"{split}, {n} members", (_mean_sd(summary[split].get(c)) for c in _COLUMNS), 17))
+    if "ensemble" in summary:
+        lines.append(_line("test, ensemble", (_number(summary["ensemble"]["test"].get(c)) for c in _COLUMNS), 17))
+    for name, row in summary["baselines"].items():
+        lines.append(_line(f"{row['split']}, {name}", (_number(row.get(c)) for c in _COLUMNS), 17))
+    return "\n".join(lines)
+
+
+def _class_lines(classes: dict[str, dict[str, Any]], split: str) -> list[str]:
+    names = ("n", "prevalence", "f1", "recall", "precision", "ap", "auroc", "threshold")
+    rows = [_line(f"  {c}", (_number(row.get(k)) for k in names), 10) for c, row in classes.items()]
+    return [_line(f"classes in {split}", names, 10), *rows]
+
+
+def _row(name: str, values: dict[str, Any]) -> str:
+    return _line(name, (_number(values.get(c)) for c in _COLUMNS))
+
+
+def _number(value: Any) -> str:
+    return "-" if value is None else str(value) if isinstance(value, int) else f"{value:.4f}"
+
+
+def _mean_sd(value: dict[str, Any] | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value['mean']:.4f}" + (f" ± {value['sd']:.4f}" if value["sd"] is not None else "")
+
+
+def _line(name: str, cells: Iterable[str], width: int = 10) -> str:
+    return f"{name:<28}" + "".join(f"{c:>{width}}" for c in cells)

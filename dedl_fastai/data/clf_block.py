@@ -1,0 +1,164 @@
+"""The classification DataBlock: pictures of fields or tiles and their classes, from a cohort to `DataLoaders`."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from fastai.data.block import DataBlock, TransformBlock
+from fastai.data.core import DataLoaders
+from fastai.data.transforms import FuncSplitter, Normalize
+from fastai.torch_core import set_seed
+from fastai.vision.core import imagenet_stats
+
+from ..errors import UserError
+from .clf_augment import PictureAugment
+from .clf_inputs import resolve_channels
+from .clf_items import ClfFacts, ClfItem, clf_items, label_cohort
+from .clf_types import ClassTargets, TensorPicture
+from .cohort import Cohort
+from .labels import Labels
+from .phenotypes import Rules
+from .scaling import PercentileScaling
+
+log = logging.getLogger(__name__)
+
+STATS = ("train", "imagenet")
+
+
+def PictureBlock(normalize: Normalize | None = None) -> TransformBlock:  # noqa: N802 (fastai's blocks read like classes)
+    """A `TransformBlock` of pictures, float32 in [0, 1]; `normalize` goes to the batch."""
+    return TransformBlock(type_tfms=TensorPicture.create, batch_tfms=[normalize] if normalize else None)
+
+
+def ClassesBlock(vocab: Sequence[str]) -> TransformBlock:  # noqa: N802
+    """fastai's encoded `MultiCategoryBlock` for these classes, which keeps probabilities when it is decoded."""
+    return TransformBlock(type_tfms=ClassTargets(vocab=list(vocab)))
+
+
+def is_valid(item: ClfItem) -> bool:
+    """Splitter: validation items."""
+    return item.split == "valid"
+
+
+def target_of(item: ClfItem) -> list:  # fasttransform casts to what is written here, and cannot to list[float]
+    """get_y: 1 or 0 for each class."""
+    return list(item.target)
+
+
+def clf_dataloaders(
+    cohort: Cohort,  # with splits (`split_cohort`) and labels or cell tables
+    input: str = "thumbnail",  # thumbnail, autofluorescence, composite or markers
+    size: int = 384,  # edge of a picture in pixels
+    bs: int = 16,  # pictures a batch
+    channels: Sequence[str] = (),  # of composite and markers (default: all) or the autofluorescence
+    rules: str | Path | Rules = "tfh5",  # phenotype rules, for cell tables without phenotypes
+    min_cells: int = 1,  # cells that make a class present
+    tile: int = 0,  # edge in pixels of the field: its tiles are the items; 0: whole fields
+    augment: Sequence[Callable] | None = None,  # batch transforms; default: the paper's, `PictureAugment()`
+    stats: str = "train",  # normalise with the training pictures' statistics, or "imagenet" for its weights
+    scaling: PercentileScaling | None = None,
+    workers: int = 0,  # loader processes
+    seed: int | None = None,  # seeds every generator before the loaders are built
+    cache: str | Path | None = None,  # folder of decoded pictures
+    device: torch.device | str | None = None,
+    thresholds: str | Mapping[str, float] | None = None,  # marker -> intensity above which a cell is positive
+) -> DataLoaders:
+    """`DataLoaders` of (TensorPicture, TensorMultiCategory); `dls.facts` tells what a model must remember of the data.
+
+    Pictures are decoded once into a shared memory-mapped cache. Validation pictures are not augmented. `dls.labels`
+    are the labels of all fields (or tiles) with their warnings. Tiles of a cohort of one patient are split by place.
+    Raises `UserError` for cohorts without labels, training or validation fields, and for files that do not read.
+    """
+    if stats not in STATS:
+        raise UserError(f"stats {stats!r} are unknown; they may be {' or '.join(STATS)}.")
+    if seed is not None:
+        set_seed(seed, reproducible=True)
+    labels = label_cohort(cohort, rules, min_cells, tile, thresholds)
+    facts = _facts(labels, input, channels, scaling or PercentileScaling(), size, tile)
+    parts = {s: clf_items(cohort, facts, s, cache, labels) for s in ("train", "valid")}
+    facts = _with_statistics(facts, parts["train"], stats)
+    labels = _with_warnings(labels, facts)
+    dls = _loaders([*parts["train"], *parts["valid"]], facts, augment, bs, workers, device)
+    dls.facts, dls.labels, dls.c, dls.vocab = facts, labels, len(facts.vocab), list(facts.vocab)
+    return dls
+
+
+def _facts(
+    labels: Labels, input: str, channels: Sequence[str], scaling: PercentileScaling, size: int, tile: int
+) -> ClfFacts:
+    """Facts before the pictures are read; channels are those of the first training field."""
+    training = labels.cohort.part("train").table
+    if training.empty:
+        raise UserError(f"{labels.cohort.root} has no labelled train fields: split it (`split_cohort`).")
+    return ClfFacts(
+        input=input,
+        channels=resolve_channels(training.image.iloc[0], input, channels),
+        scaling=scaling,
+        size=size,
+        tile=tile,
+        vocab=tuple(labels.vocab),
+        min_cells=labels.min_cells,
+        rules_text=labels.rules_text,
+        how=labels.how,
+        thresholds=labels.thresholds,
+    )
+
+
+def _with_statistics(facts: ClfFacts, items: Sequence[ClfItem], stats: str) -> ClfFacts:
+    """Prevalence of the classes, mean and spread of the planes over the training items."""
+    if stats == "imagenet" and facts.n_planes != 3:
+        raise UserError(f"stats 'imagenet' are for three planes, --input {facts.input} has {facts.n_planes}: 'train'.")
+    mean, std = imagenet_stats if stats == "imagenet" else plane_statistics(items, facts.n_planes)
+    prevalence = np.array([i.target for i in items]).mean(axis=0).tolist()
+    return replace(facts, mean=tuple(mean), std=tuple(std), prevalence=tuple(prevalence), n_train=len(items))
+
+
+def _with_warnings(labels: Labels, facts: ClfFacts) -> Labels:
+    """The labels with a warning for each class that is constant in training though not everywhere; all are logged."""
+    everywhere = [name for name, share in labels.prevalence.items() if share in (0, 1)]
+    constant = [(n, s) for n, s in zip(facts.vocab, facts.prevalence, strict=True) if s in (0, 1)]
+    added = [f"class {n!r} is in {'every' if s else 'no'} training item" for n, s in constant if n not in everywhere]
+    for warning in [*labels.warnings, *added]:
+        log.warning("%s", warning)
+    return replace(labels, warnings=[*labels.warnings, *added])
+
+
+def plane_statistics(items: Sequence[ClfItem], n_planes: int) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each plane, one picture in memory at a time."""
+    total, squares = np.zeros(n_planes), np.zeros(n_planes)
+    for item in items:
+        pixels = item.pixels().reshape(n_planes, -1).astype(np.float64)
+        total += pixels.mean(axis=1)
+        squares += (pixels**2).mean(axis=1)
+    mean = total / len(items)
+    std = np.sqrt(np.maximum(squares / len(items) - mean**2, 1e-8))
+    return mean.tolist(), std.tolist()
+
+
+def _loaders(
+    items: list[ClfItem],
+    facts: ClfFacts,
+    augment: Sequence[Callable] | None,
+    bs: int,
+    workers: int,
+    device: torch.device | str | None,
+) -> DataLoaders:
+    is_color = facts.input in ("thumbnail", "composite")  # three markers are no colours
+    normalize = Normalize.from_stats(list(facts.mean), list(facts.std), cuda=False)
+    block = DataBlock(
+        blocks=(PictureBlock(normalize), ClassesBlock(facts.vocab)),
+        splitter=FuncSplitter(is_valid),
+        get_y=target_of,
+        batch_tfms=[PictureAugment(color=is_color)] if augment is None else list(augment),
+    )
+    return block.dataloaders(
+        items,
+        bs=bs,
+        num_workers=workers,
+        device=device,
+        drop_last=facts.n_train > bs and facts.n_train % bs == 1,  # batch norm on one picture fails
+        persistent_workers=False,
+    )

@@ -1,0 +1,114 @@
+"""`train_clf`: one classification run, from options to a finished run folder; resumable at any moment."""
+
+import logging
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fastai.data.core import DataLoaders
+from fastai.torch_core import set_seed
+
+from ..data.clf_augment import PictureAugment
+from ..data.clf_block import clf_dataloaders
+from ..data.cohort import Cohort
+from ..data.labels import write_labels
+from ..data.pixels import parse_channels
+from ..data.scaling import PercentileScaling
+from ..errors import UserError
+from ..models.device import pick_device
+from ..training.callbacks import EpochSeed, Keeper
+from ..training.clf_factory import clf_learner
+from ..training.learner import FieldLearner
+from ..training.model_card import clf_model_card
+from ..training.run_folder import RunFolder
+from ..training.swa import SwaCallback
+from .clf_config import ClfConfig
+from .clf_evaluation import evaluate_clf_run
+from .inputs import load_clf_cohort
+from .options import two_percentiles
+from .run_steps import close_run, fit_run, open_run
+
+log = logging.getLogger(__name__)
+
+AUGMENTATIONS = ("paper", "none")
+
+
+def train_clf(
+    options: ClfConfig,
+    out: str | Path,
+    cohort: Cohort | None = None,  # split already: a member of an ensemble; default: what the options say
+    bar: bool | None = None,
+) -> dict[str, Any]:
+    """Train, tune the thresholds, evaluate, draw; returns what metrics.json holds.
+
+    An unfinished run in `out` is continued with its own options, a finished one is not repeated. Raises `UserError`
+    for bad options and data, before anything is written.
+    """
+    run = RunFolder.at(out)
+    if run.is_complete:
+        log.info("%s is complete already", run.path)
+        return run.read("metrics")
+    started = time.perf_counter()
+    cohort = cohort or load_clf_cohort(options)
+    dls = clf_dataloaders_of(options, cohort)
+    learn = clf_learner_of(options, dls)
+    open_run(run, options, cohort, clf_model_card(learn.spec, dls.facts), dls.device)
+    write_labels(dls.labels, run.path / "labels")
+    keeper = Keeper(run.path, "f1_macro", patience=options.patience)
+    swa = [SwaCallback(options.swa, folder=run.path, seed=options.seed)] if options.swa < 1 else []
+    fit_run(learn, run, options, keeper, bar, swa)
+    metrics = evaluate_clf_run(run, options, cohort, dls.labels)
+    close_run(run, time.perf_counter() - started)
+    return metrics
+
+
+def clf_dataloaders_of(options: ClfConfig, cohort: Cohort) -> DataLoaders:
+    """The pictures of a cohort as the options want them; colours for published weights get ImageNet's statistics."""
+    if options.augment not in AUGMENTATIONS:
+        raise UserError(f"--augment {options.augment!r} is unknown; it may be {' or '.join(AUGMENTATIONS)}.")
+    is_color = options.input in ("thumbnail", "composite")
+    return clf_dataloaders(
+        cohort,
+        options.input,
+        options.size,
+        options.bs,
+        parse_channels(options.channel) if options.channel else (),
+        options.rules,
+        options.min_cells,
+        options.tile,
+        [PictureAugment(color=is_color)] if options.augment == "paper" else [],
+        "imagenet" if is_color and options.weights != "none" else "train",
+        PercentileScaling(*two_percentiles(options.percentiles)),
+        options.workers,
+        options.seed,
+        device=pick_device(options.device),
+        thresholds=options.thresholds or None,
+    )
+
+
+def clf_learner_of(options: ClfConfig, dls: DataLoaders) -> FieldLearner:
+    """The Learner as the options want it; its first weights depend on the seed alone."""
+    set_seed(options.seed)
+    return clf_learner(
+        dls,
+        options.model,
+        options.weights,
+        options.loss,
+        options.class_weight,
+        options.gamma,
+        options.opt,
+        options.wd,
+        options.amp,
+        options.accumulate,
+        options.clip,
+        options.drop,
+        options.freeze,
+        options.body_lr,
+        cbs=[EpochSeed(options.seed)],
+    )
+
+
+def member_options(options: ClfConfig, seed: int) -> ClfConfig:
+    """The options of one member of an ensemble: its own seed, no members of its own."""
+    return replace(options, seed=seed, seeds="", folds=0)

@@ -1,0 +1,73 @@
+"""Options of `clf`: the paper's settings as defaults, presets `fast` and `demo`. Imports the standard library alone."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from .config import DataOptions
+from .options import check_not_negative, check_positive, option
+
+_FAST: dict[str, Any] = {
+    "model": "resnet10t",
+    "weights": "none",
+    "size": 128,
+    "epochs": 25,
+    "lr": 2e-3,
+    "lr_min": 2e-5,
+    "opt": "adamw",
+    "wd": 1e-2,
+    "patience": 0,
+}
+
+
+@dataclass(frozen=True)
+class ClfConfig(DataOptions):
+    """Every option of a classification run; stored as config.json. The defaults are the paper's (its 4.3, 7.4, 7.5)."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {},
+        "fast": _FAST,
+        "demo": _FAST,
+    }
+
+    channel: str = option(
+        "", "Channels of --input markers (default: every one) or autofluorescence, by name or prefix."
+    )
+    seeds: str = option(
+        "", "Train a member for each of these seeds, with commas between (the paper: 26,77,334,517,994)."
+    )
+    rules: str = option("tfh5", "Phenotype rules that make classes of markers: tfh5, vanburen3, or a text FILE.")
+    thresholds: str = option("", "Intensity above which a marker is positive, as CD19=1.2,CD4=3 (default: Otsu's).")
+    min_cells: int = option(1, "A field holds a class if at least so many of its cells do.")
+    input: str = option("thumbnail", "thumbnail (RGB, the paper's), autofluorescence, composite, markers.")
+    size: int = option(384, "Edge of the pictures that the model sees, in pixels.")
+    tile: int = option(0, "Cut fields into tiles of so many pixels, each an item of its own (0: whole fields).")
+    percentiles: str = option("1,99.8", "Intensities at these percentiles of a field become 0 and 1.")
+    augment: str = option("paper", "paper (jitter or perspective, jitter or affine, flips), or none.")
+    model: str = option("resnet18", "A model of the paper's table 4 by its name, or any of timm.")
+    weights: str = option("imagenet", "Initial weights: none, imagenet, advprop, noisy-student, or a FILE.")
+    freeze: bool = option(False, "Train the head alone.")
+    body_lr: float = option(1.0, "Learning rate of the body over that of the head.")
+    drop: float = option(0.0, "Dropout before the head.")
+    loss: str = option("focal", "focal (the paper's), bce, asymmetric.")
+    gamma: float = option(2.0, "Focal loss: how much easy cases count less.")
+    class_weight: str = option("inverse", "inverse, effective, none, or dedl (as released: common classes count more).")
+    epochs: int = option(20, "Passes over the training pictures.")
+    bs: int = option(16, "Pictures a batch.")
+    lr: float = option(1e-3, "Highest learning rate; `lr-find` suggests one.")
+    lr_min: float = option(1e-6, "Learning rate at the end.")
+    schedule: str = option("cosine", "cosine (once over the run), one-cycle, dedl (swings every 50 batches), constant.")
+    opt: str = option("adam", "adam (with L2, the paper's), adamw.")
+    wd: float = option(1e-5, "Weight decay.")
+    patience: int = option(5, "Stop after so many epochs without a better validation F1 (0: never).")
+    swa: float = option(0.75, "Average the weights from this share of the run on (SWA); 1: never.")
+    amp: str = option("no", "Mixed precision: no, fp16, bf16.")
+    accumulate: int = option(1, "Add the gradients of so many batches before a step.")
+    clip: float = option(0.0, "Largest norm of the gradient (0: no limit).")
+
+    def __post_init__(self):
+        check_positive(self, "min_cells", "size", "epochs", "bs", "lr", "body_lr", "accumulate", "swa")
+        check_not_negative(
+            self, "limit_fields", "folds", "workers", "tile", "drop", "gamma", "lr_min", "wd", "patience"
+        )
+        check_not_negative(self, "clip")

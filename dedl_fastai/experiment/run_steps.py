@@ -1,0 +1,61 @@
+"""What every training command does with its run folder: open it, fit, close it."""
+
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from fastai.callback.core import Callback
+
+from ..data.cohort import Cohort
+from ..data.splits import save_splits
+from ..errors import UserError
+from ..training.callbacks import EpochLine, Keeper
+from ..training.learner import FieldLearner
+from ..training.run_folder import RunFolder, data_fingerprint, manifest
+from .config import DataOptions
+
+log = logging.getLogger(__name__)
+
+
+def open_run(run: RunFolder, options: DataOptions, cohort: Cohort, card: dict[str, Any], device: torch.device) -> None:
+    """Write what is known before training; on a run that goes on, check that the data is still the same."""
+    if run.is_started:
+        if run.read("manifest")["data"]["fingerprint"] != data_fingerprint(cohort):
+            raise UserError(f"the fields in {cohort.root} are not those {run.path} was started with: start a new run.")
+        return
+    run.write("manifest", manifest(options.seed, options.workers, device, cohort))
+    save_splits(cohort, run.path / "splits.json")
+    run.write("model", card)
+    run.write("config", options.to_dict())  # the last one: from here on the run counts as started
+
+
+def fit_run(
+    learn: FieldLearner,
+    run: RunFolder,
+    options: Any,  # SegConfig or ClfConfig
+    keeper: Keeper,
+    bar: bool | None = None,  # a progress bar (default: on a terminal), else a log line an epoch
+    cbs: Sequence[Callback] = (),
+) -> None:
+    """Train with the schedule of the options, from where an unfinished run in the folder stands."""
+    done = keeper.load()
+    if done:
+        log.info("continuing after epoch %d of %d", done, options.epochs)
+    with ExitStack() as stack:
+        if not (sys.stdout.isatty() if bar is None else bar):
+            stack.enter_context(learn.no_bar())
+            stack.enter_context(learn.no_logging())
+            stack.enter_context(learn.added_cbs([EpochLine()]))
+        learn.fit_schedule(options.schedule, options.epochs, options.lr, options.lr_min, [keeper, *cbs])
+
+
+def close_run(run: RunFolder, seconds: float) -> None:
+    """Note how long it took, and remove the resume state: the run is complete."""
+    before = run.read("manifest")
+    total = round(before.get("seconds", 0) + seconds, 1)
+    run.write("manifest", {**before, "seconds": total, "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
+    run.finish()

@@ -1,0 +1,65 @@
+"""`Classifier`: a trained classification model with all it needs to tell the classes of fields."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..data.clf_items import ClfItem, tiles_of_file
+from ..training.model_card import clf_facts_of
+from ..training.run_folder import RunFolder
+
+
+@dataclass
+class Classifier:
+    """A network in eval mode and its model.json: from a field to the probability of each class."""
+
+    model: nn.Module
+    card: dict[str, Any]
+    run: RunFolder
+    device: torch.device
+    bs: int = 16
+
+    def __post_init__(self):
+        self.facts = clf_facts_of(self.card)
+        shape = (-1, 1, 1)
+        self.mean = torch.tensor(self.facts.mean, device=self.device).reshape(shape)
+        self.std = torch.tensor(self.facts.std, device=self.device).reshape(shape)
+        self.model = self.model.to(self.device).eval()
+
+    def __repr__(self) -> str:
+        return f"Classifier({self.card['network']['model']} on {self.facts.input}: {', '.join(self.classes)})"
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, in the order of the probabilities."""
+        return list(self.facts.vocab)
+
+    @property
+    def thresholds(self) -> np.ndarray:
+        """Probability from which each class is present: tuned on the validation items, 0.5 where they were not."""
+        return np.array(self.card["thresholds"] or [0.5] * len(self.classes))
+
+    @torch.inference_mode()
+    def probabilities(self, pictures: Sequence[np.ndarray | ClfItem]) -> np.ndarray:
+        """(N, K) probabilities of pictures (C, size, size) in [0, 1], or of items of the DataBlock."""
+        done = []
+        for i in range(0, len(pictures), self.bs):
+            arrays = [p.pixels() if isinstance(p, ClfItem) else p for p in pictures[i : i + self.bs]]
+            x = torch.from_numpy(np.stack(arrays)).to(self.device)
+            done.append(self.model((x - self.mean) / self.std).float().sigmoid().cpu().numpy())
+        return np.concatenate(done) if done else np.zeros((0, len(self.classes)), dtype=np.float32)
+
+    def predict(self, path: str | Path) -> dict[str, float]:
+        """Class -> probability, of an image file; where the model judges tiles, the largest of its tiles."""
+        p = self.probabilities(tiles_of_file(path, self.facts)[1]).max(axis=0)
+        return dict(zip(self.classes, map(float, p), strict=True))
+
+    def labels(self, path: str | Path) -> list[str]:
+        """The classes that an image file holds, at the tuned thresholds."""
+        found = np.array(list(self.predict(path).values())) >= self.thresholds
+        return [name for name, there in zip(self.classes, found, strict=True) if there]

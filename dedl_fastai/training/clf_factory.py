@@ -1,0 +1,71 @@
+"""`clf_learner`: a fastai Learner of multi-label classification."""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fastai.callback.core import Callback
+from fastai.callback.training import BnFreeze
+from fastai.data.core import DataLoaders
+from torch import nn
+
+from ..errors import UserError
+from ..models.classification import ClfSpec, body_parameters, create_clf_model, head_parameters
+from .clf_losses import class_weights, clf_loss
+from .clf_metrics import F1Macro, F1Micro, MeanAP
+from .learner import FieldLearner, optimizer, precision_callbacks
+
+log = logging.getLogger(__name__)
+
+
+def clf_learner(
+    dls: DataLoaders,  # from `clf_dataloaders`; `facts` tells size, mean, vocab, prevalence, n_train
+    model: str = "resnet18",  # a name of the paper's tables, or timm's
+    weights: str = "imagenet",  # none, imagenet, advprop, noisy-student, or a file
+    loss: str | Callable = "focal",  # focal (the paper), bce, asymmetric, or a loss of logits and labels
+    class_weight: str = "inverse",  # inverse, effective, none, dedl (as released: favours common classes)
+    gamma: float = 2.0,  # of the focal loss
+    opt: str = "adam",  # adam with L2 (the paper), adamw
+    wd: float = 1e-5,
+    amp: str = "no",  # no, fp16, bf16
+    accumulate: int = 1,  # batches whose gradients are added before a step
+    clip: float = 0.0,  # largest gradient norm; 0: no limit
+    drop: float = 0.0,  # dropout before the last layer
+    freeze: bool = False,  # train the last layer only; batch norm below keeps its statistics
+    body_lr: float = 1.0,  # the body's learning rate, as a share of the head's
+    cbs: Sequence[Callback] = (),
+    path: str | Path = ".",
+) -> FieldLearner:
+    """A Learner for images with any number of labels: model by name, loss, optimiser and metrics set up.
+
+    Its two parameter groups are body and head, as fastai's `freeze`, `unfreeze` and `slice` rates expect.
+    Raises `UserError` for unknown names, sizes the network cannot take, and weights that cannot be had.
+    """
+    if body_lr <= 0:
+        raise UserError(f"--body-lr {body_lr}: a share above 0 is needed; --freeze trains the head alone.")
+    facts = dls.facts
+    spec = ClfSpec(model, facts.size, len(facts.mean), len(facts.vocab), drop)
+    if isinstance(loss, str):
+        loss = clf_loss(loss, class_weights(class_weight, facts.prevalence, facts.n_train), gamma)
+    learn = FieldLearner(
+        dls,
+        create_clf_model(spec, weights),
+        loss_func=loss,
+        opt_func=optimizer(opt, wd),
+        splitter=body_and_head,
+        metrics=[F1Macro(), F1Micro(), MeanAP()],
+        cbs=[BnFreeze(), *precision_callbacks(amp, accumulate * dls.train.bs if accumulate > 1 else 0, clip), *cbs],
+        path=path,
+        train_bn=False,  # frozen is frozen: fastai would train the batch norms of a frozen body
+    )
+    learn.spec, learn.group_factors = spec, (body_lr, 1.0)
+    if freeze:
+        if weights == "none":
+            log.warning("the frozen body was never trained: without --weights its features are random")
+        learn.freeze()
+    return learn
+
+
+def body_and_head(model: nn.Module) -> list[list[nn.Parameter]]:
+    """Splitter: the parameters of the body, and those of the last layer."""
+    return [body_parameters(model), head_parameters(model)]

@@ -1,0 +1,130 @@
+"""The pictures a classification model sees: thumbnail, autofluorescence, composite, markers."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dedl_fastai.data import PercentileScaling, read_input
+from dedl_fastai.data.clf_inputs import n_planes, render, resized, resolve_channels
+from dedl_fastai.data.pixels import read_scaled
+from dedl_fastai.errors import UserError
+from dedl_fastai.io import open_field, write_component_tiff
+
+WHOLE = PercentileScaling(0, 100)
+
+
+@pytest.fixture
+def image(tiny_cohort):
+    return tiny_cohort.table.image[0]
+
+
+@pytest.fixture
+def two_channels(tmp_path):
+    """A component TIFF of a left half in blue and a lower half in orange, with a red thumbnail."""
+    left, lower = (np.zeros((40, 60), np.float32) for _ in range(2))
+    left[:, :30], lower[20:] = 7, 3
+    red = np.zeros((10, 15, 3), np.uint8)
+    red[..., 0] = 255
+    path = tmp_path / "two_component_data.tif"
+    write_component_tiff(path, {"DAPI": left, "Auto Fluo": lower}, [(0, 0, 255), (255, 51, 0)], red, 0.5)
+    return path
+
+
+def picture(path, pixels):
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_thumbnail_is_the_files_own_page(image, two_channels):
+    found = read_input(image, "thumbnail")
+    assert found.dtype == np.float32 and found.shape == (3, 24, 32)
+    np.testing.assert_array_equal((found * 255).round().transpose(1, 2, 0), open_field(image).thumbnail())
+    assert read_input(two_channels).mean(axis=(1, 2)).tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize("kind", ["thumbnail", "composite"])
+def test_a_coloured_picture_is_its_own_thumbnail_and_composite(tmp_path, kind):
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
+    found = read_input(picture(tmp_path / "a.png", pixels), kind)
+    np.testing.assert_allclose(found, pixels.transpose(2, 0, 1) / 255, atol=1e-6)
+
+
+def test_a_grey_picture_becomes_three_equal_planes(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 30), np.uint8)
+    pixels[0, :2] = 0, 255
+    for kind in ("thumbnail", "composite"):
+        found = read_input(picture(tmp_path / "a.png", pixels), kind, scaling=WHOLE)
+        np.testing.assert_allclose(found, np.stack([pixels] * 3) / 255, atol=1e-6)
+
+
+def test_composite_adds_the_channels_in_the_files_colours(two_channels):
+    found = read_input(two_channels, "composite", scaling=WHOLE)
+    assert found.shape == (3, 40, 60) and found.max() == 1
+    corners = {(0, 0): [0, 0, 1], (39, 0): [1, 0.2, 1], (39, 59): [1, 0.2, 0], (0, 59): [0, 0, 0]}
+    for (y, x), color in corners.items():
+        np.testing.assert_allclose(found[:, y, x], color, atol=1e-6)
+    alone = read_input(two_channels, "composite", ["DAPI"], WHOLE)
+    assert alone[:, 39, 0].tolist() == [0, 0, 1]
+
+
+def test_a_file_without_thumbnail_gets_a_composite_of_a_quarter_in_default_colours(tmp_path):
+    import tifffile
+
+    planes = np.zeros((2, 40, 60), np.float32)
+    planes[0, :, :30] = planes[1, 20:] = 1
+    tifffile.imwrite(tmp_path / "a.tif", planes, photometric="minisblack")
+    found = read_input(tmp_path / "a.tif", scaling=WHOLE)
+    assert found.shape == (3, 10, 15) and found[:, 0, 0] == pytest.approx([0, 0, 1])  # first blue, second green
+    assert found[:, 9, 14] == pytest.approx([0, 1, 0])
+
+
+def test_autofluorescence_is_found_by_its_name(image, two_channels):
+    assert resolve_channels(image, "autofluorescence") == ("Autofluorescence",)
+    found = read_input(two_channels, "autofluorescence", scaling=WHOLE)
+    assert found.shape == (1, 40, 60) and found[0, 39, 0] == 1 and found[0, 0, 0] == 0
+    assert resolve_channels(image, "autofluorescence", ["cd4"]) == ("CD4 (Opal 650)",)
+
+
+def test_markers_are_scaled_planes_in_the_asked_order(image):
+    scaling = PercentileScaling()
+    names = open_field(image).channels
+    assert resolve_channels(image, "markers") == tuple(names) and n_planes("markers", names) == 8
+    np.testing.assert_array_equal(read_input(image, "markers"), read_scaled(image, names, scaling))
+    chosen = resolve_channels(image, "markers", ["cd4", "DAPI"])
+    assert chosen == ("CD4 (Opal 650)", "DAPI")
+    found = read_input(image, "markers", chosen)
+    np.testing.assert_array_equal(found[1], read_scaled(image, ["DAPI"], scaling)[0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "channels", "message"),
+    [
+        ("thumbs", (), "--input 'thumbs' is unknown; it may be thumbnail, autofluorescence"),
+        ("markers", ("CD99",), "has no channel 'CD99'"),
+        ("markers", ("CD4", "cd4 (opal"), "are the same one"),
+        ("autofluorescence", ("CD4", "CD19"), "reads one channel"),
+    ],
+)
+def test_wrong_inputs_are_errors(image, kind, channels, message):
+    with pytest.raises(UserError, match=message):
+        resolve_channels(image, kind, channels)
+
+
+def test_no_autofluorescence_is_an_error_that_names_the_channels(tmp_path):
+    path = picture(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(UserError, match="It has red, green, blue; say so with --channel"):
+        read_input(path, "autofluorescence")
+
+
+def test_resizing_averages_and_keeps_constants():
+    stripes = np.tile(np.float32([0, 1]), (1, 64, 32))
+    small = resized(stripes, 16)
+    assert small.shape == (1, 16, 16) and np.abs(small[..., 1:-1] - 0.5).max() < 0.05
+    np.testing.assert_allclose(resized(np.full((3, 30, 50), 0.25, np.float32), (12, 90)), 0.25, atol=1e-6)
+    assert resized(stripes, 64) is stripes
+
+
+def test_render_clips_and_defaults_colours():
+    white = render(np.ones((8, 2, 2), np.float32))
+    assert white.shape == (3, 2, 2) and (white == 1).all()
+    assert render(np.full((1, 1, 1), 0.5, np.float32), [(255, 0, 102)])[:, 0, 0] == pytest.approx([0.5, 0, 0.2])

@@ -1,0 +1,150 @@
+"""A classification run from options to run folder: what it writes, that it resumes to the bit, members, ensemble."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from dedl_fastai.data import Cohort
+from dedl_fastai.errors import UserError
+from dedl_fastai.experiment.again import evaluate_run
+from dedl_fastai.experiment.clf import train_clf
+from dedl_fastai.experiment.clf_config import ClfConfig
+from dedl_fastai.experiment.members import train_members
+from dedl_fastai.inference import Classifier, load_run
+
+from ..options import TINY_CLF
+from .test_train_seg import Killed, kill_after_batches, same, weights
+
+
+def options(folder, **changes) -> ClfConfig:
+    return ClfConfig.resolve({**TINY_CLF, "data": str(folder), **changes})
+
+
+@pytest.fixture(scope="module")
+def finished(many_folder, tmp_path_factory):
+    run = tmp_path_factory.mktemp("clf") / "finished"
+    train_clf(options(many_folder), run)
+    return run
+
+
+def test_run_folder_holds_what_the_contract_says(finished):
+    assert {p.name for p in finished.iterdir()} == {
+        *("config.json", "splits.json", "manifest.json", "model.json", "metrics.json", "history.csv"),
+        *("best.safetensors", "last.safetensors", "swa.safetensors", "figures", "labels"),
+    }
+    figures = {p.stem for p in (finished / "figures").iterdir()}
+    assert figures == {"curves", "precision_recall", "calibration", "label_sets", "examples"}
+
+
+def test_metrics_have_splits_baselines_classes_weights_and_intervals(finished):
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert metrics["task"] == "classification" and len(metrics["thresholds"]) == len(metrics["classes"])
+    for split in ("valid", "test"):
+        assert {"f1_micro", "f1_macro", "map", "auroc", "per_class", "brier", "ece"} <= metrics[split].keys()
+        assert metrics[split]["at_0.5"]["f1_macro"] >= 0
+        assert {"constant", "forest"} == metrics["baselines"].keys()
+        assert metrics["baselines"]["forest"][split]["f1_micro"] > 0
+    assert metrics["weights"].keys() == {"best", "last", "swa"}
+    assert metrics["valid"]["f1_macro"] >= metrics["valid"]["at_0.5"]["f1_macro"]
+    low, high = metrics["test"]["intervals"]["f1_micro"]
+    assert low <= metrics["test"]["f1_micro"] <= high
+
+
+def test_patients_do_not_cross_the_split(finished):
+    fields = json.loads((finished / "splits.json").read_text())["fields"].values()
+    sides = {}
+    for f in fields:
+        sides.setdefault(f["patient"], set()).add(f["split"])
+    assert all(len(s) == 1 for s in sides.values())
+
+
+def test_evaluate_gives_the_same_digits(finished):
+    metrics = json.loads((finished / "metrics.json").read_text())
+    again = evaluate_run(finished)
+    assert again["test"] == metrics["test"]
+
+
+def test_load_run_predicts_a_file(finished, many_folder):
+    model = load_run(finished, device="cpu")
+    assert isinstance(model, Classifier)
+    image = Cohort.load(many_folder).table.image[0]
+    found = model.predict(image)
+    assert list(found) == model.classes and all(0 <= p <= 1 for p in found.values())
+    expected = [c for c, t in zip(model.classes, model.thresholds, strict=True) if found[c] >= t]
+    assert model.labels(image) == expected
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"input": "markers", "accumulate": 2, "clip": 1.0, "swa": 0.5}, {"body_lr": 0.1, "schedule": "one-cycle"}],
+    ids=["defaults", "markers", "body_lr"],
+)
+def test_resumed_equals_uninterrupted(many_folder, tmp_path, monkeypatch, changes):
+    settings = options(many_folder, **changes)
+    train_clf(settings, tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_after_batches(patch, 8)
+        train_clf(settings, tmp_path / "killed")
+    assert (tmp_path / "killed" / "resume.pt").exists()
+    train_clf(settings, tmp_path / "killed")
+    for which in ("best", "last", "swa"):
+        assert same(weights(tmp_path / "whole", which), weights(tmp_path / "killed", which))
+    assert (tmp_path / "whole" / "metrics.json").read_bytes() == (tmp_path / "killed" / "metrics.json").read_bytes()
+
+
+def test_members_killed_and_restarted_give_the_same_numbers(many_folder, tmp_path, monkeypatch):
+    settings = options(many_folder, folds=2, seeds="1,2", epochs=2, swa=1.0)
+    whole = train_members(settings, tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_after_batches(patch, 9)  # inside the second member
+        train_members(settings, tmp_path / "killed")
+    first = (tmp_path / "killed" / "fold0-seed1" / "best.safetensors").stat().st_mtime_ns
+    assert train_members(settings, tmp_path / "killed") == whole
+    assert (tmp_path / "killed" / "fold0-seed1" / "best.safetensors").stat().st_mtime_ns == first
+    assert whole["members"] == ["fold0-seed1", "fold0-seed2", "fold1-seed1", "fold1-seed2"]
+    assert whole["test"]["f1_macro"]["mean"] == pytest.approx(np.mean(whole["test"]["f1_macro"]["values"]), abs=1e-6)
+    assert {"f1_macro", "per_class"} <= whole["ensemble"]["test"].keys()
+
+
+def test_members_of_one_fold_share_their_sides_and_folds_share_no_validation_patient(many_folder, tmp_path):
+    train_members(options(many_folder, folds=2, seeds="1,2", epochs=1, swa=1.0), tmp_path / "m")
+    counts = {
+        m: json.loads((tmp_path / "m" / m / "splits.json").read_text())["counts"]
+        for m in ("fold0-seed1", "fold0-seed2", "fold1-seed1")
+    }
+    assert counts["fold0-seed1"] == counts["fold0-seed2"]
+    assert counts["fold0-seed1"]["test"] == counts["fold1-seed1"]["test"]
+    valid = [set(counts[m]["valid"]["patients"]) for m in ("fold0-seed1", "fold1-seed1")]
+    assert not valid[0] & valid[1]
+
+
+def test_paper_split_is_by_image_and_says_that_it_leaks(many_folder, tmp_path, caplog):
+    with caplog.at_level("WARNING", logger="dedl_fastai"):
+        train_clf(options(many_folder, split="paper", epochs=1), tmp_path / "run")
+    assert "leak" in caplog.text
+
+
+def test_history_has_the_metrics(finished):
+    with (finished / "history.csv").open() as f:
+        rows = list(csv.DictReader(f))
+    assert len(rows) == TINY_CLF["epochs"]
+    assert {"train_loss", "valid_loss", "f1_macro", "f1_micro", "map", "lr"} <= rows[0].keys()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"model": "resnet19x"}, "resnet19x"),
+        ({"input": "sound"}, "sound"),
+        ({"augment": "much"}, "--augment"),
+        ({"rules": "nine"}, "nine"),
+        ({"loss": "hinge"}, "hinge"),
+        ({"weights": "imagenet"}, "--weights none"),
+    ],
+)
+def test_bad_options_leave_nothing_behind(many_folder, tmp_path, wrong, says):
+    with pytest.raises(UserError, match=says):
+        train_clf(options(many_folder, **wrong), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

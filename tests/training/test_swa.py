@@ -1,0 +1,239 @@
+"""Weight averaging: what is averaged, batch norm, what it leaves alone, how it goes on, stops and is written."""
+
+import logging
+import random
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from fastai.callback.core import Callback
+from fastai.data.core import DataLoaders
+from fastai.data.load import DataLoader
+from torch import nn
+
+from dedl_fastai.errors import UserError
+from dedl_fastai.models.weights import read_tensors
+from dedl_fastai.training import EpochSeed, FieldLearner, Keeper, SwaCallback, clf_learner
+
+from .pictures import pictures, quiet_fit
+
+
+def learner(dls=None, model="test_resnet", cbs=(), **options):
+    torch.manual_seed(0)
+    random.seed(0)
+    np.random.seed(0)
+    dls = dls or pictures()
+    return clf_learner(dls, model, weights="none", cbs=[EpochSeed(0), *cbs], **options)
+
+
+class Ends(Callback):
+    """Keeps the weights each epoch ends with."""
+
+    order = 99
+
+    def before_fit(self):
+        self.seen = []
+
+    def after_train(self):
+        self.seen.append({k: v.clone() for k, v in self.learn.model.named_parameters()})
+
+
+class Interrupt(Callback):
+    """The machine goes down after an epoch, or before the last files are written."""
+
+    order = 70
+
+    def __init__(self, epoch):
+        self.at = epoch
+
+    def after_epoch(self):
+        if self.epoch == self.at:
+            raise KeyboardInterrupt
+
+
+def swa_file(folder):
+    return folder / "swa.safetensors"
+
+
+@pytest.mark.parametrize(("start", "n", "first"), [(0.5, 4, 2), (0.75, 3, 2), (0.0, 3, 0), (0.99, 2, 1), (0.75, 1, 0)])
+def test_weights_are_the_mean_of_the_last_epochs(tmp_path, start, n, first):
+    ends = Ends()
+    quiet_fit(learner(), n, cbs=[SwaCallback(start, folder=tmp_path), ends])
+    got = read_tensors(swa_file(tmp_path))
+    for name in ends.seen[0]:
+        expected = torch.stack([e[name] for e in ends.seen[first:]]).mean(0)
+        torch.testing.assert_close(got[name], expected, rtol=1e-5, atol=1e-7)
+
+
+def test_batch_norm_has_the_statistics_of_the_averaged_weights(tmp_path):
+    """Against a pass by hand: mean over the batches of mean and variance of what comes into each batch norm."""
+    dls = pictures(shuffle=False, augment=lambda b: b)
+    learn = quiet_fit(learner(dls), 2, cbs=SwaCallback(0.0, folder=tmp_path))
+    got = read_tensors(swa_file(tmp_path))
+    model = learner(dls).model.train()
+    model.load_state_dict(got)
+    came_in: dict[str, list] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.register_forward_pre_hook(lambda m, x, name=name: came_in.setdefault(name, []).append(x[0]))
+    with torch.no_grad():
+        for x, _ in dls.train:
+            model(x.as_subclass(torch.Tensor))
+    assert came_in
+    for name, batches in came_in.items():
+        mean = torch.stack([x.mean((0, 2, 3)) for x in batches]).mean(0)
+        var = torch.stack([x.var((0, 2, 3)) for x in batches]).mean(0)
+        torch.testing.assert_close(got[f"{name}.running_mean"], mean, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(got[f"{name}.running_var"], var, rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(learn.model.state_dict()[f"{name}.running_var"], var, rtol=1e-3)
+
+
+def test_training_and_the_generators_are_as_without_it(tmp_path):
+    after = []
+    for extra in ([], [SwaCallback(0.0)]):
+        learn = quiet_fit(learner(path=tmp_path), 2, cbs=extra)
+        drawn = (torch.rand(2).tolist(), random.random(), np.random.rand(2).tolist(), learn.dls.train.rng.random())
+        after.append((drawn, learn.model.state_dict()))
+    assert after[0][0] == after[1][0]
+    assert all(torch.equal(v, after[1][1][k]) for k, v in after[0][1].items())
+
+
+@pytest.mark.parametrize("model", ["test_resnet", "test_vit"])
+@pytest.mark.parametrize("epoch", [0, 1, 2, 3])
+def test_interrupted_run_ends_with_the_same_file(tmp_path, epoch, model):
+    """Before the averaging, within it, and after the last epoch."""
+
+    def cbs(run):
+        return [Keeper(tmp_path / run, "valid_loss", False), SwaCallback(0.5)]
+
+    quiet_fit(learner(model=model), 4, cbs=cbs("whole"))
+    with pytest.raises(KeyboardInterrupt):
+        quiet_fit(learner(model=model), 4, cbs=[*cbs("cut"), Interrupt(epoch)])
+    assert not swa_file(tmp_path / "cut").exists()
+    torch.rand(5)
+    resumed = cbs("cut")
+    assert resumed[0].load() == epoch + 1
+    quiet_fit(learner(model=model), 4, cbs=resumed)
+    for name in ("best", "last", "swa"):
+        one, other = (tmp_path / run / f"{name}.safetensors" for run in ("whole", "cut"))
+        assert one.read_bytes() == other.read_bytes(), name
+
+
+def test_early_stop_averages_what_there_is(tmp_path, caplog):
+    keeper = Keeper(tmp_path, "f1_macro", patience=2)
+    with caplog.at_level(logging.INFO):
+        quiet_fit(learner(), 10, 0.0, 0.0, cbs=[keeper, SwaCallback(0.1)])
+    assert len(keeper.rows) == 3
+    assert "epochs whose weights were averaged: 2" in caplog.text
+    assert swa_file(tmp_path).exists()
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_early_stop_before_the_start_has_no_average_and_says_so(tmp_path, caplog, again):
+    keeper = Keeper(tmp_path, "f1_macro", patience=1)
+    with caplog.at_level(logging.INFO):
+        quiet_fit(learner(), 10, 0.0, 0.0, cbs=[keeper, SwaCallback()])
+        if again:  # ended before its metrics were written: it has stopped, and stays so
+            keeper.load()
+            quiet_fit(learner(), 10, 0.0, 0.0, cbs=[keeper, SwaCallback()])
+    assert caplog.text.count("stopped before epoch 9") == 1 + again
+    assert not swa_file(tmp_path).exists()
+
+
+@pytest.mark.parametrize("where", ["learner", "fit"])
+def test_validate_predict_and_rate_finder_change_nothing(tmp_path, where):
+    swa = SwaCallback(0.0, lr=1e-3, folder=tmp_path)
+    learn = learner(cbs=[swa] if where == "learner" else [], path=tmp_path / "own")
+    with learn.no_bar(), learn.added_cbs([] if where == "learner" else [swa]):
+        learn.validate()
+        learn.lr_find(num_it=12, show_plot=False)
+        assert swa.average is None and not swa_file(tmp_path).exists()
+    quiet_fit(learn, 2, cbs=[] if where == "learner" else [swa])
+    before, average = swa_file(tmp_path).read_bytes(), swa.state_dict()
+    swa_file(tmp_path).unlink()
+    with learn.no_bar(), learn.added_cbs([] if where == "learner" else [swa]):
+        learn.validate()
+        learn.get_preds()
+        learn.lr_find(num_it=12, show_plot=False)
+    assert not swa_file(tmp_path).exists() and before
+    assert all(torch.equal(v, swa.state_dict()["model"][k]) for k, v in average["model"].items())
+
+
+def test_interrupted_fit_writes_nothing_at_the_next_validation(tmp_path):
+    learn = learner(cbs=[SwaCallback(0.0, folder=tmp_path)])
+    with pytest.raises(KeyboardInterrupt):
+        quiet_fit(learn, 3, cbs=Interrupt(1))
+    with learn.no_bar():
+        learn.validate()
+    assert not swa_file(tmp_path).exists()
+
+
+def test_second_fit_starts_a_new_average(tmp_path):
+    swa, ends = SwaCallback(0.0, folder=tmp_path), Ends()
+    learn = learner(cbs=[swa])
+    quiet_fit(learn, 2)
+    quiet_fit(learn, 1, cbs=ends)
+    got = read_tensors(swa_file(tmp_path))
+    assert all(torch.equal(got[k], v) for k, v in ends.seen[0].items())
+
+
+@pytest.mark.parametrize("amp", ["fp16", "bf16"])
+def test_mixed_precision_gives_finite_weights_in_single_precision(tmp_path, amp):
+    quiet_fit(learner(amp=amp), 2, cbs=SwaCallback(0.5, folder=tmp_path))
+    got = [v for v in read_tensors(swa_file(tmp_path)).values() if v.is_floating_point()]
+    assert all(v.dtype == torch.float32 and v.isfinite().all() for v in got)
+    assert not torch.is_autocast_enabled("cpu")
+
+
+def test_own_rate_holds_from_the_start_on_for_each_group(tmp_path):
+    class Rates(Ends):
+        def after_train(self):
+            self.seen.append([g["lr"] for g in self.opt.opt.param_groups])
+
+    rates = Rates()
+    quiet_fit(learner(body_lr=0.5), 4, 1e-3, 1e-5, cbs=[SwaCallback(0.5, lr=2e-2, folder=tmp_path), rates])
+    assert rates.seen[2:] == [[1e-2, 2e-2]] * 2
+    assert rates.seen[1][1] < 1e-3
+
+
+def test_frozen_batch_norm_keeps_its_statistics(tmp_path):
+    learn = learner(freeze=True)
+    before = {k: v.clone() for k, v in learn.model.named_buffers()}
+    quiet_fit(learn, 2, cbs=SwaCallback(0.0, folder=tmp_path))
+    got = read_tensors(swa_file(tmp_path))
+    assert before and all(torch.equal(got[k], v) for k, v in before.items())
+
+
+def test_several_inputs_of_any_type(tmp_path):
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.fc = nn.BatchNorm1d(3), nn.Linear(3, 1)
+
+        def forward(self, x, scale):
+            return self.fc(self.norm(x) * scale)
+
+    items = [(torch.full((3,), float(i)), torch.ones(1), torch.zeros(1)) for i in range(8)]
+    dls = DataLoaders(DataLoader(items, bs=4), DataLoader(items, bs=4), device=torch.device("cpu"))
+    learn = FieldLearner(dls, Two(), loss_func=nn.MSELoss(), path=tmp_path)
+    quiet_fit(learn, 1, cbs=SwaCallback(0.0))
+    assert read_tensors(swa_file(tmp_path))["norm.running_mean"].tolist() == [3.5] * 3
+
+
+def test_no_attribute_shadows_the_learners(tmp_path):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "You are shadowing")
+        quiet_fit(learner(), 2, cbs=[Keeper(tmp_path, "f1_macro"), SwaCallback(0.0, lr=1e-3)])
+
+
+def test_average_is_not_pickled_with_the_learner(tmp_path):
+    learn = learner(cbs=[SwaCallback(0.0, folder=tmp_path)], path=tmp_path)
+    quiet_fit(learn, 1)
+    assert "average" not in learn.swa.__getstate__()
+
+
+@pytest.mark.parametrize("start", [-0.1, 1.0, 20])
+def test_wrong_start_is_a_user_error(start):
+    with pytest.raises(UserError, match="--swa-start"):
+        SwaCallback(start)
