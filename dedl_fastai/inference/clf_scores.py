@@ -50,11 +50,30 @@ def varying_classes(truth: np.ndarray) -> np.ndarray:
     return truth.any(axis=0) & ~truth.all(axis=0)
 
 
-def tune_thresholds(probabilities: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Per class the threshold with the best F1; of several the middle one; 0.5 where there is one kind only."""
+def tune_thresholds(probabilities: np.ndarray, truth: np.ndarray, standard_errors: float = 2.0) -> np.ndarray:
+    """Per class a threshold with a good F1: 0.5 unless another one is better by more than chance.
+
+    That is, where the F1 at 0.5 is less than `standard_errors` (of the best F1, from resampled items) below the best,
+    0.5 stays: with few items the best threshold is mostly noise. Else the best; of several the middle one. 0.5 too
+    where a class is always or never there.
+    """
     p, y = _checked(probabilities, truth)
     varying = varying_classes(y)
-    return np.array([_best_threshold(p[:, k], y[:, k]) if varying[k] else 0.5 for k in range(p.shape[1])])
+    columns = [(p[:, k], y[:, k]) for k in range(p.shape[1])]
+    return np.array([_tuned(*c, standard_errors) if v else 0.5 for c, v in zip(columns, varying, strict=True)])
+
+
+def _tuned(p: np.ndarray, y: np.ndarray, standard_errors: float) -> float:
+    best = _best_threshold(p, y)
+    reached, at_half = (_f1(p >= t, y, np.ones((1, len(y))))[0] for t in (best, 0.5))
+    weights = np.random.default_rng(0).multinomial(len(y), np.full(len(y), 1 / len(y)), size=200)
+    error = _f1(p >= best, y, weights).std()
+    return 0.5 if at_half > 0 and reached - at_half < standard_errors * error else best
+
+
+def _f1(guess: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """F1 under each row of item weights."""
+    return _decision_scores(weights @ (guess & y), weights @ (guess & ~y), weights @ (~guess & y))[0]
 
 
 def constant_probabilities(train_truth: np.ndarray, n: int) -> np.ndarray:

@@ -146,7 +146,7 @@ def test_true_probabilities_are_calibrated_and_overconfident_ones_are_not():
 @pytest.mark.parametrize("seed", range(20))
 def test_tuned_thresholds_are_the_best_and_not_below_half_on_their_own_data(seed):
     p, y = random_case(seed, n=25, steps=(0, 4, 20)[seed % 3])
-    tuned = tune_thresholds(p, y)
+    tuned = tune_thresholds(p, y, standard_errors=0)
     for k in range(4):
         f1 = sk.f1_score(y[:, k], p[:, k] >= tuned[k], zero_division=0)
         others = [sk.f1_score(y[:, k], p[:, k] >= t, zero_division=0) for t in (*np.unique(p), 0.5, 2)]
@@ -155,7 +155,20 @@ def test_tuned_thresholds_are_the_best_and_not_below_half_on_their_own_data(seed
 
 def test_tuned_threshold_lies_in_the_middle_of_a_gap():
     p = np.array([0.1, 0.2, 0.6, 0.9])[:, None]
-    assert tune_thresholds(p, np.array([0, 0, 1, 1], bool)[:, None]) == pytest.approx([0.4])
+    assert tune_thresholds(p, np.array([0, 0, 1, 1], bool)[:, None], 0) == pytest.approx([0.4])
+
+
+def test_half_stays_where_another_threshold_is_better_by_chance_only():
+    rng = np.random.default_rng(0)
+    p = np.clip(rng.normal(0.5, 0.2, (40, 1)), 0, 1)
+    y = rng.random((40, 1)) < p
+    assert tune_thresholds(p, y).tolist() == [0.5] and tune_thresholds(p, y, 0).tolist() != [0.5]
+
+
+def test_a_threshold_that_is_clearly_better_is_taken():
+    p = np.concatenate([np.linspace(0.0, 0.1, 50), np.linspace(0.2, 0.45, 50)])[:, None]
+    y = np.repeat([False, True], 50)[:, None]
+    assert tune_thresholds(p, y) == pytest.approx([0.15])
 
 
 def test_threshold_stays_half_where_a_class_is_always_or_never_there():
@@ -166,7 +179,7 @@ def test_tuning_copes_with_neighbouring_floats_and_equal_probabilities():
     low = 0.5
     p = np.array([low, np.nextafter(low, 1)])[:, None]
     truth = np.array([0, 1], bool)[:, None]
-    assert predicted_labels(p, tune_thresholds(p, truth)).tolist() == truth.tolist()
+    assert predicted_labels(p, tune_thresholds(p, truth, 0)).tolist() == truth.tolist()
     assert predicted_labels(np.zeros((2, 1)), tune_thresholds(np.zeros((2, 1)), truth)).all()
 
 
