@@ -22,6 +22,9 @@ def clf_table(metrics: dict[str, Any]) -> str:
         lines.append(_row(f"{split}, tuned thresholds", metrics[split]))
         lines.append(_row(f"{split}, threshold 0.5", metrics[split]["at_0.5"]))
         lines += [_row(f"{split}, {name}", row[split]) for name, row in metrics["baselines"].items()]
+        constant = metrics["baselines"].get("constant", {}).get(split, {}).get("best_macro")
+        if constant:
+            lines.append(_row(f"{split}, constant, all classes", constant))
         if metrics[split]["without_constant"]:
             lines.append(_row(f"{split}, varying classes", metrics[split]["without_constant"]))
     for which, row in metrics.get("weights", {}).items():

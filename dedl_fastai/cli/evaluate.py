@@ -18,9 +18,10 @@ def evaluate(
     """Recompute the metrics of a run over whole fields, on its own cohort or on another one."""
     from ..experiment.again import evaluate_run
     from ..io.files import write_json
+    from .clf_report import clf_table
     from .report import metrics_table
 
     metrics = evaluate_run(run, data, split, which, device)
     if out:
         write_json(out, metrics)
-    typer.echo(metrics_table(metrics))
+    typer.echo((metrics_table if metrics["task"] == "segmentation" else clf_table)(metrics))

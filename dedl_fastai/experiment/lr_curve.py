@@ -1,4 +1,4 @@
-"""`find_lr`: fastai's learning-rate finder for a segmentation run; the curve as PNG and CSV."""
+"""`find_lr`: fastai's learning-rate finder for a run; the curve as PNG and CSV."""
 
 import tempfile
 from collections.abc import Mapping
@@ -11,24 +11,30 @@ from matplotlib.figure import Figure
 
 from ..errors import UserError
 from ..io.files import write_text
+from .clf import clf_dataloaders_of, clf_learner_of
+from .clf_config import ClfConfig
 from .config import SegConfig
 from .figures import save_figure
-from .inputs import load_split_cohort
+from .inputs import load_clf_cohort, load_split_cohort
 from .seg import dataloaders_of, learner_of
 
 _CALLED = {"valley": "valley (suggested)", "minimum": "a tenth of the minimum", "steep": "steepest descent"}
 
 
-def find_lr(options: SegConfig, out: str | Path, steps: int = 100) -> dict[str, float]:
+def find_lr(options: SegConfig | ClfConfig, out: str | Path, steps: int = 100) -> dict[str, float]:
     """Raise the rate over `steps` batches until the loss explodes; write lr_find.png and lr_find.csv below `out`.
 
     Returns the suggestions: "valley" is fastai's own, "minimum" a tenth of the rate with the least loss, "steep" where
     it falls fastest. Training leaves no trace: neither weights nor files of a run are touched.
     """
-    dls = dataloaders_of(options, load_split_cohort(options))
+    is_clf = isinstance(options, ClfConfig)
+    if is_clf:
+        dls = clf_dataloaders_of(options, load_clf_cohort(options))
+    else:
+        dls = dataloaders_of(options, load_split_cohort(options))
     if not len(dls.train):
-        raise UserError(f"there are fewer training tiles than --bs {options.bs}: use a smaller batch.")
-    learn = learner_of(options, dls)
+        raise UserError(f"there are fewer training items than --bs {options.bs}: use a smaller batch.")
+    learn = (clf_learner_of if is_clf else learner_of)(options, dls)
     with tempfile.TemporaryDirectory() as folder, learn.no_bar():
         learn.path = Path(folder)  # fastai keeps the weights to come back to there
         found = lr_suggestions(learn, steps)

@@ -160,8 +160,8 @@ def test_tuned_threshold_lies_in_the_middle_of_a_gap():
 
 def test_half_stays_where_another_threshold_is_better_by_chance_only():
     rng = np.random.default_rng(0)
-    p = np.clip(rng.normal(0.5, 0.2, (40, 1)), 0, 1)
-    y = rng.random((40, 1)) < p
+    y = rng.random((40, 1)) < 0.5
+    p = np.clip(0.3 + 0.4 * y + rng.normal(0, 0.15, (40, 1)), 0, 1)
     assert tune_thresholds(p, y).tolist() == [0.5] and tune_thresholds(p, y, 0).tolist() != [0.5]
 
 
