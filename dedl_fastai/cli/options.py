@@ -9,8 +9,6 @@ import typer
 
 from ..experiment.options import Options, flag_of
 
-OutOption = Annotated[str, typer.Option("--out", help="Folder of the run (default: runs/<task>-<time>).")]
-
 
 def with_options(options: type[Options]) -> Callable:
     """Decorator: `command(given, ...)` gets the options a user gave as a dict; all others show their defaults."""

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .config import DataOptions
+from .config import TrainOptions
 from .options import check_not_negative, check_positive, option
 
+_PAPER: dict[str, Any] = {"epochs": 20, "lr": 1e-3, "lr_min": 1e-6}
 _FAST: dict[str, Any] = {
     "model": "resnet10t",
     "weights": "none",
@@ -21,11 +22,11 @@ _FAST: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class ClfConfig(DataOptions):
+class ClfConfig(TrainOptions):
     """Every option of a classification run; stored as config.json. The defaults are the paper's (its 4.3, 7.4, 7.5)."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "paper": {},
+        "paper": _PAPER,
         "fast": _FAST,
         "demo": _FAST,
     }
@@ -42,7 +43,6 @@ class ClfConfig(DataOptions):
     input: str = option("thumbnail", "thumbnail (RGB, the paper's), autofluorescence, composite, markers.")
     size: int = option(384, "Edge of the pictures that the model sees, in pixels.")
     tile: int = option(0, "Cut fields into tiles of so many pixels, each an item of its own (0: whole fields).")
-    percentiles: str = option("1,99.8", "Intensities at these percentiles of a field become 0 and 1.")
     augment: str = option("paper", "paper (jitter or perspective, jitter or affine, flips), or none.")
     model: str = option("resnet18", "A model of the paper's table 4 by its name, or any of timm.")
     weights: str = option("imagenet", "Initial weights: none, imagenet, advprop, noisy-student, or a FILE.")
@@ -52,22 +52,9 @@ class ClfConfig(DataOptions):
     loss: str = option("focal", "focal (the paper's), bce, asymmetric.")
     gamma: float = option(2.0, "Focal loss: how much easy cases count less.")
     class_weight: str = option("inverse", "inverse, effective, none, or dedl (as released: common classes count more).")
-    epochs: int = option(20, "Passes over the training pictures.")
-    bs: int = option(16, "Pictures a batch.")
-    lr: float = option(1e-3, "Highest learning rate; `lr-find` suggests one.")
-    lr_min: float = option(1e-6, "Learning rate at the end.")
-    schedule: str = option("cosine", "cosine (once over the run), one-cycle, dedl (swings every 50 batches), constant.")
-    opt: str = option("adam", "adam (with L2, the paper's), adamw.")
-    wd: float = option(1e-5, "Weight decay.")
-    patience: int = option(5, "Stop after so many epochs without a better validation F1 (0: never).")
     swa: float = option(0.75, "Average the weights from this share of the run on (SWA); 1: never.")
-    amp: str = option("no", "Mixed precision: no, fp16, bf16.")
-    accumulate: int = option(1, "Add the gradients of so many batches before a step.")
-    clip: float = option(0.0, "Largest norm of the gradient (0: no limit).")
 
     def __post_init__(self):
-        check_positive(self, "min_cells", "size", "epochs", "bs", "lr", "body_lr", "accumulate", "swa")
-        check_not_negative(
-            self, "limit_fields", "folds", "workers", "tile", "drop", "gamma", "lr_min", "wd", "patience"
-        )
-        check_not_negative(self, "clip")
+        super().__post_init__()
+        check_positive(self, "min_cells", "size", "body_lr", "swa")
+        check_not_negative(self, "tile", "drop", "gamma")

@@ -42,7 +42,29 @@ class DataOptions(Options):
 
 
 @dataclass(frozen=True)
-class SegConfig(DataOptions):
+class TrainOptions(DataOptions):
+    """How a model is trained, whatever it is; the defaults are those of the paper's segmentation (its 7.5)."""
+
+    percentiles: str = option("1,99.8", "Intensities at these percentiles of a field become 0 and 1.")
+    epochs: int = option(50, "Passes over the training items.")
+    bs: int = option(16, "Items a batch.")
+    lr: float = option(3.6e-4, "Highest learning rate; `lr-find` suggests one.")
+    lr_min: float = option(3.4e-4, "Learning rate at the end.")
+    schedule: str = option("cosine", "cosine (once over the run), one-cycle, dedl (swings every 50 batches), constant.")
+    opt: str = option("adam", "adam (with L2, the paper's), adamw.")
+    wd: float = option(1e-5, "Weight decay.")
+    patience: int = option(5, "Stop after so many epochs without a better validation score (0: never).")
+    amp: str = option("no", "Mixed precision: no, fp16, bf16.")
+    accumulate: int = option(1, "Add the gradients of so many batches before a step.")
+    clip: float = option(0.0, "Largest norm of the gradient (0: no limit).")
+
+    def __post_init__(self):
+        check_positive(self, "epochs", "bs", "lr", "accumulate")
+        check_not_negative(self, "limit_fields", "folds", "workers", "lr_min", "wd", "patience", "clip")
+
+
+@dataclass(frozen=True)
+class SegConfig(TrainOptions):
     """Every option of a segmentation run; stored as config.json. The defaults are the paper's (its 4.2 and 7.5)."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -62,22 +84,10 @@ class SegConfig(DataOptions):
     tile: int = option(480, "Edge of a tile in pixels (the paper: 480; 256 in its comparison).")
     pad: str = option("zero", "What lies beyond the field's edge: zero, or reflect for its mirror image.")
     skip_blank: bool = option(False, "Leave training tiles without a nucleus out.")
-    percentiles: str = option("1,99.8", "Intensities at these percentiles of a field become 0 and 1.")
     rotate: float = option(3.0, "Rotate tiles by up to so many degrees.")
     flips: bool = option(True, "Flip tiles along both axes.")
     dihedral: bool = option(False, "Quarter turns of tiles too.")
     loss: str = option("weighted-ce", "weighted-ce (by class frequency, the paper's), ce, dice, ce-dice, focal.")
-    epochs: int = option(50, "Passes over the training tiles.")
-    bs: int = option(16, "Tiles a batch.")
-    lr: float = option(3.6e-4, "Highest learning rate; `lr-find` suggests one.")
-    lr_min: float = option(3.4e-4, "Learning rate at the end.")
-    schedule: str = option("cosine", "cosine (once over the run), one-cycle, dedl (swings every 50 batches), constant.")
-    opt: str = option("adam", "adam (with L2, the paper's), adamw.")
-    wd: float = option(1e-5, "Weight decay.")
-    patience: int = option(5, "Stop after so many epochs without a better validation IoU (0: never).")
-    amp: str = option("no", "Mixed precision: no, fp16, bf16.")
-    accumulate: int = option(1, "Add the gradients of so many batches before a step.")
-    clip: float = option(0.0, "Largest norm of the gradient (0: no limit).")
     app: str = option("none", "The paper's autoencoder post-processing (APP) while training: none, gelu, relu.")
     app_weight: str = option("auto", "Weight of APP's loss: auto (holds --app-target), or a number.")
     app_target: float = option(0.1, "With auto: APP's share of the gradient at the logits, over the main loss's.")
@@ -90,9 +100,8 @@ class SegConfig(DataOptions):
     overlap: float = option(0.25, "Share of a tile that its neighbour covers too, when whole fields are predicted.")
 
     def __post_init__(self):
-        check_positive(self, "tile", "epochs", "bs", "lr", "accumulate")
-        check_not_negative(self, "limit_fields", "folds", "workers", "rotate", "lr_min", "wd", "patience", "clip")
-        check_not_negative(self, "overlap")
-        check_positive(self, "app_target", "app_lr", "app_width")
+        super().__post_init__()
+        check_positive(self, "tile", "app_target", "app_lr", "app_width")
+        check_not_negative(self, "rotate", "overlap")
         if self.app_released and self.app == "none":
             raise UserError("--app-released needs --app relu (as released) or --app gelu.")
