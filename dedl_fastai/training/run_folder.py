@@ -46,7 +46,11 @@ class RunFolder:
         if not run.path.is_dir():
             raise UserError(f"{run.path} does not exist: a run folder is needed.")
         if not (run.path / "model.json").is_file():
-            raise UserError(f"{run.path} is not a run folder: it has no model.json.")
+            members = sorted(p.parent.name for p in run.path.glob("*/model.json"))
+            hint = (
+                f"it holds the runs {', '.join(members[:4])}: name one of them" if members else "it has no model.json"
+            )
+            raise UserError(f"{run.path} is not a run folder: {hint}.")
         return run
 
     @property
