@@ -48,6 +48,7 @@ def precision_recall_figure(
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax in panels[len(vocab) :]:
         ax.remove()
+    figure.suptitle("+ present and found   ! found, not present   - present, missed", fontsize=8)
     limits = np.broadcast_to(thresholds, len(vocab))
     for k, (ax, name) in enumerate(zip(panels, vocab, strict=False)):
         _draw_class(ax, name, probabilities[:, k], truth[:, k], limits[k])
@@ -131,6 +132,7 @@ def examples_figure(
     picked = pick_examples(probabilities, truth, thresholds, columns)
     figure = Figure(figsize=(2.7 * columns, 3 * (2.9 + 0.14 * min(_LINES, len(vocab)))), layout="constrained")
     grid = figure.subplots(3, columns, squeeze=False)
+    figure.suptitle("+ present and found   ! found, not present   - present, missed", fontsize=8)
     limits = np.broadcast_to(thresholds, len(vocab))
     for axes, (kind, items) in zip(grid, picked.items(), strict=True):
         for ax in axes:

@@ -1,9 +1,10 @@
-"""`predict_classes`: a CSV of probabilities and labels of new fields."""
+"""`predict_classes`: a CSV of probabilities and labels of new fields; and which files a user's inputs mean."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ..data.cohort import Cohort
@@ -16,30 +17,42 @@ log = logging.getLogger(__name__)
 
 
 def predict_classes(
-    run: str | Path,
+    runs: Sequence[str | Path],  # of the same classes: their probabilities and thresholds are averaged
     inputs: Iterable[str | Path],  # image files, or folders that `Cohort.load` knows
     out: str | Path,
     which: str = "best",
     device: str = "auto",
 ) -> list[str]:
-    """Write a row a field: file, labels at the tuned thresholds, a probability a class. Returns what did not read."""
-    model = load_run(run, which, device)
-    if not isinstance(model, Classifier):
-        raise UserError(f"{run} is a segmentation run: `predict` writes the classes of a classification run.")
+    """Write `out`/predictions.csv, a row a field: file, labels, a probability a class. Returns what did not read."""
+    models = _loaded(runs, which, device)
+    classes, thresholds = models[0].classes, np.mean([m.thresholds for m in models], axis=0)
     rows, failed = [], []
     for image in image_files(inputs):
         try:
-            found = model.predict(image)
+            p = np.mean([list(m.predict(image).values()) for m in models], axis=0)
         except UserError as e:
             failed.append(str(e))
             continue
-        labels = ";".join(c for c, t in zip(model.classes, model.thresholds, strict=True) if found[c] >= t)
-        rows.append({"image": image, "labels": labels, **{c: round(p, 6) for c, p in found.items()}})
+        labels = ";".join(c for c, there in zip(classes, p >= thresholds, strict=True) if there)
+        rows.append({"image": image, "labels": labels, **dict(zip(classes, p.round(6).tolist(), strict=True))})
         log.info("%s: %s", image, labels or "none")
     if rows:
-        with written_whole(out) as tmp:
+        with written_whole(Path(out) / "predictions.csv") as tmp:
             pd.DataFrame(rows).to_csv(tmp, index=False)
     return failed
+
+
+def _loaded(runs: Sequence[str | Path], which: str, device: str) -> list[Classifier]:
+    models = [load_run(r, which, device) for r in runs]
+    for run, model in zip(runs, models, strict=True):
+        if not isinstance(model, Classifier):
+            raise UserError(
+                f"{run} is a segmentation run, {runs[0]} a classification: predict with one kind at a time."
+            )
+        if model.classes != models[0].classes:
+            names = ", ".join(model.classes)
+            raise UserError(f"{run} does not fit the first run: its classes are {names}.")
+    return models
 
 
 def image_files(inputs: Iterable[str | Path]) -> list[str]:

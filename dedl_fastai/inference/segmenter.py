@@ -1,5 +1,6 @@
 """`Segmenter`: a trained segmentation model with all it needs to predict fields of any size."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from ..data.pixels import read_scaled
+from ..errors import UserError
 from ..training.model_card import seg_facts_of
 from ..training.run_folder import RunFolder
 from .window import predict_probability
@@ -40,9 +42,14 @@ class Segmenter:
         """Probability above which a pixel is a nucleus: tuned on the validation fields, 0.5 where it was not."""
         return 0.5 if self.card["threshold"] is None else self.card["threshold"]
 
-    def read(self, path: str | Path) -> np.ndarray:
-        """An image file's channels as the model wants them: (C, H, W) float32 in [0, 1]."""
-        return read_scaled(path, self.facts.channels, self.facts.scaling)
+    def read(self, path: str | Path, channels: Sequence[str] = ()) -> np.ndarray:
+        """An image file's channels as the model wants them: (C, H, W) float32 in [0, 1].
+
+        `channels` names them where this file calls them otherwise ("blue" of a composite for DAPI).
+        """
+        if channels and len(channels) != len(self.facts.channels):
+            raise UserError(f"the model sees {len(self.facts.channels)} channels, not {len(channels)}: --channel.")
+        return read_scaled(path, channels or self.facts.channels, self.facts.scaling)
 
     def probability(self, field: str | Path | np.ndarray) -> np.ndarray:
         """Probability of nuclei as float32 (H, W), of an image file or of what `read` returned."""

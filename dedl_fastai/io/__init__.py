@@ -5,9 +5,13 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "anndata": ["write_h5ad"],
         "field": ["Field", "open_field"],
+        "geojson": ["cell_polygons", "write_geojson"],
         "inform": ["read_segmentation_maps", "tissue_classes"],
         "masks": ["read_labels", "read_mask"],
+        "ome": ["write_ome_tiff"],
+        "roi": ["write_imagej_rois"],
         "tables": ["read_cell_table", "read_outlines"],
         "writers": ["write_component_tiff", "write_label_tiff"],
     },

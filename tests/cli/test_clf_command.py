@@ -53,19 +53,20 @@ def test_predict_writes_a_row_a_field_and_names_a_bad_file(finished, many_folder
     good = Cohort.load(many_folder).table.image[:3]
     bad = tmp_path / "bad.tif"
     bad.write_text("no image")
-    result = dedl("predict", finished[0], *good, bad, "--out", tmp_path / "p.csv")
+    result = dedl("predict", finished[0], *good, bad, "--out", tmp_path / "p")
     assert result.exit_code == 1 and f"left out: {bad}" in result.stderr
-    with (tmp_path / "p.csv").open() as f:
+    with (tmp_path / "p" / "predictions.csv").open() as f:
         rows = list(csv.DictReader(f))
     assert [r["image"] for r in rows] == list(good)
     assert all(0 <= float(r["tfh217"]) <= 1 for r in rows)
 
 
-def test_predict_takes_a_folder_and_refuses_a_segmentation(finished, many_folder, tmp_path):
-    assert dedl("predict", finished[0], many_folder, "--out", tmp_path / "p.csv").exit_code == 0
-    with (tmp_path / "p.csv").open() as f:
+def test_predict_takes_a_folder_and_refuses_what_is_not_there(finished, many_folder, tmp_path):
+    assert dedl("predict", finished[0], many_folder, "--out", tmp_path / "p").exit_code == 0
+    with (tmp_path / "p" / "predictions.csv").open() as f:
         assert len(list(csv.DictReader(f))) == 40
     assert dedl("predict", finished[0], tmp_path / "nothing").exit_code == 2
+    assert dedl("predict", many_folder).exit_code == 2
 
 
 def test_explain_draws_a_map_and_names_the_classes(finished, many_folder, tmp_path):

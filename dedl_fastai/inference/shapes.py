@@ -1,0 +1,136 @@
+"""Sums and shapes of all objects of a label image at once: no loop over regions but the convex hulls."""
+
+from dataclasses import dataclass
+from math import gcd
+
+import numpy as np
+import pandas as pd
+
+_CROSS, _CORNERS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]]), np.array([[1, 0, 1], [0, 0, 0], [1, 0, 1]])
+
+
+@dataclass
+class Pixels:
+    """The pixels of the objects of a label image: where they are, whose they are (index into `ids`), how many each."""
+
+    ids: np.ndarray
+    at: np.ndarray
+    owner: np.ndarray
+    area: np.ndarray
+
+    @classmethod
+    def of(cls, labels: np.ndarray, ids: np.ndarray | None = None) -> "Pixels":
+        """Pixels of the objects `ids` (ascending; default: all there are), in raster order."""
+        at = np.flatnonzero(labels)
+        values = labels.ravel()[at]
+        ids = np.unique(values) if ids is None else ids
+        owner = np.searchsorted(ids, values)
+        return cls(ids, at, owner, np.bincount(owner, minlength=len(ids)))
+
+    def total(self, values: np.ndarray) -> np.ndarray:
+        """Sum of one value a pixel, for each object."""
+        return np.bincount(self.owner, values, minlength=len(self.ids))
+
+    def sum(self, plane: np.ndarray) -> np.ndarray:
+        """Sum of a plane (H, W) over each object, in float64."""
+        return self.total(plane.ravel()[self.at])
+
+    def mean(self, plane: np.ndarray) -> np.ndarray:
+        """Mean of a plane over each object."""
+        return self.sum(plane) / self.area
+
+    def median(self, plane: np.ndarray) -> np.ndarray:
+        """Median of a plane over each object; no object may be empty."""
+        if not len(self.ids):
+            return np.zeros(0)
+        # complex numbers sort by their real part, then by the imaginary one: one sort for all objects
+        values = np.sort(self.owner + 1j * plane.ravel()[self.at]).imag
+        start = np.cumsum(self.area) - self.area
+        return (values[start + (self.area - 1) // 2] + values[start + self.area // 2]) / 2
+
+
+def shape_table(labels: np.ndarray, pixels: Pixels) -> pd.DataFrame:
+    """label, x_px, y_px, area_px, perimeter_px, eccentricity and solidity of every object.
+
+    Perimeter and eccentricity are scikit-image's. Solidity is the area over the pixels inside the hull of the pixel
+    centres: 1 for what is convex on the grid, a few percent above scikit-image's, whose hull holds the pixels' edges.
+    """
+    y, x = (c.astype(float) for c in np.unravel_index(pixels.at, labels.shape))
+    centre_y, centre_x = pixels.total(y) / pixels.area, pixels.total(x) / pixels.area
+    dy, dx = y - centre_y[pixels.owner], x - centre_x[pixels.owner]
+    return pd.DataFrame(
+        {
+            "label": pixels.ids.astype(np.int64),
+            "x_px": centre_x,
+            "y_px": centre_y,
+            "area_px": pixels.area,
+            "perimeter_px": _perimeter(labels, pixels),
+            "eccentricity": _eccentricity(*(pixels.total(m) / pixels.area for m in (dy * dy, dx * dx, dy * dx))),
+            "solidity": pixels.area / _hull_areas(labels.shape[1], pixels),
+        }
+    )
+
+
+def _eccentricity(yy: np.ndarray, xx: np.ndarray, yx: np.ndarray) -> np.ndarray:
+    """Of the ellipse with the object's second moments; 0 for a single pixel."""
+    middle, half = (yy + xx) / 2, np.sqrt(((yy - xx) / 2) ** 2 + yx**2)
+    longest = middle + half
+    return np.sqrt(np.clip(2 * half / np.where(longest > 0, longest, 1), 0, 1))
+
+
+def _perimeter(labels: np.ndarray, pixels: Pixels) -> np.ndarray:
+    """Length of the line through the centres of the border pixels (Benkrid and Crookes 2000), as in scikit-image."""
+    padded = np.pad(labels, 1)
+    inner = padded[1:-1, 1:-1]
+    border = np.zeros(labels.shape, bool)
+    for dy, dx in np.argwhere(_CROSS):
+        border |= inner != _shifted(padded, dy, dx)
+    rim = np.pad(np.where(border, labels, 0), 1)
+    beside, across = (
+        sum((_shifted(rim, dy, dx) == labels).astype(np.int8) for dy, dx in np.argwhere(k)) for k in (_CROSS, _CORNERS)
+    )
+    code = (1 + 2 * beside + 10 * across).ravel()[pixels.at]
+    weight = np.zeros(50)
+    weight[[5, 7, 15, 17, 25, 27]], weight[[21, 33]], weight[[13, 23]] = 1, np.sqrt(2), (1 + np.sqrt(2)) / 2
+    return pixels.total(np.where(border.ravel()[pixels.at], weight[np.minimum(code, 49)], 0.0))
+
+
+def _shifted(padded: np.ndarray, dy: int, dx: int) -> np.ndarray:
+    return padded[dy : padded.shape[0] - 2 + dy, dx : padded.shape[1] - 2 + dx]
+
+
+def _hull_areas(width: int, pixels: Pixels) -> np.ndarray:
+    """Pixels whose centre is inside the convex hull of the object's pixel centres."""
+    order = np.argsort(pixels.owner, kind="stable")
+    owner, at = pixels.owner[order], pixels.at[order]
+    y, x = at // width, at % width
+    new_line = np.ones(len(at) + 1, bool)  # the first and last pixel of each row of an object are enough
+    new_line[1:-1] = (owner[1:] != owner[:-1]) | (y[1:] != y[:-1])
+    first, last = np.flatnonzero(new_line[:-1]), np.flatnonzero(new_line[1:])
+    ends = np.cumsum(np.bincount(owner[first], minlength=len(pixels.ids))).tolist()
+    rows, left, right = y[first].tolist(), x[first].tolist(), x[last].tolist()
+    starts = [0, *ends][:-1]
+    return np.array([_lattice_points(rows[a:b], left[a:b], right[a:b]) for a, b in zip(starts, ends, strict=True)])
+
+
+def _lattice_points(rows: list[int], left: list[int], right: list[int]) -> int:
+    """Lattice points in the hull of row ends, by Pick's theorem: area + rim / 2 + 1."""
+    hull = _chain(rows, left, -1) + _chain(rows, right, 1)[::-1]
+    twice_area = rim = 0
+    for (y0, x0), (y1, x1) in zip(hull, hull[1:] + hull[:1], strict=True):
+        twice_area += x0 * y1 - x1 * y0
+        rim += gcd(y1 - y0, x1 - x0)
+    return (abs(twice_area) + rim) // 2 + 1
+
+
+def _chain(rows: list[int], columns: list[int], side: int) -> list[tuple[int, int]]:
+    """One side of the hull from top to bottom; side is -1 for the left one and 1 for the right one."""
+    chain: list[tuple[int, int]] = []
+    for y, x in zip(rows, columns, strict=True):
+        while len(chain) > 1:
+            (y0, x0), (y1, x1) = chain[-2:]
+            if side * ((x1 - x0) * (y - y0) - (x - x0) * (y1 - y0)) > 0:
+                break
+            chain.pop()
+        chain.append((y, x))
+    return chain

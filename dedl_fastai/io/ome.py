@@ -1,0 +1,187 @@
+"""OME-TIFF writing: tiles, a pyramid in SubIFDs, channel names and pixel size, without holding the image."""
+
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+
+from ..errors import UserError
+from .files import written_whole
+
+_DTYPES = ("uint8", "uint16", "uint32", "float32")
+_FLAT_EDGE = 4096  # images up to this edge get no pyramid: viewers show them whole
+_CLASSIC_BYTES = 3 << 30  # raw bytes above which 32-bit offsets might not do
+_BUFFER_BYTES = 16 << 20  # of tiles compressed at a time
+_BAND_PIXELS = 1 << 22  # read at a time for a tile of a coarse level
+_UM = "µm"
+
+ReadRegion = Callable[[int, int, int, int, int], np.ndarray]  # (channel, y0, y1, x0, x1) -> (y1 - y0, x1 - x0)
+
+
+def write_ome_tiff(
+    path: str | Path,
+    pixels: Any,  # (H, W) or (C, H, W), sliced block by block: an array, a memory map, zarr; or a `ReadRegion`
+    channel_names: Sequence[str],
+    pixel_size_um: float | None = None,
+    *,
+    origin_um: tuple[float, float] | None = None,  # stage position (x, y) of the upper left corner
+    labels: bool | None = None,  # True: levels by nearest neighbour, False: by mean; None: integers are labels
+    pyramid: bool | None = None,  # None: where an edge exceeds 4096 pixels
+    compression: str | None = "zlib",
+    tile: int = 512,  # edge of a tile, a multiple of 16
+    shape: tuple[int, ...] | None = None,  # of a `ReadRegion`
+    dtype: Any = None,  # of a `ReadRegion`
+) -> None:
+    """Write masks, labels, probabilities or intensities as a tiled OME-TIFF. Same input, same bytes.
+
+    No more than a few tiles are in memory and nothing is put on disk but the file. For this every level of the
+    pyramid reads `pixels` again: it has to give the same block twice.
+    """
+    read, shape, dtype = _source(path, pixels, shape, dtype, channel_names)
+    nearest = dtype.kind != "f" if labels is None else labels
+    *_, height, width = shape
+    big = max(height, width) > _FLAT_EDGE if pyramid is None else pyramid
+    n_levels = _count_levels(max(height, width), tile) if big else 0
+    raw = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize * 4 // 3
+    common = dict(dtype=dtype, tile=(tile, tile), compression=compression, photometric="minisblack")
+    common |= dict(buffersize=_BUFFER_BYTES)
+    with written_whole(path) as tmp, tifffile.TiffWriter(tmp, ome=True, bigtiff=raw > _CLASSIC_BYTES) as tif:
+        for level in range(n_levels + 1):
+            size = tuple(-(-n // 2**level) for n in (height, width))
+            extra = dict(subfiletype=1) if level else dict(subifds=n_levels)
+            extra |= _resolution(pixel_size_um, level)
+            if level == 0:
+                extra["metadata"] = _ome_metadata(Path(path).name, shape, channel_names, pixel_size_um, origin_um)
+            blocks = _tiles(read, shape, level, size, tile, nearest, dtype)
+            tif.write(blocks, shape=(*shape[:-2], *size), **common, **extra)
+
+
+def _source(
+    path: str | Path, pixels: Any, shape: tuple[int, ...] | None, dtype: Any, names: Sequence[str]
+) -> tuple[ReadRegion, tuple[int, ...], np.dtype]:
+    if callable(pixels):
+        if shape is None or dtype is None:
+            raise UserError(f"{path}: pixels given as a function need their shape and dtype.")
+        read = pixels
+    else:
+        shape, dtype = pixels.shape, pixels.dtype
+        read = _slicing(pixels, len(shape))
+    dtype = np.dtype(dtype)
+    if dtype.name not in _DTYPES:
+        raise UserError(f"{path}: {dtype} pixels do not go into an OME-TIFF: convert them to {', '.join(_DTYPES)}.")
+    if len(shape) not in (2, 3) or 0 in shape:
+        raise UserError(f"{path}: pixels of shape {tuple(shape)} are not an image (H, W) or (C, H, W).")
+    n_channels = shape[0] if len(shape) == 3 else 1
+    if len(names) != n_channels:
+        raise UserError(f"{path}: {len(names)} channel names were given for {n_channels} channels.")
+    return read, tuple(int(n) for n in shape), dtype
+
+
+def _slicing(pixels: Any, ndim: int) -> ReadRegion:
+    def read(channel: int, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        return pixels[y0:y1, x0:x1] if ndim == 2 else pixels[channel, y0:y1, x0:x1]
+
+    return read
+
+
+def _count_levels(edge: int, tile: int) -> int:
+    n = 0
+    while -(-edge // 2**n) > tile:
+        n += 1
+    return n
+
+
+def _tiles(
+    read: ReadRegion,
+    shape: tuple[int, ...],
+    level: int,  # 0 is full resolution, each further one halves
+    size: tuple[int, int],  # (h, w) of the level
+    tile: int,
+    nearest: bool,
+    dtype: np.dtype,
+) -> Iterator[np.ndarray]:
+    """The level's tiles in the order TIFF wants them, those at the right and the bottom filled up with 0."""
+    reduce = _nearest if nearest else _mean
+    for channel in range(shape[0] if len(shape) == 3 else 1):
+        for y in range(0, size[0], tile):
+            for x in range(0, size[1], tile):
+                block = (y, min(y + tile, size[0]), x, min(x + tile, size[1]))
+                found = reduce(read, channel, level, block, shape[-2:])
+                if not nearest and dtype.kind == "u":
+                    found = np.rint(found)
+                full = np.zeros((tile, tile), dtype)
+                full[: found.shape[0], : found.shape[1]] = found
+                yield full
+
+
+def _nearest(
+    read: ReadRegion, channel: int, level: int, block: tuple[int, int, int, int], full: tuple[int, int]
+) -> np.ndarray:
+    """Every 2**level-th pixel of the block, read in bands no larger than a few tiles."""
+    y0, y1, x0, x1 = block
+    step = 2**level
+    right = min(x1 * step, full[1])
+    rows = max(1, _BAND_PIXELS // (right - x0 * step) // step)
+    bands = []
+    for top in range(y0, y1, rows):
+        bottom = min(min(top + rows, y1) * step, full[0])
+        bands.append(np.array(read(channel, top * step, bottom, x0 * step, right)[::step, ::step]))
+    return np.concatenate(bands)
+
+
+def _mean(
+    read: ReadRegion, channel: int, level: int, block: tuple[int, int, int, int], full: tuple[int, int]
+) -> np.ndarray:
+    """The block as means of 2 x 2 pixels of the level below, a quarter at a time so that memory stays small."""
+    y0, y1, x0, x1 = block
+    if level == 0:
+        return np.asarray(read(channel, y0, y1, x0, x1), dtype=np.float32)
+    height, width = (-(-n // 2 ** (level - 1)) for n in full)
+    out = np.empty((y1 - y0, x1 - x0), np.float32)
+    for top, bottom in _halves(y0, y1):
+        for left, right in _halves(x0, x1):
+            below = (2 * top, min(2 * bottom, height), 2 * left, min(2 * right, width))
+            out[top - y0 : bottom - y0, left - x0 : right - x0] = _halved(_mean(read, channel, level - 1, below, full))
+    return out
+
+
+def _halves(start: int, stop: int) -> list[tuple[int, int]]:
+    middle = (start + stop) // 2
+    return [(start, middle), (middle, stop)] if start < middle else [(start, stop)]
+
+
+def _halved(a: np.ndarray) -> np.ndarray:
+    if a.shape[0] % 2 or a.shape[1] % 2:
+        a = np.pad(a, ((0, a.shape[0] % 2), (0, a.shape[1] % 2)), mode="edge")
+    return (a[::2, ::2] + a[1::2, ::2] + a[::2, 1::2] + a[1::2, 1::2]) * np.float32(0.25)
+
+
+def _resolution(pixel_size_um: float | None, level: int) -> dict[str, Any]:
+    if not pixel_size_um:
+        return {}
+    return dict(resolution=(1e4 / (pixel_size_um * 2**level),) * 2, resolutionunit="CENTIMETER")
+
+
+def _ome_metadata(
+    name: str,
+    shape: tuple[int, ...],
+    channel_names: Sequence[str],
+    pixel_size_um: float | None,
+    origin_um: tuple[float, float] | None,
+) -> dict[str, Any]:
+    number = uuid.uuid5(uuid.NAMESPACE_URL, f"{name} {shape} {list(channel_names)}")  # not the clock's: same bytes
+    found = {"axes": "CYX"[-len(shape) :], "Channel": {"Name": list(channel_names)}, "UUID": f"urn:uuid:{number}"}
+    if pixel_size_um:
+        found |= {f"PhysicalSize{a}": pixel_size_um for a in "XY"} | {f"PhysicalSize{a}Unit": _UM for a in "XY"}
+    if origin_um is not None:
+        n = len(channel_names)
+        found["Plane"] = {
+            "PositionX": [float(origin_um[0])] * n,
+            "PositionY": [float(origin_um[1])] * n,
+            "PositionXUnit": [_UM] * n,
+            "PositionYUnit": [_UM] * n,
+        }
+    return found
