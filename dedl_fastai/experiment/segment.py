@@ -177,7 +177,7 @@ def _write_geojson(path: Path, found: FieldCells) -> None:
     from ..io.geojson import cell_polygons, write_geojson
 
     by_label = found.cells.set_index("label")
-    classes = by_label["phenotype"].to_dict() if "phenotype" in by_label else None
+    classes = by_label["phenotype"].dropna().to_dict() if "phenotype" in by_label else None
     numbers = by_label.select_dtypes("number").to_dict("index")
     write_geojson(path, cell_polygons(found.labels), classes=classes, measurements=numbers)
 
