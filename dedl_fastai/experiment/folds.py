@@ -29,22 +29,22 @@ def summarise(members: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {
         "task": first["task"],
         "members": list(members),
-        **{s: _spread([m[s] for m in members.values()]) for s in splits},
+        **{s: spread([m[s] for m in members.values()]) for s in splits},
         "baselines": {
-            name: {s: _spread([m["baselines"][name][s] for m in members.values()]) for s in splits}
+            name: {s: spread([m["baselines"][name][s] for m in members.values()]) for s in splits}
             for name in first["baselines"]
         },
-        "threshold": mean_sd([m["threshold"] for m in members.values()]),
+        "threshold": _mean_sd([m["threshold"] for m in members.values()]),
     }
 
 
-def _spread(scores: list[dict[str, Any]]) -> dict[str, Any]:
+def spread(scores: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and standard deviation over members of every number in their scores; members without it are left out."""
     names = [k for k, v in scores[0].items() if isinstance(v, float)]
-    return {n: mean_sd([s[n] for s in scores]) for n in names}
+    return {n: _mean_sd([s[n] for s in scores if s[n] is not None]) for n in names}
 
 
-def mean_sd(values: list[float]) -> dict[str, Any]:
-    """Mean, standard deviation (None for one value) and the values."""
+def _mean_sd(values: list[float]) -> dict[str, Any]:
     return {
         "mean": round(statistics.fmean(values), 6),
         "sd": round(statistics.stdev(values), 6) if len(values) > 1 else None,

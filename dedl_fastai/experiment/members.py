@@ -12,7 +12,7 @@ from ..training.run_folder import RunFolder
 from .clf import member_options, train_clf
 from .clf_config import ClfConfig
 from .clf_evaluation import items_by_split, split_scores
-from .folds import mean_sd
+from .folds import spread
 from .inputs import load_clf_cohort
 from .options import numbers
 
@@ -44,7 +44,7 @@ def train_members(options: ClfConfig, out: str | Path, bar: bool | None = None) 
     summary = {
         "task": "classification",
         "members": list(members),
-        **{s: _spread([m[s] for m in members.values()]) for s in ("valid", "test") if s in first},
+        **{s: spread([m[s] for m in members.values()]) for s in ("valid", "test") if s in first},
         "baselines": first["baselines"],
     }
     if "test" in first:
@@ -64,8 +64,3 @@ def ensemble_scores(runs: Sequence[Path], cohort: Any, device: str) -> dict[str,
         thresholds.append(classifier.thresholds)
         classes = classifier.classes
     return split_scores(items, np.mean(probabilities, axis=0), np.mean(thresholds, axis=0), classes)
-
-
-def _spread(scores: list[dict[str, Any]]) -> dict[str, Any]:
-    names = [k for k, v in scores[0].items() if isinstance(v, float)]
-    return {n: mean_sd([s[n] for s in scores if s[n] is not None]) for n in names}

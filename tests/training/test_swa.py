@@ -225,6 +225,7 @@ def test_no_attribute_shadows_the_learners(tmp_path):
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "You are shadowing")
         quiet_fit(learner(), 2, cbs=[Keeper(tmp_path, "f1_macro"), SwaCallback(0.0, lr=1e-3)])
+    assert (tmp_path / "swa.safetensors").exists()
 
 
 def test_average_is_not_pickled_with_the_learner(tmp_path):
