@@ -1,6 +1,5 @@
 """`run_ablation`: segmentation with and without APP, paired by seed: same split, data order and first weights."""
 
-import csv
 import logging
 import resource
 import sys
@@ -70,7 +69,7 @@ def _in_own_process(options: SegConfig, out: Path) -> dict[str, Any]:
     if not (out / "cost.json").exists():
         in_own_process(_train, options, out, log.getEffectiveLevel())
     run = RunFolder.existing(out)
-    metrics, last = run.read("metrics"), _last_epoch(out / "history.csv")
+    metrics, last = run.read("metrics"), run.history()[-1]
     return {
         "iou": metrics["test"]["iou"],
         "iou_at_0.5": metrics["test"]["at_0.5"]["iou"],
@@ -86,15 +85,6 @@ def _train(options: SegConfig, out: Path, level: int) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("dedl_fastai").setLevel(level)
     train_seg(options, out, bar=False)
-    seconds = sum(float(row["seconds"]) for row in _history(out / "history.csv"))
+    seconds = sum(float(row["seconds"]) for row in RunFolder.at(out).history())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     write_json(out / "cost.json", {"train_seconds": round(seconds, 1), "peak_mb": round(peak)})
-
-
-def _history(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as f:
-        return list(csv.DictReader(f))
-
-
-def _last_epoch(path: Path) -> dict[str, str]:
-    return _history(path)[-1]

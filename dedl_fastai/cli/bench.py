@@ -11,12 +11,19 @@ from ..experiment.options import numbers
 from .options import with_options
 
 app = typer.Typer(no_args_is_help=True, help="Tables of runs; speeds of this machine.")
+Arch = Annotated[str, typer.Option(help="Decoder.")]
+Encoder = Annotated[str, typer.Option(help="Encoder.")]
+Decoder = Annotated[str, typer.Option(help="Widths of the decoder, with commas between.")]
+TileEdge = Annotated[int, typer.Option(help="Edge of a tile in pixels.")]
+BatchSize = Annotated[int, typer.Option(help="Tiles a batch.")]
+Amp = Annotated[str, typer.Option(help="no, fp16, bf16.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 
 
 @app.command(short_help="Tiles from the cache against TIFFs and .npy.")
 def loader(
     fields: Annotated[int, typer.Option(help="Made-up fields of the paper's size.")] = 2,
-    tile: Annotated[int, typer.Option(help="Edge of a tile in pixels.")] = 480,
+    tile: TileEdge = 480,
 ) -> None:
     """Time an epoch of tiles without a model: from the cache, decoding TIFFs, from .npy tiles. Prints JSON."""
     from ..bench.loader import loader_speed
@@ -26,16 +33,16 @@ def loader(
 
 @app.command(short_help="A training step against a bare PyTorch loop.")
 def step(
-    arch: Annotated[str, typer.Option(help="Decoder.")] = "unet",
-    encoder: Annotated[str, typer.Option(help="Encoder.")] = "efficientnet-b0",
-    decoder: Annotated[str, typer.Option(help="Widths of the decoder, with commas between.")] = "",
-    tile: Annotated[int, typer.Option(help="Edge of a tile in pixels.")] = 128,
-    bs: Annotated[int, typer.Option(help="Tiles a batch.")] = 16,
-    amp: Annotated[str, typer.Option(help="no, fp16, bf16.")] = "no",
+    arch: Arch = "unet",
+    encoder: Encoder = "efficientnet-b0",
+    decoder: Decoder = "",
+    tile: TileEdge = 128,
+    bs: BatchSize = 16,
+    amp: Amp = "no",
     channels_last: Annotated[bool, typer.Option(help="Memory format of the tensors.")] = False,
     steps: Annotated[int, typer.Option(help="Steps a round.")] = 5,
     rounds: Annotated[int, typer.Option(help="Rounds of each loop, by turns.")] = 6,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Time the Learner's training step and a bare loop over the same model and batches. Prints JSON."""
     from ..bench.step import step_cost
@@ -47,15 +54,15 @@ def step(
 
 @app.command("app-cost", short_help="A training step with APP against one without.")
 def app_cost(
-    arch: Annotated[str, typer.Option(help="Decoder.")] = "unet",
-    encoder: Annotated[str, typer.Option(help="Encoder.")] = "efficientnet-b0",
-    decoder: Annotated[str, typer.Option(help="Widths of the decoder, with commas between.")] = "",
-    tile: Annotated[int, typer.Option(help="Edge of a tile in pixels.")] = 480,
-    bs: Annotated[int, typer.Option(help="Tiles a batch.")] = 16,
-    amp: Annotated[str, typer.Option(help="no, fp16, bf16.")] = "no",
+    arch: Arch = "unet",
+    encoder: Encoder = "efficientnet-b0",
+    decoder: Decoder = "",
+    tile: TileEdge = 480,
+    bs: BatchSize = 16,
+    amp: Amp = "no",
     rows: Annotated[str, typer.Option(help="Shares of the rows, with commas between.")] = "0.25,1",
     rounds: Annotated[int, typer.Option(help="Rounds of each, by turns.")] = 5,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Time and peak memory of training steps with and without APP. Prints JSON."""
     from ..bench.app_cost import app_cost

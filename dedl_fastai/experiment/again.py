@@ -54,7 +54,8 @@ def _own_cohort(run: RunFolder, options: DataOptions) -> Cohort:
     known = set(run.read("splits")["fields"])
     cohort = Cohort.load(options.data, options.patient or None)
     cohort = cohort.where(cohort.table.field.isin(known))
-    if not splits_by_place(cohort, getattr(options, "tile", 0)) or isinstance(options, SegConfig):
+    is_by_place = isinstance(options, ClfConfig) and splits_by_place(cohort, options.tile)
+    if not is_by_place:
         cohort = apply_splits(cohort, run.path / "splits.json", may_leak=True)  # the run itself was checked
     if data_fingerprint(cohort) != run.read("manifest")["data"]["fingerprint"]:
         log.warning("the fields in %s changed since the run: its numbers need not come out again", cohort.root)

@@ -45,7 +45,7 @@ def evaluate_clf_run(run: RunFolder, options: ClfConfig, cohort: Cohort, labels:
     items = items_by_split(classifier, cohort, labels)
     p = {s: classifier.probabilities(items[s]) for s in items}
     metrics = clf_metrics(items, p, classifier.classes)
-    metrics["weights"] = _other_weights(run, options, items)
+    metrics["weights"] = _scores_of_weights(run, options, items, p)
     metrics["labels"] = {"how": labels.how, "warnings": labels.warnings}
     classifier.card["thresholds"] = metrics["thresholds"]
     run.write("model", classifier.card)
@@ -119,16 +119,17 @@ def evaluate_clf_again(classifier: Classifier, cohort: Cohort, split: str) -> di
     return clf_metrics(items, p, classifier.classes, classifier.thresholds.tolist())
 
 
-def _other_weights(run: RunFolder, options: ClfConfig, items: Items) -> dict[str, Any]:
-    """Headline numbers of every set of weights there is, each with thresholds tuned for it."""
+def _scores_of_weights(run: RunFolder, options: ClfConfig, items: Items, best: Probabilities) -> dict[str, Any]:
+    """Headline numbers of every set of weights there is, with thresholds tuned for it; `best` is predicted already."""
     found = {}
     for which in WEIGHT_FILES:
         if not (run.path / f"{which}.safetensors").is_file():
             continue
         classifier = load_run(run.path, which, options.device)
-        p = {s: classifier.probabilities(items[s]) for s in items if s != "train"}
+        scored = [s for s in items if s != "train"]
+        p = best if which == "best" else {s: classifier.probabilities(items[s]) for s in scored}
         thresholds = tune_thresholds(p["valid"], truth_of(items["valid"]))
-        scores = {s: clf_scores(p[s], truth_of(items[s]), thresholds, classifier.classes) for s in p}
+        scores = {s: clf_scores(p[s], truth_of(items[s]), thresholds, classifier.classes) for s in scored}
         found[which] = {s: {k: v[k] for k in _HEADLINES} for s, v in scores.items()}
     return found
 
@@ -148,7 +149,7 @@ class _Pictures:
 
 def _draw(run: RunFolder, classifier: Classifier, items: Items, p: Probabilities) -> None:
     split = "test" if "test" in p else "valid"
-    save_figure(curves_figure(run.path / "history.csv", ("f1_macro", "f1_micro", "map")), run.figure("curves"))
+    save_figure(curves_figure(run.history(), ("f1_macro", "f1_micro", "map")), run.figure("curves"))
     draw_clf_figures(
         p[split],
         truth_of(items[split]),

@@ -1,7 +1,6 @@
 """Figures of a segmentation run: learning curves, threshold curve, the best, median and worst fields."""
 
-import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ _LONGEST = 1000  # pixels of a panel's longer edge: more is not seen
 
 def draw_figures(run: RunFolder, metrics: dict[str, Any], segmenter: Segmenter, cohort: Cohort) -> None:
     """Write curves.png, threshold.png and examples.png below the run's figures/."""
-    save_figure(curves_figure(run.path / "history.csv"), run.figure("curves"))
+    save_figure(curves_figure(run.history()), run.figure("curves"))
     save_figure(threshold_figure(metrics["threshold_tuning"]), run.figure("threshold"))
     save_figure(examples_figure(metrics, segmenter, cohort), run.figure("examples"))
 
@@ -32,10 +31,8 @@ def save_figure(figure: Figure, path: Path, dpi: int = 110) -> None:
         figure.savefig(tmp, dpi=dpi, format="png")
 
 
-def curves_figure(history: Path, metrics: Sequence[str] = ("iou", "dice")) -> Figure:
-    """Losses, validation metrics and learning rate over the epochs, from history.csv."""
-    with history.open(newline="", encoding="utf-8") as f:
-        rows = list(csv.DictReader(f))
+def curves_figure(rows: Sequence[Mapping[str, str]], metrics: Sequence[str] = ("iou", "dice")) -> Figure:
+    """Losses, validation metrics and learning rate over the epochs: the rows of history.csv."""
     epochs = [int(r["epoch"]) + 1 for r in rows]
     figure = Figure(figsize=(11, 3.2), layout="constrained")
     panels = {"loss": ["train_loss", "valid_loss"], "validation": list(metrics), "learning rate": ["lr"]}

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from ..data.clf_items import clf_items
+from ..data.cohort import Cohort
 from ..inference.load import load_run
 from ..training.run_folder import RunFolder
 from .clf import member_options, train_clf
 from .clf_config import ClfConfig
-from .clf_evaluation import items_by_split, split_scores
+from .clf_evaluation import split_scores
 from .folds import spread
 from .inputs import load_clf_cohort
 from .options import numbers
@@ -48,18 +50,18 @@ def train_members(options: ClfConfig, out: str | Path, bar: bool | None = None) 
         "baselines": first["baselines"],
     }
     if "test" in first:
-        cohort = load_clf_cohort(options)
+        # every fold has the same test side
         summary["ensemble"] = {"test": ensemble_scores([parent.path / m for m in members], cohort, options.device)}
     parent.write("metrics", summary)
     return summary
 
 
-def ensemble_scores(runs: Sequence[Path], cohort: Any, device: str) -> dict[str, Any]:
+def ensemble_scores(runs: Sequence[Path], cohort: Cohort, device: str) -> dict[str, Any]:
     """Scores of the mean of the members' probabilities on the test items."""
     probabilities, thresholds, items, classes = [], [], None, []
     for path in runs:
         classifier = load_run(path, "best", device)
-        items = items or items_by_split(classifier, cohort)["test"]
+        items = items or clf_items(cohort, classifier.facts, "test")
         probabilities.append(classifier.probabilities(items))
         thresholds.append(classifier.thresholds)
         classes = classifier.classes

@@ -10,6 +10,7 @@ import pandas as pd
 from ..data.cohort import Cohort
 from ..errors import UserError
 from ..inference.classifier import Classifier
+from ..inference.clf_scores import predicted_labels
 from ..inference.load import load_run
 from ..io.files import written_whole
 
@@ -33,7 +34,7 @@ def predict_classes(
         except UserError as e:
             failed.append(str(e))
             continue
-        labels = ";".join(c for c, there in zip(classes, p >= thresholds, strict=True) if there)
+        labels = ";".join(c for c, there in zip(classes, predicted_labels(p, thresholds), strict=True) if there)
         rows.append({"image": image, "labels": labels, **dict(zip(classes, p.round(6).tolist(), strict=True))})
         log.info("%s: %s", image, labels or "none")
     if rows:

@@ -12,6 +12,7 @@ from torch import nn
 from ..data.clf_items import ClfItem, tiles_of_file
 from ..training.model_card import clf_facts_of
 from ..training.run_folder import RunFolder
+from .clf_scores import predicted_labels
 
 
 @dataclass
@@ -61,5 +62,5 @@ class Classifier:
 
     def labels(self, path: str | Path) -> list[str]:
         """The classes that an image file holds, at the tuned thresholds."""
-        found = np.array(list(self.predict(path).values())) >= self.thresholds
+        found = predicted_labels(list(self.predict(path).values()), self.thresholds)
         return [name for name, there in zip(self.classes, found, strict=True) if there]

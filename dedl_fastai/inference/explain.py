@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import UserError
+from ..extras import optional
 
 
 def activation_map(
@@ -24,7 +25,7 @@ def activation_map(
     what the network used where something else does. Attention moves evidence between places before that layer, so
     the map of a transformer is a hint rather than a proof.
     """
-    method = _layer_gradient_x_activation()
+    method = optional("captum.attr", "explain", "class activation maps").LayerGradientXActivation
     layer, to_planes = target_layer(model)
     with _evaluating(model), torch.inference_mode(False), torch.enable_grad():
         x = picture.detach().clone().to(next(model.parameters()).device)
@@ -106,11 +107,3 @@ def _last_convolution(model: nn.Module) -> nn.Module:
     if not found:
         raise UserError("this network has no convolution, so it has no class activation map: take another model.")
     return found[-1]
-
-
-def _layer_gradient_x_activation():
-    try:
-        from captum.attr import LayerGradientXActivation
-    except ImportError as e:
-        raise UserError('class activation maps need the package captum: pip install "dedl-fastai[explain]".') from e
-    return LayerGradientXActivation

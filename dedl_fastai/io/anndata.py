@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..errors import UserError
+from ..extras import optional
 from .files import written_whole
 
 
@@ -26,7 +26,7 @@ def write_h5ad(
     Centroids are in um where the table has them, else in pixels; uns["dedl_fastai"] says which. Cells of several
     fields go into one file: squidpy keeps them apart with `spatial_neighbors(adata, library_key="field")`.
     """
-    anndata = _anndata()
+    anndata = optional("anndata", "spatial", "AnnData files")
     means = [column.format(channel=c) for c in channels]
     unit = "um" if {"x_um", "y_um"} <= set(cells.columns) and cells[["x_um", "y_um"]].notna().all(axis=None) else "px"
     place = [f"x_{unit}", f"y_{unit}"]
@@ -58,11 +58,3 @@ def _obs(table: pd.DataFrame) -> pd.DataFrame:
             values = values.astype("str").where(values.notna()).astype("category")
         obs[str(column).replace("/", "_")] = values.to_numpy() if values.dtype.kind in "biuf" else values.array
     return obs
-
-
-def _anndata() -> ModuleType:
-    try:
-        import anndata
-    except ImportError as e:
-        raise UserError('AnnData files need the extra "spatial": pip install "dedl-fastai[spatial]".') from e
-    return anndata

@@ -3,11 +3,11 @@
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
 from ..errors import UserError
+from ..extras import optional
 from .files import written_whole
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the time of every entry: same input, same bytes
@@ -19,7 +19,7 @@ def write_imagej_rois(
     polygons: Iterable[tuple[int, np.ndarray]],  # (label, outline) as of `cell_polygons`, taken one by one
 ) -> int:
     """Write one polygon ROI a cell, named by its label, to sub-pixel precision; returns how many."""
-    roifile = _roifile()
+    roifile = optional("roifile", "imagej", "ImageJ ROIs")
     if Path(path).suffix.lower() != ".zip":
         raise UserError(f"{path}: a set of ImageJ ROIs is a .zip file: name it so.")
     n = 0
@@ -37,11 +37,3 @@ def write_imagej_rois(
             archive.writestr(zipfile.ZipInfo(f"{label:07d}.roi", _EPOCH), roi.tobytes(), zipfile.ZIP_DEFLATED)
             n += 1
     return n
-
-
-def _roifile() -> ModuleType:
-    try:
-        import roifile
-    except ImportError as e:
-        raise UserError('ImageJ ROIs need the extra "imagej": pip install "dedl-fastai[imagej]".') from e
-    return roifile

@@ -1,5 +1,6 @@
 """The run folder: which files it holds, and the facts written into them."""
 
+import csv
 import hashlib
 import importlib.metadata
 import os
@@ -70,6 +71,11 @@ class RunFolder:
     def write(self, name: str, value: Any) -> None:
         """Write one of the JSON files, whole or not at all."""
         write_json(self.path / f"{name}.json", value)
+
+    def history(self) -> list[dict[str, str]]:
+        """The rows of history.csv, an epoch each."""
+        with (self.path / "history.csv").open(newline="", encoding="utf-8") as f:
+            return list(csv.DictReader(f))
 
     def figure(self, name: str) -> Path:
         """Path of a figure."""
