@@ -21,6 +21,8 @@ DAMAGED = (  # what tifffile and its codecs raise on a file that is cut short or
     tifffile.TiffFileError,
 )
 _MAX_IMPLAUSIBLE_UM = 20.0  # a "pixel" larger than this is a screen resolution (72 or 96 dpi), not a microscope's
+_MAX_BLOCK = 2**33  # bytes a strip or tile may decode to: more than any scanner's, and it must fit in memory at once
+_MAX_RATIO = 10_000  # pixels over file size: deflate and LZW end near 1000, and slides are never that empty
 
 
 def open_tiff(path: Path) -> tifffile.TiffFile:
@@ -46,6 +48,7 @@ def all_pages(path: Path, tif: tifffile.TiffFile) -> list[tifffile.TiffPage | ti
 def check_complete(path: Path, tif: tifffile.TiffFile, pages: list) -> None:
     """Raise a `UserError` when the file is shorter than the data its pages claim, before anything is allocated."""
     size = tif.filehandle.size
+    _check_plausible(path, pages, size)
     for page in pages:
         ends = np.asarray(page.dataoffsets, dtype=np.uint64) + np.asarray(page.databytecounts, dtype=np.uint64)
         needed = int(ends.max()) if ends.size else 0
@@ -55,6 +58,21 @@ def check_complete(path: Path, tif: tifffile.TiffFile, pages: list) -> None:
             raise UserError(f"{path} is damaged: page {page.index} lists {ends.size} of its data blocks only.")
     if _last_page_is_cut(tif):
         raise UserError(f"{path} is cut short: its last page points past the end of the file. Copy it again.")
+
+
+def _check_plausible(path: Path, pages: list, size: int) -> None:
+    """Refuse headers that claim what no file of this size can hold, and blocks that no memory can."""
+    claimed = sum(page.keyframe.nbytes for page in pages)
+    if claimed > max(_MAX_BLOCK, _MAX_RATIO * size):
+        raise UserError(f"{path} claims {claimed / 1e9:.0f} GB of pixels and has {size} bytes: its header is damaged.")
+    for page in pages:
+        key = page.keyframe
+        block = int(np.prod(key.chunks, dtype=np.int64)) * (key.dtype.itemsize if key.dtype is not None else 1)
+        if block > _MAX_BLOCK and not _is_plain(page):
+            raise UserError(
+                f"{path}: page {page.index} is compressed in blocks of {block / 1e9:.0f} GB, too large to decode: "
+                "save it as a tiled TIFF."
+            )
 
 
 def _last_page_is_cut(tif: tifffile.TiffFile) -> bool:

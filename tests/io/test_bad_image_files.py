@@ -1,5 +1,7 @@
 """Damaged and foreign image files: always a `UserError` that names the file, never a crash or wrong pixels."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import tifffile
@@ -188,3 +190,37 @@ def test_one_file_of_a_split_ome_set_is_refused(tmp_path):
     other_xml = (xml[:start] + data + xml[end:]).replace("<OME ", f'<OME UUID="{uuid}" ', 1)
     tifffile.imwrite(second, pixels, description=other_xml.encode(), metadata=None)
     assert_refused(open_field, first)
+
+
+def with_tags(path, **tags):
+    with tifffile.TiffFile(path, mode="r+b") as tif:
+        for name, value in tags.items():
+            tif.pages[0].tags[name].overwrite(value)
+    return path
+
+
+@pytest.mark.parametrize("compression", [None, "deflate", "lzw"])
+def test_a_header_that_claims_300_gb_is_refused_before_anything_is_allocated(tmp_path, compression):
+    path = tmp_path / "huge.tif"
+    tifffile.imwrite(path, np.ones((64, 64), np.uint16), compression=compression, rowsperstrip=64)
+    edge = 400_000  # x 400 000 x 2 bytes = 320 GB
+    with_tags(path, ImageWidth=edge, ImageLength=edge, RowsPerStrip=edge)
+    tracemalloc.start()
+    assert_refused(open_field, path, "320 GB|needs 320")
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
+
+
+def test_tiles_that_claim_300_gb_and_are_not_there_are_refused(tmp_path):
+    path = tmp_path / "sparse.tif"
+    tifffile.imwrite(path, np.ones((64, 64), np.float32), compression="deflate", tile=(64, 64))
+    with_tags(path, ImageWidth=280_000, ImageLength=280_000, TileWidth=280_000, TileLength=280_000)
+    assert_refused(open_field, path, "314 GB")
+
+
+def test_a_large_empty_slide_is_no_lie(tmp_path):
+    path = tmp_path / "empty.tif"
+    tifffile.imwrite(path, np.zeros((8192, 8192), np.uint16), tile=(1024, 1024), compression="deflate")
+    with open_field(path) as field:
+        assert field.shape == (8192, 8192)
+        assert not field.read(0, 8000, 8192, 8000, 8192).any()
