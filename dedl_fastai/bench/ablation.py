@@ -1,8 +1,5 @@
 """`run_ablation`: segmentation with and without APP, paired by seed: same split, data order and first weights."""
 
-import logging
-import resource
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +8,11 @@ from ..data.splits import save_splits
 from ..errors import UserError
 from ..experiment.config import SegConfig
 from ..experiment.inputs import load_split_cohort
-from ..experiment.seg import train_seg
 from ..io.files import write_json
 from ..training.run_folder import RunFolder
-from .process import in_own_process
-
-log = logging.getLogger(__name__)
+from .jobs import LocalJobs
+from .run_grid import failures, run_grid
+from .runs import DONE, RunSpec, run_state
 
 ARMS: dict[str, dict[str, Any]] = {
     "none": {"app": "none"},
@@ -34,8 +30,10 @@ def run_ablation(
     seeds: Sequence[int],
     out: str | Path,
     arms: Sequence[str] = (),  # default: all of `ARMS`
-) -> list[dict[str, Any]]:
-    """Train every arm with every seed below `out`, and return (and write as runs.json) a row a run.
+    jobs: int = 1,
+    retry: bool = False,
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Train every arm with every seed below `out`; returns (and writes as runs.json) a row a run, and what failed.
 
     The split is that of the first seed for all of them. Each run has a process of its own, so that its peak memory is
     its own. Finished runs are not repeated, unfinished ones go on. Raises `UserError` for unknown arms.
@@ -47,14 +45,21 @@ def run_ablation(
     if not splits.exists():
         save_splits(load_split_cohort(base), splits)
     fixed = {**given, "split": "auto", "splits": str(splits)}
-    rows = []
-    for seed in seeds:
-        for arm in arms:
-            log.info("arm %s, seed %d", arm, seed)
-            options = SegConfig.resolve({**fixed, **ARMS[arm], "seed": seed})
-            rows.append({"arm": arm, "seed": seed, **_in_own_process(options, folder / f"{arm}-seed{seed}")})
-            write_json(folder / "runs.json", rows)
-    return rows
+    named = {(arm, seed): _run(fixed, arm, seed, folder) for seed in seeds for arm in arms}
+    runs = list(named.values())
+    outcomes = run_grid(runs, LocalJobs(jobs), retry)
+    rows = [
+        {"arm": arm, "seed": seed, **_results(run.path)}
+        for (arm, seed), run in named.items()
+        if run_state(run.path) == DONE
+    ]
+    write_json(folder / "runs.json", rows)
+    return rows, failures(runs, outcomes)
+
+
+def _run(fixed: Mapping[str, Any], arm: str, seed: int, folder: Path) -> RunSpec:
+    options = SegConfig.resolve({**fixed, **ARMS[arm], "seed": seed}).to_dict()
+    return RunSpec(str(folder / f"{arm}-seed{seed}"), "seg", f"{arm} seed {seed}", "test.iou", options, seed)
 
 
 def _with_baseline(arms: Sequence[str]) -> list[str]:
@@ -64,11 +69,9 @@ def _with_baseline(arms: Sequence[str]) -> list[str]:
     return ["none", *(a for a in arms if a != "none")]
 
 
-def _in_own_process(options: SegConfig, out: Path) -> dict[str, Any]:
-    """Results of a run; its cost is written beside it by the process that trained it."""
-    if not (out / "cost.json").exists():
-        in_own_process(_train, options, out, log.getEffectiveLevel())
-    run = RunFolder.existing(out)
+def _results(path: Path) -> dict[str, Any]:
+    """Scores and cost of a finished run."""
+    run = RunFolder.existing(path)
     metrics, last = run.read("metrics"), run.history()[-1]
     return {
         "iou": metrics["test"]["iou"],
@@ -79,12 +82,3 @@ def _in_own_process(options: SegConfig, out: Path) -> dict[str, Any]:
         "app_grad_ratio": float(last.get("app_grad_ratio") or 0),
         **run.read("cost"),
     }
-
-
-def _train(options: SegConfig, out: Path, level: int) -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("dedl_fastai").setLevel(level)
-    train_seg(options, out, bar=False)
-    seconds = sum(float(row["seconds"]) for row in RunFolder.at(out).history())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    write_json(out / "cost.json", {"train_seconds": round(seconds, 1), "peak_mb": round(peak)})

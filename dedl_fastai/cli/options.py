@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -10,18 +10,22 @@ import typer
 from ..experiment.options import Options, flag_of
 
 
-def with_options(options: type[Options]) -> Callable:
-    """Decorator: `command(given, ...)` gets the options a user gave as a dict; all others show their defaults."""
+def with_options(*kinds: type[Options]) -> Callable:
+    """Decorator: `command(given, ...)` gets the options a user gave as a dict; all others show their defaults.
+
+    Of several kinds of options the command has all, without defaults; an option of the command's own wins.
+    """
 
     def decorate(command: Callable) -> Callable:
         own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
-        names = [f.name for f in dataclasses.fields(options)]
+        taken = {p.name for p in own}
+        fields = {f.name: f for kind in reversed(kinds) for f in dataclasses.fields(kind) if f.name not in taken}
 
         def run(**values: Any) -> None:
-            given = {n: values.pop(n) for n in names}
+            given = {n: values.pop(n) for n in fields}
             command({n: v for n, v in given.items() if v is not None}, **values)
 
-        made = [_parameter(options, f) for f in dataclasses.fields(options)]
+        made = [_parameter(kinds, f) for f in fields.values()]
         own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
         run.__signature__ = inspect.Signature([*made, *own])
         run.__annotations__ = {p.name: p.annotation for p in [*made, *own]}
@@ -31,14 +35,18 @@ def with_options(options: type[Options]) -> Callable:
     return decorate
 
 
-def _parameter(options: type[Options], field: dataclasses.Field) -> inspect.Parameter:
+def _parameter(kinds: Sequence[type[Options]], field: dataclasses.Field) -> inspect.Parameter:
     flag = flag_of(field)
     flags = [f"{flag}/--no-{flag[2:]}"] if field.type is bool else [flag]
-    annotation = Annotated[
-        field.type | None,
-        typer.Option(*flags, help=field.metadata["help"] + _defaults(options, field.name), show_default=False),
-    ]
+    annotation = Annotated[field.type | None, typer.Option(*flags, help=_help(kinds, field), show_default=False)]
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _help(kinds: Sequence[type[Options]], field: dataclasses.Field) -> str:
+    if len(kinds) == 1:
+        return field.metadata["help"] + _defaults(kinds[0], field.name)
+    every = (kind.__dataclass_fields__.get(field.name) for kind in kinds)
+    return " Or: ".join(dict.fromkeys(f.metadata["help"] for f in every if f))
 
 
 def _defaults(options: type[Options], name: str) -> str:

@@ -24,8 +24,8 @@ def test_two_arms_are_paired_and_not_repeated(tiny_folder, tmp_path):
     assert splits[0] == splits[1]
     weights = tmp_path / "grid" / "gelu-seed5" / "best.safetensors"
     before = weights.stat().st_mtime_ns
-    rows = run_ablation({**options, "data": str(tiny_folder)}, [5], tmp_path / "grid", ["gelu"])
-    assert weights.stat().st_mtime_ns == before
+    rows, failed = run_ablation({**options, "data": str(tiny_folder)}, [5], tmp_path / "grid", ["gelu"])
+    assert weights.stat().st_mtime_ns == before and not failed
     assert [r["arm"] for r in rows] == ["none", "gelu"] and all(r["peak_mb"] > 100 for r in rows)
     assert rows[0]["app_grad_ratio"] == 0 and rows[1]["app_grad_ratio"] > 0
 

@@ -1,0 +1,195 @@
+"""The plan of a grid: the runs that a table of the paper expands to, and grid.json, which keeps what was asked for."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..data.splits import save_splits
+from ..errors import UserError
+from ..experiment.clf_config import ClfConfig
+from ..experiment.config import SegConfig
+from ..experiment.inputs import load_clf_cohort, load_split_cohort, with_demo_data
+from ..io.files import read_json, write_json
+from ..training.run_folder import data_fingerprint
+from .locks import held
+from .paper import PaperCell, PaperRow, PaperTable
+from .runs import RunSpec
+
+log = logging.getLogger(__name__)
+
+CONFIGS: dict[str, type[SegConfig | ClfConfig]] = {"seg": SegConfig, "clf": ClfConfig}
+# They do not change a run's result, or do so through the split, which is part of the data's fingerprint.
+_NOT_HASHED = ("preset", "data", "split", "splits", "patient", "limit_fields", "folds", "seed", "seeds")
+_NOT_HASHED += ("workers", "device")
+_FILES = ("weights", "rules")  # options that may name a file: its content counts, not its place
+_NAMED = ("arch", "encoder", "model", "app")  # options that make a run folder's name readable
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks for: a table (or some of its rows), and what is to differ from the paper's settings."""
+
+    table: PaperTable
+    given: Mapping[str, Any]  # options of seg and clf, as a user gave them; they win over the table's
+    seeds: tuple[int, ...] = ()  # default: the paper's
+    folds: int | None = None  # default: the paper's
+
+
+def plan_grid(request: Request, folder: Path) -> list[RunSpec]:
+    """The runs of a request, first seed first, added to `folder`/grid.json; equal runs of several cells are one.
+
+    Raises `UserError`, before anything is written, for options no run of the table has, and for data that does not do.
+    """
+    options = {task: _given_for(task, request) for task in _tasks(request.table)}
+    planner = _Planner(folder, request, options)
+    cells = [
+        planned
+        for row in request.table.rows
+        for cell in row.cells
+        if not cell.why_not and cell.task
+        for planned in [planner.cell(row, cell)]
+    ]
+    if not cells:
+        raise UserError(f"{request.table.name} has no cell that can be run: {_why_not(request.table)}.")
+    folder.mkdir(parents=True, exist_ok=True)
+    planner.save_splits()
+    _add(folder, {"table": request.table.name, "options": options, "folds": request.folds, "cells": cells})
+    order = {s: i for i, s in enumerate(dict.fromkeys(r["seed"] for c in cells for r in c["runs"]))}
+    return sorted(planner.runs.values(), key=lambda r: (order[r.seed], r.fold))
+
+
+def read_grid(folder: str | Path) -> list[dict[str, Any]]:
+    """What was asked of a grid: for each table and set of options the cells, and the runs behind each."""
+    path = Path(folder) / "grid.json"
+    if not path.is_file():
+        raise UserError(f"{folder} is not a grid: it has no grid.json. Make one with `dedl-fastai bench run TABLE`.")
+    return read_json(path)["parts"]
+
+
+class _Planner:
+    """Expands cells to runs; cohorts are loaded once for equal data options and fold."""
+
+    def __init__(self, folder: Path, request: Request, options: dict[str, dict[str, Any]]):
+        self.folder, self.request, self.options = folder.resolve(), request, options
+        self.runs: dict[str, RunSpec] = {}
+        self.splits: dict[Path, Any] = {}  # file -> cohort
+        self.prints: dict[str, tuple[str, Path | None]] = {}
+
+    def cell(self, row: PaperRow, cell: PaperCell) -> dict[str, Any]:
+        """The runs of a cell, for grid.json."""
+        folds = cell.folds if self.request.folds is None else self.request.folds
+        given = {**cell.options, **self.options[cell.task], "folds": folds}
+        base = CONFIGS[cell.task].resolve(given)
+        runs = []
+        for seed in self.request.seeds or cell.seeds or (base.seed,):
+            for fold in range(max(1, folds)):
+                fold_name = f" fold {fold}" if folds else ""
+                label = f"{self.request.table.name} {row.key} {cell.column} seed {seed}{fold_name}"
+                run = self._run(cell, base, seed, fold, label)
+                name = Path(run.folder).name
+                self.runs.setdefault(name, run)
+                runs.append({"run": name, "seed": seed, "fold": fold})
+        return {"row": row.key, "column": cell.column, "runs": runs}
+
+    def _run(self, cell: PaperCell, base: SegConfig | ClfConfig, seed: int, fold: int, label: str) -> RunSpec:
+        fingerprint, splits = self._data(cell.task, base, fold)
+        options = base.to_dict()
+        if splits:
+            options.update(splits=str(splits), split="auto", folds=0)
+        name = run_name(cell.task, options, seed, fold if base.folds else None, fingerprint)
+        return RunSpec(str(self.folder / "runs" / name), cell.task, label, cell.metric, options, seed, fold)
+
+    def _data(self, task: str, base: SegConfig | ClfConfig, fold: int) -> tuple[str, Path | None]:
+        """Fingerprint of the split cohort; for segmentation, the file of its split too.
+
+        Every run of a fold has the same split, whatever its seed: --seed alone decides.
+        """
+        names = ("data", "patient", "split", "splits", "folds", "seed", "limit_fields", "rules", "min_cells")
+        values = base.to_dict()
+        key = json.dumps(
+            [task, fold, *(values.get(n) for n in (*names, "thresholds", "tile" if task == "clf" else ""))]
+        )
+        if key not in self.prints:
+            load = load_clf_cohort if task == "clf" else load_split_cohort
+            fingerprint, splits = data_fingerprint(load(base, fold)), None
+            if task == "seg":
+                whole = load(replace(base, limit_fields=0), fold)  # `limit_fields` is applied after the file
+                splits = self.folder / "splits" / f"{data_fingerprint(whole)}.json"
+                self.splits[splits] = whole
+            self.prints[key] = fingerprint, splits
+        return self.prints[key]
+
+    def save_splits(self) -> None:
+        """Write the files of the splits that are new."""
+        for path, cohort in self.splits.items():
+            if not path.exists():
+                save_splits(cohort, path)
+
+
+def run_name(task: str, options: Mapping[str, Any], seed: int, fold: int | None, fingerprint: str) -> str:
+    """Name of a run's folder: what it is, and a hash of all that decides its result.
+
+    Where the data lies, on which device and with how many workers it is read do not count; what the data is does.
+    """
+    counted = {k: _content(k, v) for k, v in options.items() if k not in _NOT_HASHED}
+    text = json.dumps([task, counted, seed, fingerprint], sort_keys=True)
+    parts = [task, *(str(options[n]) for n in _NAMED if options.get(n, "none") != "none"), f"s{seed}"]
+    parts += [] if fold is None else [f"f{fold}"]
+    readable = "-".join(p.replace("/", "_").replace(":", "_") for p in parts)
+    return f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def _content(name: str, value: Any) -> Any:
+    is_file = name in _FILES and value and Path(value).expanduser().is_file()
+    return hashlib.sha256(Path(value).expanduser().read_bytes()).hexdigest() if is_file else value
+
+
+def _tasks(table: PaperTable) -> list[str]:
+    return sorted({c.task for row in table.rows for c in row.cells if c.task and not c.why_not})
+
+
+def _why_not(table: PaperTable) -> str:
+    return next((c.why_not for row in table.rows for c in row.cells if c.why_not), "it has no rows")
+
+
+def _given_for(task: str, request: Request) -> dict[str, Any]:
+    """The given options that the task has, with the demo cohort where there is no data."""
+    known = {t: set(CONFIGS[t].__dataclass_fields__) for t in _tasks(request.table)}
+    for name in request.given:
+        if not any(name in names for names in known.values()):
+            raise UserError(f"{request.table.name} is made of runs of {' and '.join(known)}, which have no {name!r}.")
+    _warn_of_overruled(request)
+    return with_demo_data({k: v for k, v in request.given.items() if k in known[task]}, task)
+
+
+def _warn_of_overruled(request: Request) -> None:
+    for name, value in request.given.items():
+        compared = {str(c.options.get(name)) for row in request.table.rows for c in row.cells if not c.why_not}
+        if len(compared) > 1:
+            log.warning(
+                "%s compares values of %s: %s for all of them makes them equal", request.table.name, name, value
+            )
+
+
+def _add(folder: Path, part: dict[str, Any]) -> None:
+    """Merge a request into grid.json: more rows, seeds and cells of the same table and options are one part."""
+    with held(folder / "grid.lock", wait=-1):
+        parts = read_grid(folder) if (folder / "grid.json").is_file() else []
+        same = next((p for p in parts if all(p[k] == part[k] for k in ("table", "options", "folds"))), None)
+        if same is None:
+            parts.append(part)
+        else:
+            same["cells"] = _merged(same["cells"], part["cells"])
+        write_json(folder / "grid.json", {"parts": parts})
+
+
+def _merged(ours: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    cells: dict[tuple[str, str], dict[str, Any]] = {}
+    for cell in (*ours, *theirs):
+        into = cells.setdefault((cell["row"], cell["column"]), {**cell, "runs": []})
+        into["runs"] += [r for r in cell["runs"] if r not in into["runs"]]
+    return list(cells.values())

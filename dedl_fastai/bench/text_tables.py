@@ -1,0 +1,100 @@
+"""A table of strings as Markdown, LaTeX, CSV and HTML; scores, times and p values as such strings."""
+
+import csv
+import html
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+NONE = "–"  # where there is no number
+_LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "±": r"$\pm$", "–": "--", "−": "$-$"}
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """Column heads and rows of cells, with a title."""
+
+    title: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def markdown(self) -> str:
+        """A pipe table below its title in bold."""
+        lines = [self.heads, ["---"] * len(self.heads), *self.rows]
+        return "\n".join([f"**{self.title}**", "", *(f"| {' | '.join(map(_no_pipe, line))} |" for line in lines)])
+
+    def latex(self) -> str:
+        """A table environment with booktabs rules."""
+        body = [_latex_line(row) for row in self.rows]
+        return "\n".join(
+            [
+                r"\begin{table}",
+                rf"\caption{{{_latex(self.title)}}}",
+                rf"\begin{{tabular}}{{{'l' * len(self.heads)}}}",
+                r"\toprule",
+                _latex_line(self.heads),
+                r"\midrule",
+                *body,
+                r"\bottomrule",
+                r"\end{tabular}",
+                r"\end{table}",
+            ]
+        )
+
+    def csv(self) -> str:
+        """Heads and rows, with commas between."""
+        out = io.StringIO()
+        csv.writer(out, lineterminator="\n").writerows([self.heads, *self.rows])
+        return out.getvalue()
+
+    def html(self) -> str:
+        """A table element."""
+        head = "".join(f"<th>{html.escape(h)}</th>" for h in self.heads)
+        rows = ("".join(f"<td>{html.escape(c)}</td>" for c in row) for row in self.rows)
+        body = "\n".join(f"<tr>{row}</tr>" for row in rows)
+        return f"<table><caption>{html.escape(self.title)}</caption><tr>{head}</tr>\n{body}</table>"
+
+
+def _no_pipe(text: str) -> str:
+    return text.replace("|", r"\|")
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(c, c) for c in text)
+
+
+def _latex_line(cells: Sequence[str]) -> str:
+    return " & ".join(map(_latex, cells)) + r" \\"
+
+
+def shown(value: float | None, sd: float | None, unit: str) -> str:
+    """ "0.9123 ± 0.0045", "1h 24m 44s ± 3s"."""
+    if value is None:
+        return NONE
+    text = duration(value) if unit == "s" else f"{value:.4f}"
+    if sd is None:
+        return text
+    return f"{text} ± {duration(sd) if unit == 's' else f'{sd:.4f}'}"
+
+
+def shown_difference(value: float | None, unit: str) -> str:
+    """ "+0.0123", "-2m 03s"."""
+    if value is None:
+        return NONE
+    return ("-" if value < 0 else "+") + duration(abs(value)) if unit == "s" else f"{value:+.4f}"
+
+
+def duration(seconds: float) -> str:
+    """ "1h 24m 44s", "2m 03s", "4.2s"."""
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    minutes, s = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h {minutes:02d}m {s:02d}s" if hours else f"{minutes}m {s:02d}s"
+
+
+def shown_p(value: float) -> str:
+    """ "0.012", "<0.001"; a dash for NaN."""
+    if value != value:
+        return NONE
+    return "<0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,0 +1,128 @@
+"""Runs in processes of this machine: crashes, interruptions, threads and memory."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from dedl_fastai.bench import jobs as jobs_module
+from dedl_fastai.bench.grid import Request, plan_grid
+from dedl_fastai.bench.jobs import LocalJobs, jobs_that_fit
+from dedl_fastai.bench.locks import held
+from dedl_fastai.bench.machine import cores, estimated_mb, measured_peaks, worker_environment
+from dedl_fastai.bench.run_grid import run_grid
+from dedl_fastai.bench.runs import is_locked, notes, run_lock, run_state
+
+from .made_up import PAIR, TINY
+
+ENDLESS = 100000  # epochs
+
+
+def planned(data, folder, epochs=1):
+    return plan_grid(Request(PAIR, {**TINY, "data": str(data), "epochs": epochs}, (1,)), folder)
+
+
+def start(run, **how) -> subprocess.Popen:
+    command = [sys.executable, "-m", "dedl_fastai.bench.worker"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, **how)
+    process.stdin.write(json.dumps(run.to_dict()) + "\n")
+    process.stdin.flush()
+    return process
+
+
+def until(condition, timeout: float = 100) -> None:
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.01)
+
+
+def pid_of(run) -> int:
+    return int((run.path / "starts.log").read_text().split()[1].rpartition(":")[2])
+
+
+def test_a_process_that_dies_fails_its_run_and_the_others_go_on(tiny_folder, tmp_path):
+    endless, short = planned(tiny_folder, tmp_path, ENDLESS)[0], planned(tiny_folder, tmp_path)[1]
+    ended = {}
+    for result in LocalJobs(2)([endless, short]):
+        ended[result["run"]] = result
+        if result["run"] == short.path.name:
+            until(lambda: notes(endless.path) == ["start"])
+            os.kill(pid_of(endless), signal.SIGKILL)
+    assert ended[short.path.name]["state"] == "done" and notes(short.path) == ["start", "done"]
+    assert (
+        ended[endless.path.name]["state"] == "failed"
+        and "signal 9 (out of memory?)" in ended[endless.path.name]["error"]
+    )
+    cost = json.loads((short.path / "cost.json").read_text())
+    assert cost["peak_mb"] > 100 and cost["train_seconds"] > 0
+
+
+def test_an_interrupted_grid_ends_its_processes_and_can_go_on(tiny_folder, tmp_path):
+    run = planned(tiny_folder, tmp_path, ENDLESS)[0]
+    results = LocalJobs()([run])
+
+    def interrupt(number, frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, 0.5)
+            next(results)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert run_state(run.path) != "failed" and not is_locked(run.path)
+
+
+def test_a_worker_ends_with_the_process_that_started_it(tiny_folder, tmp_path):
+    run = planned(tiny_folder, tmp_path, ENDLESS)[0]
+    worker = start(run)
+    until(lambda: notes(run.path) == ["start"])
+    assert is_locked(run.path) and worker.poll() is None
+    worker.stdin.close()  # as when its starter is killed
+    assert worker.wait(30) != 0 and not is_locked(run.path)
+
+
+def test_a_run_at_work_elsewhere_is_waited_for(tiny_folder, tmp_path):
+    run = planned(tiny_folder, tmp_path)[0]
+    run.path.mkdir(parents=True)
+    with held(run_lock(run.path)) as is_ours:
+        assert is_ours
+        assert [r["state"] for r in LocalJobs()([run])] == ["locked"]
+        calls = []
+
+        def executor(runs):
+            calls.append(len(runs))
+            yield {"run": run.path.name, "state": "locked" if len(calls) < 3 else "failed", "error": "none"}
+
+        run_grid([run], executor, wait=0.01)
+    assert calls == [1, 1, 1]
+
+
+def test_threads_are_divided_and_gpus_dealt_out(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert worker_environment(0, cores(), False)["OMP_NUM_THREADS"] == "1"
+    assert "OMP_NUM_THREADS" not in worker_environment(0, 1, False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    dealt = [worker_environment(slot, 3, True)["CUDA_VISIBLE_DEVICES"] for slot in range(3)]
+    assert dealt == ["2", "5", "2"]
+    assert worker_environment(1, 3, False)["CUDA_VISIBLE_DEVICES"] == "2,5"
+
+
+def test_jobs_are_lowered_to_the_memory(tiny_folder, tmp_path, monkeypatch, caplog):
+    runs = planned(tiny_folder, tmp_path)
+    guess, is_measured = estimated_mb(runs[0], [])
+    assert not is_measured and guess > 500
+    monkeypatch.setattr(jobs_module, "available_mb", lambda: 2.5 * guess)
+    assert jobs_that_fit(8, runs) == 2 and "coarse estimate" in caplog.text
+    runs[0].path.mkdir(parents=True)
+    (runs[0].path / "run.json").write_text(json.dumps(runs[0].to_dict()))
+    (runs[0].path / "cost.json").write_text('{"peak_mb": 5000}')
+    assert estimated_mb(runs[1], measured_peaks(tmp_path / "runs")) == (5000, True)
+    assert jobs_that_fit(8, runs) == 1 and "5000 MB (measured)" in caplog.text
