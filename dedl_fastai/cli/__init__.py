@@ -15,6 +15,7 @@ from .data import app as data_app
 from .doctor import doctor
 from .evaluate import evaluate
 from .explain import explain
+from .export import export
 from .lr_find import app as lr_find_app
 from .predict import predict
 from .seg import seg
@@ -44,8 +45,9 @@ app = typer.Typer(
 app.command(short_help="Train a segmentation model.")(seg)
 app.command(short_help="Train a classification model.")(clf)
 app.command(short_help="Recompute the metrics of a run.")(evaluate)
-app.command(short_help="Classes of new fields, as a CSV.")(predict)
+app.command(short_help="Cells, or classes, of new fields.")(predict)
 app.command(short_help="What in a field speaks for a class.")(explain)
+app.command(short_help="A run as ONNX or a torch program.")(export)
 app.add_typer(lr_find_app, name="lr-find")
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")

@@ -5,12 +5,16 @@ from typing import Annotated
 
 import typer
 
-from ..errors import UserError
-from ..experiment.config import SegConfig
 from ..experiment.options import numbers
-from .options import with_options
+from .bench_grid import report, run
+from .bench_list import list_tables
+from .bench_speed import speed
 
 app = typer.Typer(no_args_is_help=True, help="Tables of runs; speeds of this machine.")
+app.command("list", short_help="The paper's tables, their runs, hours here.")(list_tables)
+app.command(short_help="A table of the paper: its runs, reported beside it.")(run)
+app.command(short_help="What a grid came to, beside the paper.")(report)
+app.command(short_help="Training, APP, engines, loader; against earlier.")(speed)
 Arch = Annotated[str, typer.Option(help="Decoder.")]
 Encoder = Annotated[str, typer.Option(help="Encoder.")]
 Decoder = Annotated[str, typer.Option(help="Widths of the decoder, with commas between.")]
@@ -72,29 +76,23 @@ def app_cost(
     typer.echo(json.dumps(cost, indent=2))
 
 
-@app.command(short_help="A table of runs: app-ablation.")
-@with_options(SegConfig)
-def run(
-    given: dict,
-    table: Annotated[str, typer.Argument(help="app-ablation: with and without APP, paired by seed.")],
-    seeds: Annotated[str, typer.Option("--seeds", help="With commas between.")] = "26,77,334,517,994",
-    rows: Annotated[str, typer.Option("--rows", help="Arms, with commas between (default: all).")] = "",
-    out: Annotated[str, typer.Option("--out", help="Folder of the grid; finished runs in it are kept.")] = "",
+@app.command(short_help="PyTorch, ONNX Runtime and OpenVINO on the same tiles.")
+def engines(
+    of: Annotated[str, typer.Option("--run", help="A segmentation run, on real tiles [a new network, on noise].")] = "",
+    data: Annotated[str, typer.Option(help="Fields for --run [the run's own].")] = "",
+    arch: Arch = "unet",
+    encoder: Encoder = "efficientnet-b0",
+    decoder: Decoder = "",
+    tile: TileEdge = 480,
+    bs: BatchSize = 8,
+    rounds: Annotated[int, typer.Option(help="Rounds of each engine, by turns.")] = 5,
+    device: Device = "auto",
 ) -> None:
-    """Train every row of a table with every seed and report them side by side.
+    """Time the engines of `predict` and compare their results with PyTorch's in float32. Prints JSON."""
+    from ..bench.engines import engine_speed, run_engine_speed
 
-    All options of `seg` hold for each run. Stopped and started again, it goes on where it was.
-    """
-    if table != "app-ablation":
-        raise UserError(f"the table {table!r} is unknown; it may be app-ablation.")
-    from pathlib import Path
-
-    from ..bench.ablation import run_ablation
-    from ..bench.paired import write_report
-    from ..experiment.inputs import with_demo_data
-
-    folder = Path(out or f"grids/{table}")
-    arms = [r.strip() for r in rows.split(",") if r.strip()]
-    results = run_ablation(with_demo_data(given), numbers(seeds, "--seeds"), folder, arms)
-    typer.echo(write_report(results, folder))
-    typer.echo(f"report: {folder}/report.md, report.csv, report.png")
+    if of:
+        found = run_engine_speed(of, data, bs, rounds, device)
+    else:
+        found = engine_speed(arch, encoder, numbers(decoder, "--decoder"), tile, bs, rounds, device)
+    typer.echo(json.dumps(found, indent=2))

@@ -4,7 +4,9 @@ import typer
 
 _PACKAGES = {
     "core": ("fastai", "torch", "torchvision", "timm", "segmentation-models-pytorch", "safetensors", "numpy", "pandas"),
-    "files": ("tifffile", "imagecodecs", "pillow", "scikit-image", "scikit-learn", "matplotlib", "typer"),
+    "files": ("tifffile", "imagecodecs", "pillow", "scikit-image", "scikit-learn", "zarr", "matplotlib", "typer"),
+    "extras": ("captum", "roifile", "anndata", "pyarrow", "distributed", "dask-jobqueue"),
+    "engines": ("onnx", "onnxscript", "onnxruntime", "openvino"),
 }
 
 

@@ -77,4 +77,7 @@ def test_convert_writes_a_manifest_that_loads_the_same_table(tiny_folder, tmp_pa
 def test_doctor_tells_versions_threads_and_caches():
     result = CliRunner().invoke(app, ["doctor"])
     assert result.exit_code == 0
-    assert all(word in result.stdout for word in ("fastai", "torch", "threads", "decoded fields", "gpu:"))
+    assert all(
+        word in result.stdout
+        for word in ("fastai", "torch", "threads", "decoded fields", "gpu:", "openvino", "pyarrow")
+    )
