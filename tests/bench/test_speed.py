@@ -1,7 +1,14 @@
 """The measurements run and say what they should; how fast this machine is, is no test."""
 
+import json
+
+import torch
+from typer.testing import CliRunner
+
 from dedl_fastai.bench.loader import loader_speed
+from dedl_fastai.bench.speed import TRAINING, speed_lines, training_speed
 from dedl_fastai.bench.step import step_cost
+from dedl_fastai.cli import app
 
 
 def test_loader_reads_every_tile_in_each_way():
@@ -16,3 +23,43 @@ def test_step_times_both_loops_over_the_same_model():
     found = step_cost(encoder="tu-test_resnet", decoder=(16, 16, 16), tile=32, bs=2, steps=1, rounds=1, device="cpu")
     assert found["learner_over_bare"] > 0 and set(found["seconds"]) == {"learner", "bare"}
     assert found["tiles_per_second"]["bare"] > 0
+
+
+def test_speed_reports_variants_that_run_and_why_one_cannot(monkeypatch):
+    def no_compiler(self):
+        raise RuntimeError("no C++ compiler\nand more")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", no_compiler)
+    small = dict(tile=32, bs=2, steps=1, rounds=1, device="cpu")
+    variants = ["fp32", "channels_last", "bf16", "compile"]
+    found = training_speed("unet", "tu-test_resnet", (16, 16, 16), **small, variants=variants)
+    assert set(found["tiles_per_second"]) == {"fp32", "channels_last", "bf16"} < set(TRAINING)
+    assert found["over_fp32"]["fp32"] == 1 and found["tiles_per_second"]["fp32"] > 0
+    assert found["failed"] == {"compile": "RuntimeError: no C++ compiler"}
+
+
+def test_speed_is_set_beside_an_earlier_file():
+    now = {"hardware": "2 CPU threads", "tile": 32, "bs": 2, "cpus": 2, "versions": {"torch": "2"}}
+    now["models"] = {"unet/resnet18": {"train": {"tiles_per_second": {"fp32": 30.0}}}}
+    lines = speed_lines(now, now | {"models": {"unet/resnet18": {"train": {"tiles_per_second": {"fp32": 20.0}}}}})
+    assert "| unet/resnet18, train, tiles_per_second, fp32 | 30 | 20 | 1.50 |" in lines
+    assert not any("Not the same" in line for line in lines)
+    changed = speed_lines(now, now | {"hardware": "a GPU", "versions": {"torch": "1"}})
+    assert changed[-1] == "Not the same in both: hardware, torch (1 then, 2 now)."
+    assert speed_lines(now)[-1] == "| unet/resnet18, train, tiles_per_second, fp32 | 30 |"
+
+
+def test_bench_speed_writes_its_numbers_and_refuses_what_it_does_not_know(tmp_path):
+    run = CliRunner().invoke
+    file = tmp_path / "speed.json"
+    small = ["--models", "unet/tu-test_resnet", "--decoder", "16,16,16", "--tile", "32", "--bs", "2", "--rounds", "1"]
+    small += ["--device", "cpu", "--parts", "app", "--out", str(file)]
+    first = run(app, ["bench", "speed", *small])
+    assert first.exit_code == 0, first.output
+    ratio = json.loads(file.read_text())["models"]["unet/tu-test_resnet"]["app_time_over_none"]
+    assert ratio["none"] == 1
+    again = run(app, ["bench", "speed", *small, "--against", str(file)])
+    assert again.exit_code == 0 and "here / before" in again.output
+    for wrong in (["--parts", "train,fun"], ["--models", "unet"], ["--against", str(tmp_path / "none.json")]):
+        refused = run(app, ["bench", "speed", *small, *wrong])
+        assert refused.exit_code == 2 and wrong[0] in refused.output
