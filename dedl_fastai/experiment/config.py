@@ -50,7 +50,9 @@ class TrainOptions(DataOptions):
     bs: int = option(16, "Items a batch.")
     lr: float = option(3.6e-4, "Highest learning rate; `lr-find` suggests one.")
     lr_min: float = option(3.4e-4, "Learning rate at the end.")
-    schedule: str = option("cosine", "cosine (once over the run), one-cycle, dedl (swings every 50 batches), constant.")
+    schedule: str = option(
+        "cosine", "cosine (once over the run), one-cycle, step, dedl (swings all 50 batches), constant."
+    )
     opt: str = option("adam", "adam (with L2, the paper's), adamw.")
     wd: float = option(1e-5, "Weight decay.")
     patience: int = option(5, "Stop after so many epochs without a better validation score (0: never).")

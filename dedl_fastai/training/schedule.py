@@ -1,13 +1,13 @@
-"""Learning-rate schedules: cosine once over the run with a floor, one-cycle, and the released code's oscillation."""
+"""Learning-rate schedules: cosine once over the run with a floor, one-cycle, steps, and the released oscillation."""
 
 import math
 
 from fastai.callback.core import Callback
-from fastai.callback.schedule import ParamScheduler, SchedCos, combined_cos
+from fastai.callback.schedule import ParamScheduler, SchedCos, SchedNo, combine_scheds, combined_cos
 
 from ..errors import UserError
 
-SCHEDULES = ("cosine", "one-cycle", "dedl", "constant")
+SCHEDULES = ("cosine", "one-cycle", "step", "dedl", "constant")
 
 
 class OscillatingCosine(Callback):
@@ -28,7 +28,8 @@ def schedule_callbacks(name: str, lr, lr_min) -> list[Callback]:
     """Callbacks that set the learning rate (and, for one-cycle, Adam's first beta) over a run.
 
     `lr` and `lr_min` may be arrays with a value a parameter group. "cosine" falls once from `lr` to `lr_min` (the
-    paper: 3.6e-4 to 3.4e-4); "one-cycle" rises from lr/25 and falls to `lr_min`, as fastai's; "dedl" is what the
+    paper: 3.6e-4 to 3.4e-4); "one-cycle" rises from lr/25 and falls to `lr_min`, as fastai's; "step" is a
+    tenth of it after each third of the run (what the paper's predecessor did, as far as is known); "dedl" is what the
     released code does; "constant" stays at `lr`.
     """
     if name == "cosine":
@@ -36,6 +37,9 @@ def schedule_callbacks(name: str, lr, lr_min) -> list[Callback]:
     if name == "one-cycle":
         momentum = combined_cos(0.25, 0.95, 0.85, 0.95)
         return [ParamScheduler({"lr": combined_cos(0.25, lr / 25, lr, lr_min), "mom": momentum})]
+    if name == "step":
+        steps = [SchedNo(lr / 10**i, lr / 10**i) for i in range(3)]
+        return [ParamScheduler({"lr": combine_scheds([1 / 3, 1 / 3, 1 / 3], steps)})]
     if name == "dedl":
         return [OscillatingCosine(lr, lr_min)]
     if name == "constant":

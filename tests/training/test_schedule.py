@@ -123,5 +123,13 @@ def test_each_parameter_group_follows_its_own_rate(name):
 
 
 def test_unknown_schedule_lists_the_known():
-    with pytest.raises(UserError, match=r"--schedule 'linear' is unknown; it may be cosine, one-cycle, dedl, constant"):
+    with pytest.raises(
+        UserError, match=r"--schedule 'linear' is unknown; it may be cosine, one-cycle, step, dedl, constant"
+    ):
         schedule_callbacks("linear", LR, LR_MIN)
+
+
+def test_step_falls_to_a_tenth_after_each_third():
+    found = rates("step", lr=1e-2)
+    assert len(found) == 60
+    np.testing.assert_allclose(found, np.repeat([1e-2, 1e-3, 1e-4], 20), rtol=1e-6)
