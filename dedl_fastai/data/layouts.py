@@ -49,7 +49,8 @@ def _visible(folder: Path, pattern: str = "*") -> list[Path]:
     return sorted(p for p in folder.rglob(pattern) if p.is_file() and not p.name.startswith((".", "Thumbs")))
 
 
-def _images(folder: Path) -> list[Path]:
+def images_in(folder: Path) -> list[Path]:
+    """The image files in a folder, by name; those in folders below it are left out."""
     return [p for p in sorted(folder.iterdir()) if p.suffix.lower() in _IMAGE_ENDINGS and not p.name.startswith(".")]
 
 
@@ -92,7 +93,7 @@ def _van_buren(root: Path) -> Found | None:
     sources = {"mask": by_name.get("masklabels"), "outlines": labels, "cells": by_name.get("phenotypelabels")}
     endings = {"mask": "_data.tifMask.tif", "outlines": "_datalabels", "cells": "_dataMeasured"}
     rows, used, problems = [], set(), []
-    for image in _images(components):
+    for image in images_in(components):
         base = image.stem.removesuffix("_data")
         row = {"field": base.removesuffix("_component"), "image": str(image)}
         for column, folder in sources.items():
@@ -102,7 +103,7 @@ def _van_buren(root: Path) -> Found | None:
         if not row["mask"]:
             problems.append((str(image), "has no mask in Mask Labels"))
         rows.append(row)
-    spare = [f for f in _images(sources["mask"]) if str(f) not in used] if sources["mask"] else []
+    spare = [f for f in images_in(sources["mask"]) if str(f) not in used] if sources["mask"] else []
     return _table(rows), problems + [(str(f), "is a mask without an image") for f in spare]
 
 
@@ -111,8 +112,8 @@ def _images_with_truth(root: Path) -> Found | None:
     folder, masks, labels = root / "images", root / "masks", root / "labels.csv"
     if not folder.is_dir():
         return None
-    rows = {_stem(p): {"field": _stem(p), "image": str(p)} for p in _images(folder)}
-    doubles = [{"field": _stem(p), "image": str(p)} for p in _images(folder) if rows[_stem(p)]["image"] != str(p)]
+    rows = {_stem(p): {"field": _stem(p), "image": str(p)} for p in images_in(folder)}
+    doubles = [{"field": _stem(p), "image": str(p)} for p in images_in(folder) if rows[_stem(p)]["image"] != str(p)]
     problems: Problems = []
     if masks.is_dir():
         problems += _add_masks(rows, masks)
@@ -123,7 +124,7 @@ def _images_with_truth(root: Path) -> Found | None:
 
 def _add_masks(rows: dict[str, dict], folder: Path) -> Problems:
     problems: Problems = []
-    for mask in _images(folder):
+    for mask in images_in(folder):
         row = rows.get(_stem(mask)) or rows.get(re.sub(r"[_-]masks?$", "", _stem(mask), flags=re.IGNORECASE))
         if row is None:
             problems.append((str(mask), "is a mask without an image"))

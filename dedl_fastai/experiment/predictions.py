@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..data.cohort import Cohort
+from ..data.layouts import LAYOUTS, images_in
 from ..errors import UserError
 from ..inference.classifier import Classifier
 from ..inference.clf_scores import predicted_labels
@@ -19,7 +20,7 @@ log = logging.getLogger(__name__)
 
 def predict_classes(
     runs: Sequence[str | Path],  # of the same classes: their probabilities and thresholds are averaged
-    inputs: Iterable[str | Path],  # image files, or folders that `Cohort.load` knows
+    inputs: Iterable[str | Path],  # image files, or folders of them
     out: str | Path,
     which: str = "best",
     device: str = "auto",
@@ -57,10 +58,19 @@ def _loaded(runs: Sequence[str | Path], which: str, device: str) -> list[Classif
 
 
 def image_files(inputs: Iterable[str | Path]) -> list[str]:
-    """The files themselves, and the images of the cohorts in the folders; `UserError` for what is not there."""
+    """The files themselves, and the images in the folders; `UserError` for what is not there."""
     files: list[str] = []
     for path in map(Path, inputs):
         if not path.exists():
             raise UserError(f"{path} does not exist.")
-        files += list(Cohort.load(path).table.image) if path.is_dir() else [str(path)]
+        files += _in_folder(path) if path.is_dir() and path.suffix != ".zarr" else [str(path)]
     return files
+
+
+def _in_folder(folder: Path) -> list[str]:
+    """The images of a cohort, or those in a folder that is none; `UserError` if there are none."""
+    if all(find(folder) is None for find in LAYOUTS.values()):
+        plain = images_in(folder)
+        if plain:
+            return [str(p) for p in plain]
+    return list(Cohort.load(folder).table.image)

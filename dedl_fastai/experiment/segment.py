@@ -1,208 +1,158 @@
-"""`predict_cells`: nuclei, cells and tables of new fields, in formats that other tools open."""
+"""`predict_cells`: nuclei, cells and tables of new fields of any size, in formats that other tools open."""
 
+import errno
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from ..data.cell_classes import parse_thresholds
-from ..data.phenotypes import Rules
-from ..data.pixels import parse_channels
 from ..errors import UserError
-from ..inference.ensemble import Ensemble, FieldProbability
-from ..inference.instances import instances
-from ..inference.measure import field_summary, measure_cells
+from ..inference.ensemble import Ensemble
+from ..inference.measure import add_phenotypes, measure_cells
+from ..inference.slide import predict_field
 from ..io.field import Field, open_field
 from ..io.files import written_whole
-from .predictions import image_files
+from .cell_options import CellOptions, ModelOptions, made_with, settings_of
+from .field_facts import Facts, all_facts, check_settings, facts_file, facts_of, in_order, summary_table, write_facts
+from .field_files import field_images
+from .field_report import write_report
+from .outputs import KINDS, Result, check_size
 
 log = logging.getLogger(__name__)
 
-ENDINGS = {
-    "mask": "_mask.ome.tif",
-    "labels": "_labels.ome.tif",
-    "cells": "_cells.csv",
-    "geojson": ".geojson",
-    "probability": "_probability.ome.tif",
-    "uncertainty": "_uncertainty.ome.tif",
-    "rois": "_rois.zip",
-    "h5ad": ".h5ad",
-}
-
-
-@dataclass(frozen=True)
-class CellOptions:
-    """What is written for each field, and how cells are measured."""
-
-    write: str = "mask,labels,cells,geojson"
-    rules: str = ""  # phenotype rules; "": cells get no class
-    thresholds: str = ""  # marker=intensity, with commas between; "": Otsu's over the cells of a field
-    ring_um: float = 2.0
-    overwrite: bool = False
-    channel: str = ""  # what the model's channels are called in these files, if not as in training
-
-    def __post_init__(self):
-        unknown = [w for w in self.kinds if w not in ENDINGS]
-        if unknown or not self.kinds:
-            raise UserError(f"--write {self.write!r}: it may hold {', '.join(ENDINGS)}, with commas between.")
-
-    @property
-    def channels(self) -> list[str]:
-        """The channels' names in the files, or none."""
-        return parse_channels(self.channel) if self.channel else []
-
-    @property
-    def kinds(self) -> list[str]:
-        """What is written."""
-        return [w.strip() for w in self.write.split(",") if w.strip()]
-
-
-@dataclass(frozen=True)
-class FieldCells:
-    """All that is known of a predicted field."""
-
-    field: Field
-    probability: FieldProbability
-    threshold: float
-    labels: np.ndarray  # int32 (H, W)
-    cells: pd.DataFrame
+Progress = Callable[[str, float], None]  # called with the field and the share that is done
+_STOPS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # errors that every other field would meet as well
 
 
 def predict_cells(
     runs: Sequence[str | Path],
-    inputs: Iterable[str | Path],  # image files, or folders that `Cohort.load` knows
+    inputs: Iterable[str | Path],  # image files, or folders of them
     out: str | Path,
     options: CellOptions | None = None,
-    which: str = "best",
-    device: str = "auto",
+    model: ModelOptions | None = None,
+    progress: Progress | None = None,
 ) -> list[str]:
-    """Write the chosen files for every field and a summary.csv; returns what did not read.
+    """Write the chosen files for every field, summary.csv and report.html; returns what was left out, and why.
 
-    Fields whose files are all there are not predicted again unless `overwrite` is set.
+    Fields whose files are all there are kept unless `overwrite` is set, so that a run that was stopped goes on where it
+    was. A file that does not read, or that is too large for the memory, is left out; a full disk stops it all.
     """
-    options = options or CellOptions()
-    ensemble = Ensemble.load(runs, which, device)
-    rules = Rules.load(options.rules) if options.rules else None
-    rows, failed = [], []
-    for image in image_files(inputs):
-        targets = {kind: Path(out) / (field_name(image) + ENDINGS[kind]) for kind in options.kinds}
-        if not options.overwrite and all(t.exists() for t in targets.values()):
-            log.info("%s: its files are there already", image)
-            continue
-        try:
-            found = cells_of_file(ensemble, image, options, rules)
-            for kind, target in targets.items():
-                WRITERS[kind](target, found)
-        except UserError as e:
-            failed.append(str(e))
-            continue
-        rows.append(_summary(image, found))
-        log.info("%s: %d cells", image, len(found.cells))
-    if rows:
-        _write_summary(Path(out) / "summary.csv", rows)
+    options, model = options or CellOptions(), model or ModelOptions()
+    images = field_images(inputs)
+    folder = _Folder(Path(out), options, settings_of(runs, options, model), made_with(model))
+    todo = folder.unfinished(images)
+    failed = []
+    if todo:
+        ensemble = model.load(runs)
+        for name in todo:
+            try:
+                folder.predict(ensemble, name, images[name], progress)
+            except (UserError, MemoryError, OSError) as e:
+                failed.append(_left_out(e, images[name]))
+    folder.finish(failed)
     return failed
 
 
-def field_name(image: str | Path) -> str:
-    """The file's name without what formats add to it."""
-    name = Path(image).name
-    for ending in (".ome.tif", ".ome.tiff", ".qptiff", *Path(image).suffixes[-1:]):
-        name = name.removesuffix(ending)
-    return name.removesuffix("_component_data")
+class _Folder:
+    """The folder of results: which fields are finished in it, and how another one gets there."""
+
+    def __init__(self, out: Path, options: CellOptions, settings: dict[str, Any], made: dict[str, Any]):
+        self.out, self.options, self.settings, self.made = out, options, settings, made
+        self.facts: dict[str, Facts] = {}
+
+    def unfinished(self, images: dict[str, Path]) -> list[str]:
+        """The fields that are to be predicted. `UserError` if what is there does not go together with the options."""
+        try:
+            (self.out / "fields").mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise UserError(f"{self.out} cannot be made ({e.strerror}): choose another --out.") from e
+        self.facts = {f["field"]: f for f in all_facts(self.out)}
+        for name in self.facts.keys() & images.keys():
+            check_settings(self.facts[name], images[name], self.settings, self.options.overwrite)
+        todo = [n for n in images if self.options.overwrite or not self._is_finished(n)]
+        if len(todo) < len(images):
+            log.info("%d fields are kept: their files are there already", len(images) - len(todo))
+        return todo
+
+    def _targets(self, name: str) -> dict[str, Path]:
+        return {kind: self.out / f"{name}{KINDS[kind].ending}" for kind in self.options.kinds}
+
+    def _is_finished(self, name: str) -> bool:
+        return name in self.facts and all(t.exists() for t in self._targets(name).values())
+
+    def predict(self, ensemble: Ensemble, name: str, image: Path, progress: Progress | None) -> None:
+        """Predict a field and write its files; they appear together at the end, its facts last."""
+        options = self.options
+        how = dict(channels=options.channels, nuclei=options.nuclei, ring_um=options.ring_um)
+        how |= dict(keep=[k for k in ("probability", "uncertainty") if k in options.kinds])
+        how |= dict(progress=partial(progress, name) if progress else None)
+        with open_field(image) as field, _scratch(self.out, name) as scratch:
+            self._check(field)
+            channel = ensemble.channel_indices(field, options.channels)[0]
+            with predict_field(ensemble, field, scratch=scratch, **how) as found:
+                if options.rule_set:
+                    tables = add_phenotypes({str(image): found.cells}, options.rule_set, options.markers_above)
+                    found.cells = tables[str(image)]
+                self._write(name, image, Result(found, channel, options.radius_um), scratch)
+        log.info("%s: %d cells", image, self.facts[name]["cells"])
+
+    def _check(self, field: Field) -> None:
+        """`UserError` for what would else fail after the prediction only."""
+        check_size(self.options.kinds, field.path, field.shape)
+        rules = self.options.rule_set
+        if rules:  # tried on a field without cells
+            none = np.zeros((1, 1), np.int32)
+            cells = measure_cells(none, {c: none.astype(np.float32) for c in field.channels})
+            given = dict.fromkeys(rules.markers, 0.0) | self.options.markers_above
+            add_phenotypes({str(field.path): cells}, rules, given)
+
+    def _write(self, name: str, image: Path, result: Result, scratch: Path) -> None:
+        keeps = name in self.facts and not self.options.overwrite  # of the same settings: only what is missing is made
+        targets = {kind: t for kind, t in self._targets(name).items() if not (keeps and t.exists())}
+        for kind, target in targets.items():
+            KINDS[kind].write(scratch / target.name, result)
+        facts_file(self.out, name).unlink(missing_ok=True)  # from here on the files are no longer those it tells of
+        for target in targets.values():
+            (scratch / target.name).replace(target)
+        facts = facts_of(name, image, result, self.settings, self.made)
+        write_facts(self.out, facts, result)
+        self.facts[name] = facts
+        self._write_summary(in_order(self.facts.values()))
+
+    def _write_summary(self, facts: Sequence[Facts]) -> None:
+        with written_whole(self.out / "summary.csv") as tmp:
+            summary_table(facts).to_csv(tmp, index=False)
+
+    def finish(self, failed: Sequence[str]) -> None:
+        """Write summary and report of all fields in the folder, also of those that another process wrote meanwhile."""
+        facts = all_facts(self.out)
+        if facts:
+            self._write_summary(facts)
+        write_report(self.out, facts, failed)
 
 
-def cells_of_file(
-    ensemble: Ensemble, image: str | Path, options: CellOptions, rules: Rules | None = None
-) -> FieldCells:
-    """Probability, nuclei and measured cells of one image file."""
-    with open_field(image) as field:
-        probability = ensemble.predict(ensemble.members[0].read(image, options.channels))
-        labels = instances(probability.mean, ensemble.threshold, field.pixel_size_um)
-        cells = measure_cells(
-            labels,
-            field,
-            field.pixel_size_um,
-            field.origin_um,
-            ring_um=options.ring_um,
-            probability=probability.mean,
-            uncertainty=probability.entropy,
-            rules=rules,
-            thresholds=parse_thresholds(options.thresholds) or None,
-        )
-    return FieldCells(field, probability, ensemble.threshold, labels, cells)
+@contextmanager
+def _scratch(out: Path, name: str) -> Iterator[Path]:
+    """An empty folder beside the results, removed at the end; what a killed process left in it is removed first."""
+    folder = out / f".{name}.part"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _summary(image: str, found: FieldCells) -> dict[str, Any]:
-    size = found.field.pixel_size_um
-    area = found.labels.size * (size or 0) ** 2 / 1e6
-    row = {
-        "image": image,
-        "uncertainty": round(found.probability.uncertainty, 6),
-        "area_mm2": round(area, 6) if size else None,
-    }
-    for line in field_summary(found.cells, area if size else None).itertuples():
-        row |= {f"cells {line.phenotype}": line.cells, f"per_mm2 {line.phenotype}": round(line.per_mm2, 3)}
-    return row
-
-
-def _write_summary(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Rows of this call, and of fields that an earlier one wrote."""
-    table = pd.DataFrame(rows)
-    if path.exists():
-        before = pd.read_csv(path)
-        table = pd.concat([before[~before.image.isin(table.image)], table])
-    with written_whole(path) as tmp:
-        table.to_csv(tmp, index=False)
-
-
-def _write_plane(pick: Callable[[FieldCells], np.ndarray], name: str) -> Callable[[Path, FieldCells], None]:
-    def write(path: Path, found: FieldCells) -> None:
-        from ..io.ome import write_ome_tiff
-
-        write_ome_tiff(path, pick(found), [name], found.field.pixel_size_um)
-
-    return write
-
-
-def _write_cells(path: Path, found: FieldCells) -> None:
-    with written_whole(path) as tmp:
-        found.cells.to_csv(tmp, index=False)
-
-
-def _write_geojson(path: Path, found: FieldCells) -> None:
-    from ..io.geojson import cell_polygons, write_geojson
-
-    by_label = found.cells.set_index("label")
-    classes = by_label["phenotype"].dropna().to_dict() if "phenotype" in by_label else None
-    numbers = by_label.select_dtypes("number").to_dict("index")
-    write_geojson(path, cell_polygons(found.labels), classes=classes, measurements=numbers)
-
-
-def _write_rois(path: Path, found: FieldCells) -> None:
-    from ..io.geojson import cell_polygons
-    from ..io.roi import write_imagej_rois
-
-    write_imagej_rois(path, cell_polygons(found.labels))
-
-
-def _write_h5ad(path: Path, found: FieldCells) -> None:
-    from ..io.anndata import write_h5ad
-
-    size = found.field.pixel_size_um
-    write_h5ad(path, found.cells, found.field.channels, column="Nucleus {channel} mean", pixel_size_um=size)
-
-
-WRITERS: dict[str, Callable[[Path, FieldCells], None]] = {
-    "mask": _write_plane(lambda f: (f.labels > 0).astype(np.uint8) * 255, "nuclei"),
-    "labels": _write_plane(lambda f: f.labels.astype(np.uint32), "nucleus id"),
-    "probability": _write_plane(lambda f: f.probability.mean.astype(np.float32), "probability"),
-    "uncertainty": _write_plane(lambda f: f.probability.entropy, "entropy in bits"),
-    "cells": _write_cells,
-    "geojson": _write_geojson,
-    "rois": _write_rois,
-    "h5ad": _write_h5ad,
-}
+def _left_out(e: UserError | MemoryError | OSError, image: Path) -> str:
+    """The line for a field that failed; raises a `UserError` where the disk is full: the others would fail as well."""
+    cause = e.__cause__ if isinstance(e, UserError) else e
+    if isinstance(cause, OSError) and cause.errno in _STOPS:
+        raise e if isinstance(e, UserError) else UserError(f"{image}: {cause.strerror}, nothing more can be written.")
+    if isinstance(e, MemoryError):
+        return f"{image} needs more memory than there is."
+    return str(e)

@@ -7,12 +7,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "anndata": ["write_h5ad"],
         "field": ["Field", "open_field"],
-        "geojson": ["cell_polygons", "write_geojson"],
+        "geojson": ["write_geojson"],
         "inform": ["read_segmentation_maps", "tissue_classes"],
-        "masks": ["read_labels", "read_mask"],
+        "masks": ["holds_ids", "read_labels", "read_mask"],
         "ome": ["write_ome_tiff"],
+        "outlines": ["cell_polygons"],
         "roi": ["write_imagej_rois"],
-        "tables": ["read_cell_table", "read_outlines"],
+        "tables": ["read_cell_table", "read_outlines", "write_parquet"],
         "writers": ["write_component_tiff", "write_label_tiff"],
     },
 )

@@ -1,93 +1,31 @@
-"""Cells as polygons: outlines of labels, and GeoJSON in QuPath's dress, one feature at a time."""
+"""Cells as GeoJSON in QuPath's dress, one feature at a time."""
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from scipy import ndimage
-from skimage.draw import polygon as draw_polygon
-from skimage.measure import find_contours
 
 from ..errors import UserError
 from .files import written_whole
-
-_SAME_IOU = 0.985  # a simpler outline that covers the cell less well than this is not taken
-
-
-def cell_polygons(
-    labels: np.ndarray,  # (H, W) integers, also a memory map; 0 is background, ids start near 1
-    simplify: float = 0.5,  # how far in pixels an outline may leave out corners; 0 keeps them all
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (label, outline) in the order of the labels; an outline is (n, 2) float64 (y, x), closed.
-
-    The upper left pixel covers 0 to 1, as in QuPath and ImageJ: its centre is at 0.5. The centres of exactly the
-    cell's pixels lie inside; simplified, at least 98 % of them (IoU). A label in several pieces gives its largest,
-    a hole is filled.
-    """
-    for label, box in enumerate(ndimage.find_objects(labels), start=1):
-        if box is not None:
-            corner = np.array([box[0].start, box[1].start], dtype=np.float64)
-            yield label, _outline(labels[box] == label, simplify) + corner
-
-
-def _outline(mask: np.ndarray, simplify: float) -> np.ndarray:
-    rings = find_contours(np.pad(mask, 1).astype(np.float32), 0.5, fully_connected="high")
-    ring = rings[0] if len(rings) == 1 else max(rings, key=lambda r: abs(signed_area(r)))
-    ring = _simplified(ring - 0.5, 0.0)  # - 1 for the padding, + 0.5 to the pixel's centre
-    while simplify > 0.1:
-        fewer = _simplified(ring, simplify)
-        if len(fewer) > 3 and _iou(mask, fewer) > _SAME_IOU:
-            return fewer
-        simplify /= 2
-    return ring
-
-
-def _simplified(ring: np.ndarray, tolerance: float) -> np.ndarray:
-    """The closed ring without points at most `tolerance` away from the line between their neighbours.
-
-    All points that lie nearer than both neighbours go at once: far faster than Douglas-Peucker for short rings.
-    """
-    points = ring[:-1]
-    while len(points) > 4:
-        around = np.concatenate([points[-1:], points, points[:1]])
-        chord, ahead = around[2:] - around[:-2], points - around[:-2]
-        off = np.abs(chord[:, 0] * ahead[:, 1] - chord[:, 1] * ahead[:, 0])
-        off /= np.maximum(np.hypot(chord[:, 0], chord[:, 1]), 1e-9)
-        ranked = np.concatenate([off[-1:], off, off[:1]])
-        goes = (off <= tolerance) & (off <= ranked[:-2]) & (off < ranked[2:])
-        if not goes.any():
-            break
-        points = points[~goes]
-    return np.concatenate([points, points[:1]])
-
-
-def _iou(mask: np.ndarray, ring: np.ndarray) -> float:
-    rows, cols = draw_polygon(ring[:, 0] - 0.5, ring[:, 1] - 0.5, mask.shape)
-    both = int(mask[rows, cols].sum())
-    return both / (int(mask.sum()) + len(rows) - both)
-
-
-def signed_area(ring: np.ndarray) -> float:
-    """The area of a ring (n, 2) of (y, x); positive where it runs from x to y, as RFC 7946 wants an outer ring."""
-    y, x = (ring - ring[0]).T
-    return 0.5 * float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y))
+from .outlines import signed_area
 
 
 def write_geojson(
     path: str | Path,
     polygons: Iterable[tuple[int, np.ndarray]],  # (label, outline) as of `cell_polygons`, taken one by one
     classes: Mapping[int, str] | None = None,  # label -> class; None, NaN and "" are none
-    measurements: Mapping[int, Mapping[str, float]] | None = None,  # label -> {name: value}; NaN is left out
+    measurements: Mapping[int, Mapping[str, float]] | None = None,  # label -> {name: value}, looked up one by one
     colors: Mapping[str, tuple[int, int, int]] | None = None,  # class -> (r, g, b)
     origin: tuple[float, float] = (0.0, 0.0),  # (x, y) in pixels of the slide, added to every point
     object_type: Literal["detection", "cell", "annotation"] = "detection",
 ) -> int:
     """Write a FeatureCollection that QuPath opens, a feature a line; returns how many. The label is the name.
 
-    Coordinates are pixels, (0, 0) the corner of the upper left one, as QuPath counts them.
+    Coordinates are pixels, (0, 0) the corner of the upper left one, as QuPath counts them; measurements have six
+    digits, and those that are NaN are left out.
     """
     n = 0
     with written_whole(path) as tmp, tmp.open("w", encoding="utf-8", newline="\n") as f:
@@ -126,7 +64,7 @@ def _properties(
     if isinstance(name, str) and name:  # a table has NaN for none
         found["classification"] = _classification(name, colors)
     if label in measurements:
-        values = {k: float(v) for k, v in measurements[label].items()}
+        values = {k: float(f"{v:.6g}") for k, v in measurements[label].items()}
         found["measurements"] = {k: v for k, v in values.items() if math.isfinite(v)}  # JSON has no NaN
     return found
 

@@ -10,8 +10,15 @@ from ..errors import UserError
 from ..extras import optional
 from .files import written_whole
 
+ROIS = ("roifile", "imagej", "ImageJ ROIs")  # what `optional` asks for
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the time of every entry: same input, same bytes
 _MAX_COORDINATE = 32767  # an ROI's bounding box is stored in signed 16 bits
+
+
+def check_fits_rois(path: str | Path, shape: tuple[int, int]) -> None:
+    """`UserError` for a field (H, W) that is larger than ImageJ's ROIs reach."""
+    if max(shape) > _MAX_COORDINATE:
+        raise UserError(f"{path} is {shape[1]} x {shape[0]}: ImageJ ROIs end at pixel {_MAX_COORDINATE}, use geojson.")
 
 
 def write_imagej_rois(
@@ -19,7 +26,7 @@ def write_imagej_rois(
     polygons: Iterable[tuple[int, np.ndarray]],  # (label, outline) as of `cell_polygons`, taken one by one
 ) -> int:
     """Write one polygon ROI a cell, named by its label, to sub-pixel precision; returns how many."""
-    roifile = optional("roifile", "imagej", "ImageJ ROIs")
+    roifile = optional(*ROIS)
     if Path(path).suffix.lower() != ".zip":
         raise UserError(f"{path}: a set of ImageJ ROIs is a .zip file: name it so.")
     n = 0

@@ -1,4 +1,4 @@
-"""Cell tables: inForm's `cell_seg_data.txt` in all its locales, and Van Buren's label and phenotype tables."""
+"""Cell tables: inForm's `cell_seg_data.txt` in all its locales, Van Buren's label and phenotype tables, Parquet."""
 
 import io
 import re
@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UserError
-from .files import existing_file
+from ..extras import optional
+from .files import existing_file, written_whole
 
+PARQUET = ("pyarrow", "tables", "Parquet tables")  # what `optional` asks for
 _DECIMAL_COMMA = re.compile(r"^-?\d+,\d+(e[-+]?\d+)?$", re.IGNORECASE)
 _PERCENT = re.compile(r"^-?\d+([.,]\d+)?\s?%$")
 _INFORM_VERSION = re.compile(r"^inForm [\d.]+$")
@@ -84,3 +86,10 @@ def read_outlines(path: str | Path) -> dict[str, np.ndarray]:
     if missing:
         raise UserError(f"{path} has no column {', '.join(sorted(missing))}: it is not a label table.")
     return {str(k): g[["Y", "X"]].to_numpy(float, copy=True) for k, g in table.groupby("Label", sort=False)}
+
+
+def write_parquet(path: str | Path, table: pd.DataFrame) -> None:
+    """Write a table as Parquet: the same columns and values as in a CSV, typed. Needs the extra "tables"."""
+    optional(*PARQUET)
+    with written_whole(path) as tmp:
+        table.to_parquet(tmp, engine="pyarrow", index=False)

@@ -1,6 +1,9 @@
-"""`dedl-fastai predict` with a segmentation: the files, their agreement with each other, bad inputs, what is kept."""
+"""`dedl-fastai predict` with a segmentation: the files, their agreement, bad inputs, what is kept, being stopped."""
 
 import json
+import re
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +14,16 @@ from typer.testing import CliRunner
 
 from dedl_fastai.cli import app
 from dedl_fastai.data import Cohort
+from dedl_fastai.experiment import segment
 from dedl_fastai.experiment.config import SegConfig
+from dedl_fastai.experiment.field_files import field_name
+from dedl_fastai.experiment.outputs import Kind
 from dedl_fastai.experiment.seg import train_seg
-from dedl_fastai.experiment.segment import field_name
+from dedl_fastai.io import open_field
 
 from ..options import TINY
+
+WRITE = "mask,labels,cells,geojson,overlay,neighbours"
 
 
 def dedl(*args):
@@ -31,61 +39,201 @@ def run(tiny_folder, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def images(tiny_folder):
-    return list(Cohort.load(tiny_folder).table.image[:2])
+    return list(Cohort.load(tiny_folder).table.image[:3])
 
 
 @pytest.fixture(scope="module")
-def results(run, images, tmp_path_factory):
+def finished(run, images, tmp_path_factory):
+    """Results of three fields. Do not write into them."""
     out = tmp_path_factory.mktemp("predict") / "out"
-    result = dedl("predict", run, *images, "--out", out, "--rules", "tfh5", "--write", "mask,labels,cells,geojson")
+    result = dedl("predict", run, *images, "--out", out, "--rules", "tfh5", "--write", WRITE)
     assert result.exit_code == 0, result.output
     return out
 
 
-def test_every_field_gets_its_files_and_a_row(results, images):
+@pytest.fixture
+def results(finished, tmp_path):
+    """A copy of the results."""
+    return Path(shutil.copytree(finished, tmp_path / "results"))
+
+
+@pytest.fixture
+def copies(images, tmp_path):
+    """Ten good fields and a truncated one, in a folder that is no cohort."""
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    for i in range(10):
+        shutil.copy(images[i % 3], folder / f"f{i}.tif")
+    (folder / "f5b.tif").write_bytes(Path(images[0]).read_bytes()[:4000])
+    return folder
+
+
+def contents(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_every_field_gets_its_files_and_a_row(finished, images):
     names = {field_name(i) for i in images}
-    assert {p.name for p in results.iterdir()} == {
-        *(n + e for n in names for e in ("_mask.ome.tif", "_labels.ome.tif", "_cells.csv", ".geojson")),
+    endings = ("_mask.ome.tif", "_labels.ome.tif", "_cells.csv", ".geojson", "_overlay.png", "_neighbours.csv")
+    assert {p.name for p in finished.iterdir()} == {
+        *(n + e for n in names for e in endings),
         "summary.csv",
+        "report.html",
+        "fields",
     }
-    assert list(pd.read_csv(results / "summary.csv").image) == images
+    assert list(pd.read_csv(finished / "summary.csv").image) == sorted(images)
 
 
-def test_mask_labels_table_and_polygons_agree(results, images):
+def test_mask_labels_table_and_polygons_agree(finished, images):
     for image in images:
         name = field_name(image)
-        mask, labels = (tifffile.imread(results / f"{name}_{kind}.ome.tif") for kind in ("mask", "labels"))
-        cells = pd.read_csv(results / f"{name}_cells.csv")
-        features = json.loads((results / f"{name}.geojson").read_text())["features"]
+        mask, labels = (tifffile.imread(finished / f"{name}_{kind}.ome.tif") for kind in ("mask", "labels"))
+        cells = pd.read_csv(finished / f"{name}_cells.csv")
+        features = json.loads((finished / f"{name}.geojson").read_text())["features"]
         assert ((labels > 0) == (mask > 0)).all()
-        assert set(cells.label) == set(np.unique(labels[labels > 0])) and len(features) == len(cells)
+        assert (
+            set(cells.label) == set(np.unique(labels[labels > 0])) == {int(f["properties"]["name"]) for f in features}
+        )
+        for feature in features:
+            row = cells[cells.label == int(feature["properties"]["name"])].iloc[0]
+            assert feature["properties"]["measurements"]["area_um2"] == pytest.approx(row.area_um2, rel=1e-5)
+            told = feature["properties"].get("classification", {"name": None})
+            assert told["name"] == (None if pd.isna(row.phenotype) else row.phenotype)
+            assert told["name"] is None or len(told["color"]) == 3
 
 
-def test_ome_tiff_has_size_and_pixel_size(results, images):
-    from dedl_fastai.io import open_field
+def test_summary_counts_what_the_tables_hold(finished, images):
+    summary = pd.read_csv(finished / "summary.csv").set_index("field")
+    for image in images:
+        row, cells = summary.loc[field_name(image)], pd.read_csv(finished / f"{field_name(image)}_cells.csv")
+        with open_field(image) as field:
+            mm2 = field.shape[0] * field.shape[1] * field.pixel_size_um**2 / 1e6
+        assert row["cells"] == len(cells) > 0
+        assert row["area_mm2"] == pytest.approx(mm2, rel=1e-3)
+        assert row["per_mm2"] == pytest.approx(len(cells) / mm2, rel=1e-3)
+        for phenotype in ("b", "tfh", "other"):
+            assert row[f"cells {phenotype}"] == (cells.phenotype == phenotype).sum()
 
-    with open_field(images[0]) as source, open_field(results / f"{field_name(images[0])}_labels.ome.tif") as written:
+
+def test_ome_tiffs_have_size_pixel_size_place_and_name(finished, images):
+    with open_field(images[0]) as source, open_field(finished / f"{field_name(images[0])}_labels.ome.tif") as written:
         assert written.shape == source.shape
         assert written.pixel_size_um == pytest.approx(source.pixel_size_um, rel=1e-4)
+        assert written.origin_um == pytest.approx(source.origin_um, abs=0.01)
+        assert written.channels == ["nucleus id"]
+    with tifffile.TiffFile(finished / f"{field_name(images[0])}_mask.ome.tif") as tif:
+        assert tif.is_ome and 'Name="nuclei"' in tif.ome_metadata
+        assert set(np.unique(tif.asarray())) == {0, 255}
 
 
 def test_what_is_there_is_kept_unless_overwrite(run, results, images):
+    flags = ["--out", results, "--rules", "tfh5", "--write", WRITE]
     file = results / f"{field_name(images[0])}_cells.csv"
-    before = file.stat().st_mtime_ns
-    assert dedl("predict", run, *images, "--out", results).exit_code == 0
-    assert file.stat().st_mtime_ns == before
-    assert dedl("predict", run, images[0], "--out", results, "--overwrite", "--rules", "tfh5").exit_code == 0
-    assert file.stat().st_mtime_ns > before
-    assert len(pd.read_csv(results / "summary.csv")) == 2
+    before = contents(results), file.stat().st_mtime_ns
+    assert dedl("predict", run, *images, *flags).exit_code == 0
+    assert (contents(results), file.stat().st_mtime_ns) == before
+    assert dedl("predict", run, images[0], *flags, "--overwrite").exit_code == 0
+    assert file.stat().st_mtime_ns > before[1]
+    assert contents(results) == before[0]
 
 
-def test_a_bad_file_among_good_ones_costs_a_line_and_exit_code_1(run, images, tmp_path):
-    bad = tmp_path / "bad.tif"
-    bad.write_bytes(Path(images[0]).read_bytes()[:4000])
-    result = dedl("predict", run, bad, images[0], "--out", tmp_path / "out", "--write", "cells")
+def test_a_kind_that_is_missing_is_added_and_the_others_stay(run, results, images):
+    name = field_name(images[0])
+    before = (results / f"{name}_cells.csv").stat().st_mtime_ns
+    (results / f"{name}.geojson").unlink()
+    flags = ["--out", results, "--rules", "tfh5", "--write", "cells,geojson,uncertainty"]
+    assert dedl("predict", run, images[0], *flags).exit_code == 0
+    assert (results / f"{name}.geojson").exists() and (results / f"{name}_uncertainty.ome.tif").exists()
+    assert (results / f"{name}_cells.csv").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("flags", [[], ["--rules", "tfh5", "--ring", "3"], ["--rules", "vanburen3"]])
+def test_results_of_other_options_are_neither_kept_nor_mixed(run, results, images, flags):
+    result = dedl("predict", run, images[0], "--out", results, *flags)
+    assert result.exit_code == 2 and "--overwrite" in result.stderr
+
+
+def test_killed_half_way_and_run_again_ends_with_the_same_files(run, finished, images, tmp_path, monkeypatch):
+    real = segment.KINDS["overlay"].write
+    calls = []
+
+    def killed(path, result):
+        calls.append(path)
+        if len(calls) == 2:
+            raise KeyboardInterrupt  # in the middle of the second field's files
+        real(path, result)
+
+    flags = ["predict", run, *images, "--out", tmp_path / "out", "--rules", "tfh5", "--write", WRITE]
+    with monkeypatch.context() as patch:
+        patch.setitem(segment.KINDS, "overlay", Kind("_overlay.png", killed))
+        assert dedl(*flags).exit_code != 0
+    assert len(pd.read_csv(tmp_path / "out" / "summary.csv")) == 1
+    half = tmp_path / "out" / f".{field_name(images[1])}.part"  # what a kill that lets nothing be tidied up leaves
+    half.mkdir()
+    (half / "canvas").write_bytes(b"half")
+    assert dedl(*flags).exit_code == 0
+    assert contents(tmp_path / "out") == contents(finished)
+
+
+def test_a_truncated_file_among_ten_costs_a_line_and_exit_code_1(run, copies, tmp_path):
+    result = dedl("predict", run, copies, "--out", tmp_path / "out", "--write", "cells")
     assert result.exit_code == 1
-    assert sum(line.startswith("left out:") for line in result.stderr.splitlines()) == 1 and "bad.tif" in result.stderr
-    assert (tmp_path / "out" / f"{field_name(images[0])}_cells.csv").exists()
+    assert [("f5b.tif" in line) for line in result.stderr.splitlines() if line.startswith("left out:")] == [True]
+    assert len(list((tmp_path / "out").glob("*_cells.csv"))) == 10
+    assert list(pd.read_csv(tmp_path / "out" / "summary.csv").field) == [f"f{i}" for i in range(10)]
+    assert "f5b.tif" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("error", "code"), [(MemoryError(), 1), (OSError(5, "Input/output error"), 1)])
+def test_what_fails_for_one_field_does_not_stop_the_others(run, images, tmp_path, monkeypatch, error, code):
+    real = segment.predict_field
+
+    def fails_first(ensemble, field, **how):
+        if str(field.path) == images[0]:
+            raise error
+        return real(ensemble, field, **how)
+
+    monkeypatch.setattr(segment, "predict_field", fails_first)
+    result = dedl("predict", run, *images, "--out", tmp_path, "--write", "cells")
+    assert result.exit_code == code
+    assert len(list(tmp_path.glob("*_cells.csv"))) == len(images) - 1
+
+
+def test_a_full_disk_stops_it_all_and_keeps_what_is_finished(run, images, tmp_path, monkeypatch):
+    real = segment.predict_field
+
+    def fills(ensemble, field, **how):
+        if str(field.path) == images[1]:
+            raise OSError(28, "No space left on device")
+        return real(ensemble, field, **how)
+
+    monkeypatch.setattr(segment, "predict_field", fills)
+    result = dedl("predict", run, *images, "--out", tmp_path, "--write", "cells")
+    assert result.exit_code == 2 and "No space left" in result.stderr
+    assert [p.name for p in tmp_path.glob("*_cells.csv")] == [f"{field_name(images[0])}_cells.csv"]
+    assert len(pd.read_csv(tmp_path / "summary.csv")) == 1
+    assert not list(tmp_path.glob(".*"))  # nothing half-written stays
+
+
+def test_two_images_of_one_name_are_refused_before_anything_is_predicted(run, images, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(images[0], tmp_path / folder / "x.tif")
+    result = dedl("predict", run, tmp_path / "a" / "x.tif", tmp_path / "b" / "x.tif", "--out", tmp_path / "out")
+    assert result.exit_code == 2 and "'x'" in result.stderr
+    assert not (tmp_path / "out").exists()
+    assert dedl("predict", run, tmp_path / "a" / "x.tif", "--out", tmp_path / "out", "--write", "cells").exit_code == 0
+    later = dedl("predict", run, tmp_path / "b" / "x.tif", "--out", tmp_path / "out", "--write", "cells")
+    assert later.exit_code == 2 and "--out" in later.stderr
+
+
+def test_results_beside_the_images_are_not_taken_for_images(run, images, tmp_path):
+    shutil.copy(images[0], tmp_path / "x.tif")
+    flags = ["predict", run, tmp_path, "--out", tmp_path, "--write", "mask,cells,overlay"]
+    assert dedl(*flags).exit_code == 0
+    before = contents(tmp_path)
+    assert dedl(*flags).exit_code == 0
+    assert contents(tmp_path) == before
 
 
 def test_two_runs_are_an_ensemble_with_an_uncertainty_map(run, images, tmp_path):
@@ -94,12 +242,74 @@ def test_two_runs_are_an_ensemble_with_an_uncertainty_map(run, images, tmp_path)
     name = field_name(images[0])
     p, entropy = (tifffile.imread(tmp_path / f"{name}_{k}.ome.tif") for k in ("probability", "uncertainty"))
     np.testing.assert_allclose(entropy, -p * np.log2(p) - (1 - p) * np.log2(1 - p), atol=1e-3)
+    told = pd.read_csv(tmp_path / "summary.csv").uncertainty[0]
+    assert told == pytest.approx(entropy.mean(), abs=1e-4)
 
 
-@pytest.mark.parametrize(("flags", "says"), [(["--write", "movie"], "--write"), (["--rules", "none.txt"], "none.txt")])
-def test_user_errors_exit_with_2(run, images, tmp_path, flags, says):
-    result = dedl("predict", run, images[0], "--out", tmp_path, *flags)
+def test_turned_tiles_and_another_overlap_give_another_probability(run, images, tmp_path):
+    planes = {}
+    for flags in ("", "--tta flips", "--overlap 0.5", "--bs 1"):
+        out = tmp_path / (flags or "plain")
+        assert dedl("predict", run, images[0], "--out", out, "--write", "probability", *flags.split()).exit_code == 0
+        planes[flags] = tifffile.imread(next(out.glob("*_probability.ome.tif")))
+    assert np.abs(planes[""] - planes["--tta flips"]).max() > 1e-4
+    assert np.abs(planes[""] - planes["--overlap 0.5"]).max() > 1e-4
+    np.testing.assert_allclose(planes[""], planes["--bs 1"], atol=1e-5)
+
+
+def test_least_area_drops_cells(run, images, tmp_path):
+    sizes = {}
+    for least in (10, 20):
+        out = tmp_path / str(least)
+        assert dedl("predict", run, images[0], "--out", out, "--write", "cells", "--min-area", least).exit_code == 0
+        sizes[least] = pd.read_csv(next(out.glob("*_cells.csv"))).area_um2
+    assert sizes[20].min() >= 20 > sizes[10].min() >= 10
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--write", "movie"], "--write"),
+        (["--rules", "none.txt"], "none.txt"),
+        (["--write", "cells,neighbours"], "--rules"),
+        (["--thresholds", "CD19"], "CD19=1.2"),
+        (["--engine", "abacus"], "--engine"),
+        (["--amp", "fp8"], "--amp"),
+        (["--tta", "spin"], "--tta"),
+        (["--overlap", "1"], "--overlap"),
+        (["--bs", "0"], "--bs"),
+        (["--ring", "-2"], "--ring"),
+        (["--radius", "0"], "--radius"),
+        (["--part-by", "luck"], "luck"),
+    ],
+)
+def test_wrong_options_exit_with_2_before_any_field(run, images, tmp_path, flags, says):
+    result = dedl("predict", run, images[0], "--out", tmp_path / "out", *flags)
     assert result.exit_code == 2 and says in result.stderr
+    assert not list(tmp_path.rglob("*.csv"))
+
+
+def test_an_extra_that_is_missing_is_named_before_any_field(run, images, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "roifile", None)
+    result = dedl("predict", run, images[0], "--out", tmp_path / "out", "--write", "mask,rois")
+    assert result.exit_code == 2 and "dedl-fastai[imagej]" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_marker_that_the_field_lacks_is_named_before_it_is_predicted(run, images, tmp_path, monkeypatch):
+    rules = tmp_path / "rules.txt"
+    rules.write_text("x = CD99+")
+    monkeypatch.setattr(segment, "predict_field", lambda *a, **k: pytest.fail("was predicted"))
+    result = dedl("predict", run, images[0], "--out", tmp_path / "out", "--rules", rules)
+    assert result.exit_code == 1 and "CD99" in result.stderr
+
+
+def test_the_report_is_one_file_with_every_field(finished, images):
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    assert all(page.count(field_name(i)) >= 2 for i in images)
+    assert page.count("data:image/jpeg;base64,") == len(images)
+    assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!data:)""", page)
+    assert "CD19+ CD4-" in page and "Otsu" in page
 
 
 def test_without_a_run_or_an_input_it_says_what_is_needed(run, images):

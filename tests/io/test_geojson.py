@@ -11,7 +11,7 @@ from skimage.segmentation import watershed
 
 from dedl_fastai.errors import UserError
 from dedl_fastai.io import cell_polygons, write_geojson
-from dedl_fastai.io.geojson import signed_area
+from dedl_fastai.io.outlines import object_boxes, signed_area
 
 
 @pytest.fixture
@@ -58,6 +58,44 @@ def test_simplified_outlines_have_fewer_points_and_the_cells_area(blobs):
     assert sum(map(len, fewer.values())) < 0.75 * sum(map(len, full.values()))
     drawn = sum(abs(signed_area(p)) for p in fewer.values())
     assert drawn == pytest.approx((labels > 0).sum(), rel=0.01)
+
+
+class Sliced:
+    """A plane on disk: there is nothing to it but its shape and slices, and no slice may be large."""
+
+    def __init__(self, labels, most):
+        self.labels, self.most, self.shape = labels, most, labels.shape
+
+    def __getitem__(self, key):
+        part = self.labels[key]
+        assert part.shape[0] <= self.most and part.shape[1] <= self.most, "more was read than a region and its halo"
+        return part
+
+
+@pytest.mark.parametrize("region", [32, 100, 301])
+def test_outlines_do_not_depend_on_the_regions_they_are_found_in(blobs, region):
+    whole = dict(cell_polygons(blobs))
+    pieces = list(cell_polygons(Sliced(blobs, region + 128), region=region))
+    assert len(pieces) == len(whole)  # what crosses borders comes once
+    for label, points in pieces:
+        np.testing.assert_array_equal(points, whole[label])
+
+
+def test_an_object_longer_than_a_region_is_whole():
+    labels = np.zeros((400, 60), np.int32)
+    labels[10:390, 20:30] = 3
+    labels[5, 5] = 1
+    found = dict(cell_polygons(labels, simplify=0, region=16))
+    assert list(found) == [1, 3]
+    assert abs(signed_area(found[3])) == pytest.approx(3800, abs=1)
+
+
+def test_boxes_hold_all_pixels_of_an_id_and_gaps_are_zero(blobs):
+    boxes = object_boxes(blobs, region=50)
+    assert len(boxes) == blobs.max() + 1
+    for label, box in enumerate(ndimage.find_objects(blobs), start=1):
+        expected = [0] * 4 if box is None else [box[0].start, box[1].start, box[0].stop, box[1].stop]
+        assert boxes[label].tolist() == expected
 
 
 def test_outlines_are_in_corner_coordinates():
@@ -138,6 +176,19 @@ def test_classes_colours_and_measurements_are_as_qupath_reads_them(tmp_path):
     assert second["classification"] == {"name": "other"}
     assert third == {"objectType": "cell", "name": "3"}
     assert fourth == {"objectType": "cell", "name": "4"}
+
+
+def test_shapely_rasterises_the_file_back_to_the_labels(tmp_path, blobs):
+    shapely = pytest.importorskip("shapely", reason="shapely is not installed")
+    labels = largest_piece(blobs)
+    write_geojson(tmp_path / "a.geojson", cell_polygons(labels, region=64))
+    features = json.loads((tmp_path / "a.geojson").read_text(encoding="utf-8"))["features"]
+    y, x = np.indices(labels.shape) + 0.5
+    for feature in features:
+        polygon = shapely.from_geojson(json.dumps(feature["geometry"]))
+        drawn = shapely.contains_xy(polygon, x, y)
+        mask = ndimage.binary_fill_holes(labels == int(feature["properties"]["name"]))
+        assert (drawn & mask).sum() / (drawn | mask).sum() > 0.98
 
 
 def test_features_are_written_one_by_one(tmp_path):

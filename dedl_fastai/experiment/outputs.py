@@ -1,0 +1,177 @@
+"""The files of a predicted field, a writer a kind: planes are only sliced, so fields may be of any size."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL.Image import Image
+
+from ..errors import UserError
+from ..extras import optional
+from ..inference.measure import neighbourhoods
+from ..inference.slide import FieldCells
+from ..io.anndata import write_h5ad
+from ..io.files import written_whole
+from ..io.geojson import write_geojson
+from ..io.ome import write_ome_tiff
+from ..io.outlines import cell_polygons
+from ..io.roi import ROIS, check_fits_rois, write_imagej_rois
+from ..io.tables import PARQUET, write_parquet
+from .overlay import class_colors, draw_overlay
+
+
+@dataclass
+class Result:
+    """A predicted field and what its files need besides."""
+
+    found: FieldCells
+    channel: int = 0  # index of the channel that the overlay shows
+    radius_um: float = 30.0  # of neighbourhoods
+
+    @property
+    def phenotypes(self) -> list[str]:
+        """The classes the rules know, in their order; none without rules."""
+        cells = self.found.cells
+        return [str(c) for c in cells["phenotype"].cat.categories] if "phenotype" in cells else []
+
+    @cached_property
+    def overlay(self) -> Image:
+        """The picture with the outlines of the nuclei."""
+        found = self.found
+        return draw_overlay(found.field, self.channel, found.labels, found.cells, class_colors(self.phenotypes))
+
+
+class _Rows(Mapping):
+    """The numbers of a table's rows by label, made when they are asked for: a dict a cell for all would be large."""
+
+    def __init__(self, table: pd.DataFrame):
+        self.index = pd.Index(table["label"])
+        numbers = table.drop(columns="label").select_dtypes(["number", "bool"])
+        self.columns = {name: numbers[name].to_numpy() for name in numbers}
+
+    def __getitem__(self, label: int) -> dict[str, float]:
+        row = self.index.get_loc(label)
+        return {name: values[row] for name, values in self.columns.items()}
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.index)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+def _image(plane: str, name: str, dtype: str, convert: Callable[[np.ndarray], np.ndarray]) -> Callable:
+    """A writer of one plane as OME-TIFF, converted block by block."""
+
+    def write(path: Path, result: Result) -> None:
+        found = result.found
+        source = getattr(found, plane)
+
+        def read(_channel: int, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+            return convert(np.asarray(source[y0:y1, x0:x1])).astype(dtype, copy=False)
+
+        field = found.field
+        place = dict(pixel_size_um=field.pixel_size_um, origin_um=field.origin_um)
+        write_ome_tiff(path, read, [name], **place, shape=tuple(source.shape), dtype=dtype)
+
+    return write
+
+
+def _as_it_is(block: np.ndarray) -> np.ndarray:
+    return block
+
+
+def _white(block: np.ndarray) -> np.ndarray:
+    return (block > 0) * np.uint8(255)
+
+
+def _write_cells(path: Path, result: Result) -> None:
+    with written_whole(path) as tmp:
+        result.found.cells.to_csv(tmp, index=False)
+
+
+def _write_parquet(path: Path, result: Result) -> None:
+    write_parquet(path, result.found.cells)
+
+
+def _write_geojson(path: Path, result: Result) -> None:
+    cells = result.found.cells
+    classes = dict(zip(cells["label"], cells["phenotype"], strict=True)) if result.phenotypes else None
+    colors = class_colors(result.phenotypes)
+    write_geojson(path, cell_polygons(result.found.labels), classes, _Rows(cells), colors)
+
+
+def _write_rois(path: Path, result: Result) -> None:
+    write_imagej_rois(path, cell_polygons(result.found.labels))
+
+
+def _write_h5ad(path: Path, result: Result) -> None:
+    field = result.found.field
+    source = "file" if field.pixel_size_um else ""
+    size = field.pixel_size_um
+    write_h5ad(path, result.found.cells, field.channels, pixel_size_um=size, pixel_size_from=source)
+
+
+def _write_overlay(path: Path, result: Result) -> None:
+    with written_whole(path) as tmp:
+        result.overlay.save(tmp, format="PNG")
+
+
+def _write_neighbours(path: Path, result: Result) -> None:
+    with written_whole(path) as tmp:
+        neighbourhoods(result.found.cells, result.radius_um).to_csv(tmp, index=False)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a file's name ends with, who writes it, and the package it needs as `optional` takes it."""
+
+    ending: str
+    write: Callable[[Path, Result], None]
+    needs: tuple[str, str, str] | None = None
+
+
+KINDS = {
+    "mask": Kind("_mask.ome.tif", _image("labels", "nuclei", "uint8", _white)),
+    "labels": Kind("_labels.ome.tif", _image("labels", "nucleus id", "uint32", _as_it_is)),
+    "cells": Kind("_cells.csv", _write_cells),
+    "geojson": Kind(".geojson", _write_geojson),
+    "probability": Kind("_probability.ome.tif", _image("probability", "probability", "float32", _as_it_is)),
+    "uncertainty": Kind("_uncertainty.ome.tif", _image("uncertainty", "entropy in bits", "float32", _as_it_is)),
+    "overlay": Kind("_overlay.png", _write_overlay),
+    "neighbours": Kind("_neighbours.csv", _write_neighbours),
+    "parquet": Kind("_cells.parquet", _write_parquet, PARQUET),
+    "rois": Kind("_rois.zip", _write_rois, ROIS),
+    "h5ad": Kind(".h5ad", _write_h5ad, ("anndata", "spatial", "AnnData files")),
+}
+
+
+def parse_kinds(text: str, has_rules: bool) -> list[str]:
+    """ "mask,cells" as a list, "all" as every kind that can be written here. `UserError` for what cannot be."""
+    words = [w.strip() for w in text.split(",") if w.strip()]
+    unknown = [w for w in words if w not in (*KINDS, "all")]
+    if unknown or not words:
+        raise UserError(f"--write {text!r}: it may hold {', '.join(KINDS)}, with commas between, or all.")
+    if "all" in words:
+        return [k for k, v in KINDS.items() if (has_rules or k != "neighbours") and _is_there(v.needs)]
+    if "neighbours" in words and not has_rules:
+        raise UserError("--write neighbours counts phenotypes: give the --rules that tell them.")
+    for kind in words:
+        if KINDS[kind].needs:
+            optional(*KINDS[kind].needs)
+    return list(dict.fromkeys(words))
+
+
+def _is_there(needs: tuple[str, str, str] | None) -> bool:
+    return needs is None or find_spec(needs[0]) is not None
+
+
+def check_size(kinds: Sequence[str], path: Any, shape: tuple[int, int]) -> None:
+    """`UserError` for a field that is too large for one of the kinds: said before it is predicted."""
+    if "rois" in kinds:
+        check_fits_rois(path, shape)

@@ -1,0 +1,164 @@
+"""The overlay of a field: the nuclear channel in grey, outlines of nuclei coloured by phenotype, legend, scale bar."""
+
+import colorsys
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageDraw, ImageFont
+from skimage.measure import block_reduce
+from skimage.segmentation import find_boundaries
+
+from ..data.cell_classes import OTHER
+from ..io.field import Field
+
+Color = tuple[int, int, int]
+# Okabe and Ito's colours that stand out from grey and from each other, also to the colour-blind
+_PALETTE = ((230, 159, 0), (86, 180, 233), (0, 200, 130), (240, 228, 66), (213, 94, 0), (221, 130, 180), (60, 120, 255))
+NO_RULES, NO_CLASS, REST = (255, 190, 40), (245, 245, 245), (170, 130, 225)
+_SMALL = 1000  # pictures with a shorter longest edge are enlarged, so that outlines do not hide the nuclei
+_REGION = 2048  # pixels of the edge of what is read at a time
+_GAMMA = 0.7  # dim nuclei are seen too
+
+
+def class_colors(names: Sequence[str]) -> dict[str, Color]:
+    """A colour for each phenotype, in the rules' order; the remainder class is a dull violet."""
+    told = [n for n in names if n != OTHER]
+    hues = ((i * 0.618) % 1 for i in range(len(told)))  # golden ratio: neighbours differ, however many there are
+    more = [tuple(round(255 * v) for v in colorsys.hsv_to_rgb(h, 0.6, 0.95)) for h in hues]
+    return dict(zip(told, [*_PALETTE, *more], strict=False)) | ({OTHER: REST} if OTHER in names else {})
+
+
+def draw_overlay(
+    field: Field,
+    channel: int,  # index of the one that is shown in grey
+    labels: Any,  # (H, W), only ever sliced
+    cells: pd.DataFrame,  # label and, where there are rules, phenotype
+    colors: Mapping[str, Color],
+    longest: int = 2000,  # pixels of the picture's longer edge at most
+) -> Image.Image:
+    """The picture; of a large field every n-th pixel of the labels and the mean of n x n of the channel."""
+    step = -(-max(field.shape) // longest)
+    grey = _contrasted(_shrunk_channel(field, channel, step))
+    ids = _shrunk_labels(labels, step)
+    times = min(longest, _SMALL) // max(grey.shape)
+    if times > 1:
+        size = (grey.shape[1] * times, grey.shape[0] * times)
+        grey = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC))
+        ids = np.kron(ids, np.ones((times, times), ids.dtype))
+    picture = np.repeat(grey[..., None], 3, axis=2)
+    rim = find_boundaries(ids, mode="inner")
+    picture[rim] = _label_colors(cells, colors, int(ids.max(initial=0)))[ids[rim]]
+    um_per_px = (field.pixel_size_um or 0) * step / max(times, 1)
+    return _with_legend(Image.fromarray(picture), cells, colors, um_per_px)
+
+
+def _regions(shape: tuple[int, int], step: int) -> list[tuple[slice, slice]]:
+    """Regions of whole steps that cover a field."""
+    edge = max(1, _REGION // step) * step
+    rows, columns = ([slice(start, min(start + edge, length)) for start in range(0, length, edge)] for length in shape)
+    return [(r, c) for r in rows for c in columns]
+
+
+def _shrunk_channel(field: Field, channel: int, step: int) -> np.ndarray:
+    """Means of step x step pixels, float32; the file is read region by region."""
+    small = np.zeros([-(-n // step) for n in field.shape], np.float32)
+    for rows, columns in _regions(field.shape, step):
+        block = field.read(channel, rows.start, rows.stop, columns.start, columns.stop)
+        grown = [(0, -n % step) for n in block.shape]
+        mean = block_reduce(np.pad(block, grown, mode="edge"), (step, step), np.mean) if step > 1 else block
+        y, x = rows.start // step, columns.start // step
+        small[y : y + mean.shape[0], x : x + mean.shape[1]] = mean
+    return small
+
+
+def _shrunk_labels(labels: Any, step: int) -> np.ndarray:
+    """Every step-th pixel, read region by region."""
+    small = np.zeros([-(-n // step) for n in labels.shape], np.int64)
+    for rows, columns in _regions(labels.shape, step):
+        part = np.asarray(labels[rows, columns])[::step, ::step]
+        y, x = rows.start // step, columns.start // step
+        small[y : y + part.shape[0], x : x + part.shape[1]] = part
+    return small
+
+
+def _contrasted(plane: np.ndarray) -> np.ndarray:
+    """uint8 between the 1st and the 99.8th percentile."""
+    low, high = np.nanpercentile(plane, [1, 99.8])
+    scaled = np.clip((np.nan_to_num(plane) - low) / max(high - low, 1e-9), 0, 1)
+    return np.round(255 * scaled**_GAMMA).astype(np.uint8)
+
+
+def _label_colors(cells: pd.DataFrame, colors: Mapping[str, Color], highest: int) -> np.ndarray:
+    """(highest + 1, 3) uint8: the colour of each label."""
+    table = np.tile(np.array(NO_CLASS if "phenotype" in cells else NO_RULES, np.uint8), (highest + 1, 1))
+    if "phenotype" in cells:
+        shown = cells[(cells["label"] <= highest) & cells["phenotype"].isin(list(colors))]
+        if len(shown):
+            table[shown["label"].to_numpy()] = np.array([colors[p] for p in shown["phenotype"]], np.uint8)
+    return table
+
+
+def _with_legend(
+    picture: Image.Image, cells: pd.DataFrame, colors: Mapping[str, Color], um_per_px: float
+) -> Image.Image:
+    """The picture above a strip with the count of each class and, where the pixel size is known, a scale bar."""
+    size = max(12, round(picture.width / 70))
+    words = _words(cells, colors)
+    lines = _wrapped(words, size, picture.width - 12 * size)
+    strip = Image.new("RGB", (picture.width, round(size * (0.8 + 1.6 * len(lines)))), (16, 16, 16))
+    draw = ImageDraw.Draw(strip)
+    for row, line in enumerate(lines):
+        y = size * (0.6 + 1.6 * row)
+        for x, (text, color) in line:
+            draw.rectangle((x, y, x + size, y + size), fill=color)
+            draw.text((x + 1.5 * size, y + size / 2), text, fill=(230, 230, 230), font=_font(size), anchor="lm")
+    if um_per_px:
+        _scale_bar(draw, strip.width, size, um_per_px)
+    whole = Image.new("RGB", (picture.width, picture.height + strip.height))
+    whole.paste(picture, (0, 0))
+    whole.paste(strip, (0, picture.height))
+    return whole
+
+
+def _words(cells: pd.DataFrame, colors: Mapping[str, Color]) -> list[tuple[str, Color]]:
+    if "phenotype" not in cells:
+        return [(f"nuclei ({len(cells)})", NO_RULES)]
+    counts = cells["phenotype"].value_counts()
+    without = int(cells["phenotype"].isna().sum())
+    words = [(f"{name} ({counts.get(name, 0)})", color) for name, color in colors.items()]
+    return words + ([(f"no class ({without})", NO_CLASS)] if without else [])
+
+
+def _wrapped(words: list[tuple[str, Color]], size: int, width: float) -> list[list[tuple[float, tuple[str, Color]]]]:
+    """Lines of (x, word) no wider than `width`."""
+    lines, x = [[]], float(size)
+    for word in words:
+        needed = _font(size).getlength(word[0]) + 3 * size
+        if lines[-1] and x + needed > width:
+            lines.append([])
+            x = float(size)
+        lines[-1].append((x, word))
+        x += needed
+    return lines
+
+
+def _scale_bar(draw: ImageDraw.ImageDraw, width: int, size: int, um_per_px: float) -> None:
+    """A bar of a round length, at most 6 letters wide, at the right, with its length beside."""
+    most = 6 * size * um_per_px
+    unit = 10.0 ** np.floor(np.log10(most))
+    length = max(unit * f for f in (1, 2, 5) if unit * f <= most)
+    right, y = width - size, size * 1.1
+    left = right - length / um_per_px
+    draw.rectangle((left, y - size / 8, right, y + size / 8), fill=(255, 255, 255))
+    draw.text((left - size / 2, y), f"{length:g} µm", fill=(230, 230, 230), font=_font(size), anchor="rm")
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which matplotlib brings along: the same letters on every machine."""
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)

@@ -1,0 +1,218 @@
+"""What `predict` writes for a field: the same for a plane that is only sliced, tables, overlay, report."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from PIL import Image
+
+from dedl_fastai.data.phenotypes import Rules
+from dedl_fastai.errors import UserError
+from dedl_fastai.experiment.field_facts import facts_of, summary_table, write_facts
+from dedl_fastai.experiment.field_report import write_report
+from dedl_fastai.experiment.outputs import KINDS, Result, check_size, parse_kinds
+from dedl_fastai.experiment.overlay import NO_RULES, class_colors, draw_overlay
+from dedl_fastai.inference.measure import add_phenotypes, measure_cells
+from dedl_fastai.inference.slide import FieldCells
+from dedl_fastai.io import open_field, write_ome_tiff
+
+RULES = Rules.parse("dim = A- \n<bright> & = A+")
+
+
+class Sliced:
+    """A plane that can be sliced by at most 2048 rows and columns, and no more."""
+
+    def __init__(self, plane):
+        self.plane, self.shape, self.dtype = plane, plane.shape, plane.dtype
+
+    def __getitem__(self, key):
+        part = self.plane[key]
+        assert max(part.shape) <= 2048 + 128
+        return part
+
+
+@pytest.fixture(scope="module")
+def field(tmp_path_factory):
+    """A field of 2400 x 2200 pixels of 0.5 um, wider than a region; channel A is bright on its right half."""
+    rng = np.random.default_rng(0)
+    dapi = rng.random((2400, 2200), np.float32) * 0.1
+    for y, x in centres():
+        dapi[y : y + 12, x : x + 12] += 1
+    a = np.zeros_like(dapi)
+    a[:, 1100:] = 5
+    path = tmp_path_factory.mktemp("field") / "f.ome.tif"
+    write_ome_tiff(path, np.stack([dapi, a]), ["DAPI", "A"], 0.5, origin_um=(100.0, 200.0))
+    with open_field(path) as opened:
+        yield opened
+
+
+def centres():
+    return [(y, x) for y in range(0, 2400, 100) for x in range(44, 2200, 100)]  # one column crosses 2048
+
+
+@pytest.fixture(scope="module")
+def found(field):
+    labels = np.zeros(field.shape, np.int32)
+    for i, (y, x) in enumerate(centres(), start=1):
+        labels[y : y + 12, x : x + 12] = i
+    p = np.where(labels, 0.75, 0.25).astype(np.float32)
+    cells = measure_cells(labels, field, probability=p)
+    cells = add_phenotypes({"f": cells}, RULES, {"A": 1})["f"]
+    planes = dict(labels=Sliced(labels), probability=Sliced(p), uncertainty=Sliced(p))
+    return FieldCells(field, cells=cells, threshold=0.5, field_uncertainty=0.811278, **planes)
+
+
+@pytest.fixture(scope="module")
+def result(found):
+    return Result(found)
+
+
+def test_images_are_written_from_slices_with_their_type_and_place(result, found, tmp_path):
+    types = {"mask": "uint8", "labels": "uint32", "probability": "float32", "uncertainty": "float32"}
+    for kind, dtype in types.items():
+        KINDS[kind].write(tmp_path / f"{kind}.ome.tif", result)
+        with open_field(tmp_path / f"{kind}.ome.tif") as written:
+            assert written.pixel_size_um == pytest.approx(0.5) and written.origin_um == (100, 200)
+        assert tifffile.imread(tmp_path / f"{kind}.ome.tif").dtype == dtype
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "labels.ome.tif"), found.labels.plane)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "mask.ome.tif") > 0, found.labels.plane > 0)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "probability.ome.tif"), found.probability.plane)
+
+
+def test_geojson_of_a_field_wider_than_a_region_holds_each_cell_once(result, found, tmp_path):
+    KINDS["geojson"].write(tmp_path / "f.geojson", result)
+    features = json.loads((tmp_path / "f.geojson").read_text(encoding="utf-8"))["features"]
+    assert sorted(int(f["properties"]["name"]) for f in features) == found.cells.label.tolist()
+    colors = class_colors(["dim", "<bright> &"])
+    for feature in features:
+        x = np.array(feature["geometry"]["coordinates"][0]).mean(axis=0)[0]
+        name = "<bright> &" if x > 1100 else "dim"
+        assert feature["properties"]["classification"]["name"] == name
+        assert tuple(feature["properties"]["classification"]["color"]) == colors[name]
+        assert feature["properties"]["measurements"]["Nucleus A mean"] == (5 if x > 1100 else 0)
+
+
+def test_parquet_equals_csv(result, tmp_path):
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    KINDS["cells"].write(tmp_path / "f.csv", result)
+    KINDS["parquet"].write(tmp_path / "f.parquet", result)
+    parquet, csv = pd.read_parquet(tmp_path / "f.parquet"), pd.read_csv(tmp_path / "f.csv")
+    assert len(csv) == len(centres())
+    pd.testing.assert_frame_equal(
+        parquet.astype({"phenotype": str}), csv.astype({"phenotype": str}), check_dtype=False, rtol=1e-12
+    )
+
+
+def test_neighbours_have_a_row_a_pair_of_phenotypes(found, tmp_path):
+    KINDS["neighbours"].write(tmp_path / "n.csv", Result(found, radius_um=55))
+    table = pd.read_csv(tmp_path / "n.csv").set_index(["from", "to"])
+    assert len(table) == 4
+    assert table.observed[("dim", "dim")] > 3.5 > 0.2 > table.observed[("dim", "<bright> &")]  # halves lie apart
+    assert table.z[("dim", "dim")] > 5
+
+
+def test_overlay_has_the_phenotypes_colours_at_the_cells_and_fits(result, found):
+    picture = np.asarray(result.overlay)
+    step = 2  # 2400 pixels in at most 2000
+    assert picture.shape[1] == 1100 and 1200 < picture.shape[0] <= 1300  # the strip of the legend below
+    colors = class_colors(["dim", "<bright> &"])
+    for y, x in centres()[22:66]:
+        rim = picture[y // step, x // step + 2]
+        assert tuple(rim) == colors["<bright> &" if x >= 1100 else "dim"]
+    assert len(np.unique(picture[15:45, 40:, :].reshape(-1, 3), axis=0)) > 30  # DAPI in greys between the cells
+    assert (picture[15:45].max(axis=-1) == picture[15:45].min(axis=-1)).mean() > 0.9
+
+
+def test_overlay_of_a_small_field_is_enlarged_and_needs_no_rules(tmp_path):
+    labels = np.zeros((100, 200), np.int32)
+    labels[20:50, 30:60] = 7
+    write_ome_tiff(tmp_path / "s.ome.tif", labels.astype(np.float32), ["DAPI"])
+    with open_field(tmp_path / "s.ome.tif") as field:
+        picture = draw_overlay(field, 0, labels, pd.DataFrame({"label": [7]}), {})
+    assert picture.width == 1000
+    shown = np.asarray(picture)
+    assert tuple(shown[20 * 5, 40 * 5]) == NO_RULES and tuple(shown[35 * 5, 45 * 5]) != NO_RULES
+
+
+def test_colours_differ_however_many_classes_there_are():
+    colors = class_colors([f"c{i}" for i in range(14)] + ["other"])
+    assert len(colors) == len(set(colors.values())) == 15
+    assert class_colors(["b", "other"])["b"] == class_colors(["b", "tfh", "other"])["b"]
+
+
+def test_all_is_what_can_be_written_here():
+    assert "neighbours" in parse_kinds("all", has_rules=True)
+    assert set(KINDS) - set(parse_kinds("all", has_rules=False)) >= {"neighbours"}
+    assert parse_kinds(" mask, mask,labels", has_rules=False) == ["mask", "labels"]
+
+
+def test_a_slide_beyond_imagejs_rois_is_refused_for_rois_alone():
+    check_size(["geojson"], "s.tif", (100, 40000))
+    with pytest.raises(UserError, match="ImageJ"):
+        check_size(["rois"], "s.tif", (100, 40000))
+
+
+NASTY = '<script>alert("x")</script> $a$ & http://x.org'
+
+
+@pytest.fixture(scope="module")
+def nasty(result, tmp_path_factory):
+    """Facts of a field with a name that has to be escaped, and their folder."""
+    out = tmp_path_factory.mktemp("report")
+    settings = {"runs": [NASTY], "rules": ["<bright> & = A+"]}
+    facts = facts_of("f", out / NASTY, result, settings, {"engine": "torch"})
+    write_facts(out, facts, result)
+    return out, [facts, facts | {"field": NASTY.replace("/", "")}]
+
+
+def test_the_report_escapes_names_and_loads_nothing(nasty):
+    out, facts = nasty
+    write_report(out, facts, [f"{NASTY} does not read"])
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in page and "&lt;script&gt;" in page and "&lt;bright&gt; &amp;" in page
+    found = []
+
+    class Tags(HTMLParser):
+        def handle_starttag(self, tag, attrs):
+            found.extend((tag, k, v) for k, v in attrs)
+
+    Tags().feed(page)
+    sources = [v for _, k, v in found if k in ("src", "href")]
+    assert len(sources) >= 2 and all(v.startswith("data:image/") for v in sources)
+    assert "url(" not in page and "@import" not in page
+
+
+def test_the_report_says_counts_settings_and_what_failed(nasty):
+    out, facts = nasty
+    write_report(out, facts, ["bad.tif is damaged."])
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert f"2 fields, {2 * len(centres())} nuclei" in page
+    assert "bad.tif is damaged." in page and "1 left out" in page
+    assert "given" in page  # where the thresholds of the phenotypes come from
+    bars = [float(w) for w in re.findall(r"<i style=\"width: ([\d.]+)%", page)]
+    assert sum(bars) == pytest.approx(200, abs=0.1)  # two fields of the most cells: both as wide as it goes
+
+
+def test_a_report_without_any_field_is_still_one(tmp_path):
+    write_report(tmp_path, [], ["a.tif is damaged."])
+    assert "No field could be read" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_facts_hold_counts_areas_and_a_small_picture(nasty, found):
+    out, (facts, _) = nasty
+    assert facts["cells"] == len(centres()) == sum(facts["areas"]["counts"])
+    assert facts["areas"]["counts"][int(144 * 0.25 // 5)] == len(centres())  # 12 x 12 pixels of 0.5 um, steps of 5 um2
+    assert facts["phenotypes"]["dim"]["cells"] == int((found.cells.phenotype == "dim").sum())
+    assert Image.open(out / "fields" / "f.jpg").width == 640
+
+
+def test_summary_of_fields_with_and_without_phenotypes_has_whole_numbers(nasty):
+    _, (facts, _) = nasty
+    table = summary_table([facts, facts | {"field": "g", "phenotypes": {}}])
+    assert table["cells dim"].tolist()[0] == facts["phenotypes"]["dim"]["cells"]
+    assert pd.isna(table["cells dim"].iloc[1])
+    assert "." not in table[["cells", "cells dim"]].to_csv(index=False)
