@@ -11,6 +11,7 @@ _COLUMNS = {
     "background_accuracy": "backgr.",
     "boundary_f1": "boundary",
 }
+_OBJECT_COLUMNS = {"precision": "prec.", "recall": "recall", "f1": "F1", "ap": "AP", "pq": "PQ"}
 
 
 def metrics_table(metrics: dict[str, Any]) -> str:
@@ -25,8 +26,29 @@ def metrics_table(metrics: dict[str, Any]) -> str:
     patients = [(f"  {p} ({v['split']})", v) for p, v in metrics["per_patient"].items()]
     fields = ", ".join(f"{metrics[s]['n_fields']} {s}" for s in splits)
     return "\n".join(
-        [f"whole fields: {fields}; pixels pooled", _line("", _COLUMNS.values()), *map(_row, rows), *map(_row, patients)]
+        [
+            *(f"whole fields: {fields}; pixels pooled", _line("", _COLUMNS.values()), *map(_row, rows)),
+            *map(_row, patients),
+            *(line for s, found in metrics.get("objects", {}).items() for line in _object_lines(s, found)),
+        ]
     )
+
+
+def _object_lines(split: str, found: dict[str, Any]) -> list[str]:
+    """Nuclei of a split at each IoU, or why there are none to count."""
+    if not found["n_fields"]:
+        return ["", f"nuclei, {split}: not counted, for the masks do not tell them apart: they hold no ids"]
+    without = f" ({found['n_without_ids']} more have no ids)" if found["n_without_ids"] else ""
+    otsu = found["baselines"]["otsu"]
+    rows = [(f"IoU {row['iou']:.2f}", row) for row in found["matching"]]
+    rows += [(f"IoU {row['iou']:.2f}, otsu", row) for row in otsu["matching"][:1]]
+    return [
+        "",
+        f"nuclei, {split}: {found['n_fields']} fields with ids{without}, parted by {found['part_by']}: "
+        f"{found['n_true']} true, {found['n_predicted']} found (otsu {otsu['n_predicted']})",
+        _line("", _OBJECT_COLUMNS.values()),
+        *(_line(name, (f"{row[c]:.4f}" for c in _OBJECT_COLUMNS)) for name, row in rows),
+    ]
 
 
 def fold_table(summary: dict[str, Any]) -> str:

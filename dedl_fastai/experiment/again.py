@@ -1,15 +1,20 @@
-"""`evaluate_run`: the metrics of a finished run, recomputed from its weights on its own fields or on others."""
+"""`evaluate_run`: metrics of finished runs, recomputed from their weights on their own fields or on others."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..data.cohort import SPLITS, Cohort
+from ..data.pixels import parse_channels
 from ..data.splits import apply_splits
 from ..data.tile_labels import splits_by_place
 from ..errors import UserError
 from ..inference.classifier import Classifier
+from ..inference.ensemble import Ensemble
 from ..inference.load import load_run
+from ..inference.nuclei import NucleiOptions
+from ..inference.segmenter import Segmenter
 from ..training.model_card import read_card
 from ..training.run_folder import RunFolder, data_fingerprint
 from .clf_config import ClfConfig
@@ -24,30 +29,63 @@ _OPTIONS: dict[str, type[DataOptions]] = {"segmentation": SegConfig, "classifica
 
 
 def evaluate_run(
-    path: str | Path,
+    path: str | Path | Sequence[str | Path],  # several segmentation runs: their ensemble
     data: str | Path = "",  # other fields than the run's own
     split: str = "",  # train, valid, test, all; default: test, and all for other fields
     which: str = "best",  # best, last, swa
     device: str = "auto",
+    channel: str = "",  # what the model's channels are called in these files, such as blue; default: as in training
+    part_by: str = "distance",  # how touching nuclei are parted, where masks hold ids: distance, intensity
 ) -> dict[str, Any]:
     """Metrics as in metrics.json for one split, with the thresholds stored in the model.
 
-    Raises `UserError` if the split has no fields with masks or labels.
+    Raises `UserError` if the split has no fields with masks or labels, or runs do not form an ensemble.
     """
+    paths = [path] if isinstance(path, str | Path) else list(path)
     split = split or ("all" if data else "test")
     if split not in _EVALUATED:
         raise UserError(f"--split {split!r} is unknown; it may be {', '.join(_EVALUATED)}.")
-    run = RunFolder.existing(path)
-    options = _OPTIONS[read_card(run)["task"]].from_dict(run.read("config"))
-    cohort = Cohort.load(data, options.patient or None) if data else _own_cohort(run, options)
-    model = load_run(path, which, device, getattr(options, "overlap", 0.25))
+    nuclei = NucleiOptions(part_by=part_by)
+    runs = [RunFolder.existing(p) for p in paths]
+    options = _OPTIONS[read_card(runs[0])["task"]].from_dict(runs[0].read("config"))
+    cohort = Cohort.load(data, options.patient or None) if data else _own_cohort(runs[0], options)
+    if not data:
+        _check_same_fields(runs, split)
+    model = _loaded(paths, which, device, options)
     if isinstance(model, Classifier):
+        if channel or part_by != "distance":
+            raise UserError("--channel and --part-by are for segmentation runs: this one is a classification.")
         return evaluate_clf_again(model, cohort, split)
-    metrics = evaluate_again(model, cohort.with_masks(), [split])
+    channels = parse_channels(channel) if channel else ()
+    metrics = evaluate_again(model, cohort.with_masks(), [split], channels, nuclei)
     if not metrics:
         has = ", ".join(s for s in SPLITS if len(cohort.part(s))) or "none"
         raise UserError(f"{cohort.root} has no {split} fields with masks; its splits: {has}.")
     return metrics
+
+
+def _loaded(
+    paths: Sequence[str | Path], which: str, device: str, options: DataOptions
+) -> Segmenter | Classifier | Ensemble:
+    if len(paths) > 1:
+        return Ensemble.load(paths, which, device)
+    return load_run(paths[0], which, device, getattr(options, "overlap", 0.25))
+
+
+def _check_same_fields(runs: Sequence[RunFolder], split: str) -> None:
+    """A field that one member is tested on and another was trained on would flatter their ensemble."""
+
+    def of(run: RunFolder) -> set[str]:
+        return {f for f, v in run.read("splits")["fields"].items() if split in (v["split"], "all")}
+
+    first, *others = runs
+    for run in others:
+        differ = sorted(of(first) ^ of(run))
+        if differ:
+            raise UserError(
+                f"{run.path} and {first.path} do not have the same {split} fields ({differ[0]} is in one of them): "
+                f"an ensemble needs fields that no member was trained on; give some with --data."
+            )
 
 
 def _own_cohort(run: RunFolder, options: DataOptions) -> Cohort:

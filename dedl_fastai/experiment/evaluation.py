@@ -1,20 +1,32 @@
 """Metrics of a segmentation run, from its saved weights, over whole fields: valid, test, per patient, baselines."""
 
 import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
+from ..data.block import SegFacts
 from ..data.cache import cache_cohort
 from ..data.cohort import Cohort
+from ..errors import UserError
+from ..inference.ensemble import Ensemble
 from ..inference.evaluate import (
+    STEPS,
     FieldPrediction,
     predict_fields,
     score,
     score_background,
+    score_objects,
     score_otsu,
     temporary_maps,
     tune_threshold,
 )
+from ..inference.nuclei import NucleiOptions
 from ..inference.segmenter import Segmenter
+from ..io.files import written_whole
 
 log = logging.getLogger(__name__)
 
@@ -22,23 +34,43 @@ _DETAILS = ("per_patient", "fields")
 Predictions = dict[str, list[FieldPrediction]]
 
 
-def predict_splits(segmenter: Segmenter, cohort: Cohort, splits: list[str], folder: str) -> Predictions:
+def predict_splits(
+    model: Segmenter | Ensemble,
+    cohort: Cohort,
+    splits: list[str],
+    folder: str,
+    channels: Sequence[str] = (),  # what the model's channels are called in these files; default: as in training
+) -> Predictions:
     """Probability maps of the fields of each split that has any, in `folder`."""
+    facts, predict = _facts_and_predict(model)
+    if channels and len(channels) != len(facts.channels):
+        raise UserError(f"the model sees {len(facts.channels)} channels, not {len(channels)}: --channel.")
+    channels = channels or facts.channels
     predictions = {}
     for split in splits:
         part = cohort.part(split)
         part = part.where(part.table["mask"] != "")
         if not len(part):
             continue
-        fields = cache_cohort(part, segmenter.facts.channels, segmenter.facts.scaling)
+        fields = cache_cohort(part, channels, facts.scaling)
         log.info("predicting %d fields of %s", len(fields), split)
-        maps = f"{folder}/{split}"
-        predictions[split] = predict_fields(fields, part.table.patient, segmenter.probability, maps)
+        predictions[split] = predict_fields(fields, part.table, channels, predict, f"{folder}/{split}")
     return predictions
 
 
-def evaluate_splits(predictions: Predictions, threshold: float, tuning: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What metrics.json holds: every split at the tuned threshold and at 0.5, patients, fields, baselines."""
+def _facts_and_predict(model: Segmenter | Ensemble) -> tuple[SegFacts, Callable[[np.ndarray], np.ndarray]]:
+    if isinstance(model, Ensemble):
+        return model.members[0].facts, lambda pixels: model.predict(pixels).mean
+    return model.facts, model.probability
+
+
+def evaluate_splits(
+    predictions: Predictions,
+    threshold: float,
+    tuning: dict[str, Any] | None = None,
+    nuclei: NucleiOptions | None = None,
+) -> dict[str, Any]:
+    """What metrics.json holds: every split at the tuned threshold and at 0.5, patients, fields, baselines, nuclei."""
     scores = {s: score(p, threshold) for s, p in predictions.items()}
     return {
         "task": "segmentation",
@@ -51,7 +83,28 @@ def evaluate_splits(predictions: Predictions, threshold: float, tuning: dict[str
         },
         **({"threshold_tuning": tuning} if tuning else {}),
         "fields": [{"split": s, **row} for s, x in scores.items() for row in x["fields"]],
+        "objects": {s: score_objects(p, threshold, nuclei) for s, p in predictions.items()},
     }
+
+
+def write_objects(path: str | Path, metrics: dict[str, Any]) -> None:
+    """Write how nuclei matched as CSV, if they were counted: a split, patient or field at an IoU a row."""
+    rows = _object_rows(metrics.get("objects", {}))
+    if rows:
+        with written_whole(path) as tmp:
+            pd.DataFrame(rows).to_csv(tmp, index=False)
+
+
+def _object_rows(objects: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = []
+    for split, found in objects.items():
+        levels = [("all", "", "", found), ("all, otsu", "", "", found.get("baselines", {}).get("otsu", {}))]
+        levels += [("patient", p, "", scores) for p, scores in found.get("per_patient", {}).items()]
+        levels += [("field", f["patient"], f["field"], f) for f in found.get("fields", [])]
+        for level, patient, field, scores in levels:
+            names = {"split": split, "level": level, "patient": patient, "field": field}
+            rows += [{**names, **row} for row in scores.get("matching", [])]
+    return rows
 
 
 def _flat(scored: dict[str, Any]) -> dict[str, Any]:
@@ -73,8 +126,15 @@ def tune_and_evaluate(segmenter: Segmenter, cohort: Cohort) -> dict[str, Any]:
         return evaluate_splits(predictions, tuning["value"], tuning)
 
 
-def evaluate_again(segmenter: Segmenter, cohort: Cohort, splits: list[str]) -> dict[str, Any]:
-    """Score the fields of these splits with the threshold stored in the model."""
+def evaluate_again(
+    model: Segmenter | Ensemble,
+    cohort: Cohort,
+    splits: list[str],
+    channels: Sequence[str] = (),
+    nuclei: NucleiOptions | None = None,
+) -> dict[str, Any]:
+    """Score the fields of these splits with the threshold stored in the model, or the mean of an ensemble's."""
+    threshold = round(model.threshold * STEPS) / STEPS  # a mean of tuned ones may lie between two steps of the maps
     with temporary_maps() as folder:
-        predictions = predict_splits(segmenter, cohort, splits, folder)
-        return evaluate_splits(predictions, segmenter.threshold) if predictions else {}
+        predictions = predict_splits(model, cohort, splits, folder, channels)
+        return evaluate_splits(predictions, threshold, nuclei=nuclei) if predictions else {}

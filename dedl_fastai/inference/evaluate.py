@@ -1,18 +1,25 @@
-"""Metrics of a segmentation model over whole fields, at 0.5 and at the tuned threshold, beside trivial baselines."""
+"""Metrics of a segmentation model over whole fields, of pixels and of nuclei, beside trivial baselines."""
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from skimage.filters import threshold_otsu
 
 from ..data.cache import CachedField
+from ..data.pixels import pick_channels
+from ..io.field import open_field
 from ..io.files import written_whole
+from ..io.masks import holds_ids, read_labels
 from ..training.metrics import BoundaryCounts, Counts
+from .instances import instances
+from .matching import Matches, count_matches, pool_matches
+from .nuclei import NucleiOptions
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +32,9 @@ class FieldPrediction:
 
     source: CachedField
     patient: str
+    image: str  # the cohort's files
+    truth: str
+    channels: Sequence[str]  # that were predicted from, by their names in this file
     file: Path
 
     def steps(self) -> np.ndarray:
@@ -34,6 +44,15 @@ class FieldPrediction:
     def mask(self, threshold: float) -> np.ndarray:
         """The predicted mask at a threshold that is a multiple of 1/200."""
         return self.steps() >= round(threshold * STEPS)
+
+    def nuclei(self, mask: np.ndarray, options: NucleiOptions) -> np.ndarray:
+        """Labels of the nuclei in a mask of this field, as `predict_field` finds them."""
+        with open_field(self.image) as field:
+            by_intensity = options.part_by == "intensity"
+            intensity = field.read(pick_channels(field, self.channels)[0]) if by_intensity else None
+            size = field.pixel_size_um
+        areas = (options.min_area_um2, options.max_hole_um2)
+        return instances(mask, 0.5, size, *areas, options.h_px, intensity=intensity)
 
     def histograms(self) -> np.ndarray:
         """(2, 201) pixel counts of each step, for true background and true nuclei."""
@@ -49,17 +68,18 @@ def quantise(probability: np.ndarray) -> np.ndarray:
 
 def predict_fields(
     fields: Iterable[CachedField],
-    patients: Iterable[str],
+    table: pd.DataFrame,  # of the cohort: the same fields
+    channels: Sequence[str],  # their names in these files
     predict: Callable[[np.ndarray], np.ndarray],  # (C, H, W) in [0, 1] -> probability (H, W)
     folder: str | Path,
 ) -> list[FieldPrediction]:
     """Predict every field once and keep the maps in `folder`: one field in memory at a time."""
     done = []
-    for i, (field, patient) in enumerate(zip(fields, patients, strict=True)):
+    for i, (field, row) in enumerate(zip(fields, table.itertuples(), strict=True)):
         file = Path(folder) / f"{i}.npy"
         with written_whole(file) as tmp, tmp.open("wb") as f:
             np.save(f, quantise(predict(field.open_pixels())))
-        done.append(FieldPrediction(field, patient, file))
+        done.append(FieldPrediction(field, row.patient, row.image, row.mask, channels, file))
     return done
 
 
@@ -135,6 +155,63 @@ def _scored(masks: list[tuple[FieldPrediction, Callable[[], np.ndarray]]]) -> di
 
 def _rounded(counts: Counts, boundary: BoundaryCounts) -> dict[str, float]:
     return {k: round(v, 6) for k, v in {**counts.scores(), "boundary_f1": boundary.f1}.items()}
+
+
+@dataclass(frozen=True)
+class FieldMatches:
+    """Nuclei of a field against its true ones, at each IoU: the model's, and those of Otsu's threshold."""
+
+    prediction: FieldPrediction
+    has_ids: bool | None  # None: a single nucleus or none, which may be a binary mask as well
+    model: dict[float, Matches]
+    otsu: dict[float, Matches]
+
+
+def score_objects(
+    predictions: list[FieldPrediction], threshold: float, options: NucleiOptions | None = None
+) -> dict[str, Any]:
+    """Nuclei found, invented and missed at IoU 0.5 to 0.9, of the fields whose masks hold ids of nuclei.
+
+    Pieces of a binary mask are no nuclei: such fields are left out and counted in "n_without_ids". Counts of fields
+    and patients are added before ratios are taken. The labels of one field are in memory at a time.
+    """
+    options = options or NucleiOptions()
+    fields = [_match_field(p, threshold, options) for p in predictions]
+    if not any(f.has_ids for f in fields):
+        return {"part_by": options.part_by, "n_fields": 0, "n_without_ids": len(fields)}
+    kept = [f for f in fields if f.has_ids is not False]
+    patients = sorted({f.prediction.patient for f in kept})
+    names = [{"field": f.prediction.source.field, "patient": f.prediction.patient} for f in kept]
+    return {
+        "part_by": options.part_by,
+        "n_fields": len(kept),
+        "n_without_ids": len(fields) - len(kept),
+        **_object_scores(f.model for f in kept),
+        "baselines": {"otsu": _object_scores(f.otsu for f in kept)},
+        "per_patient": {p: _object_scores(f.model for f in kept if f.prediction.patient == p) for p in patients},
+        "fields": [{**n, **_object_scores([f.model])} for n, f in zip(names, kept, strict=True)],
+    }
+
+
+def _match_field(prediction: FieldPrediction, threshold: float, options: NucleiOptions) -> FieldMatches:
+    truth = read_labels(prediction.truth)
+    has_ids = holds_ids(prediction.truth, truth)
+    if has_ids is False:
+        return FieldMatches(prediction, False, {}, {})
+    masks = (prediction.mask(threshold), otsu_mask(prediction.source))
+    model, otsu = (count_matches(prediction.nuclei(m, options), truth) for m in masks)
+    return FieldMatches(prediction, has_ids, model, otsu)
+
+
+def _object_scores(fields: Iterable[dict[float, Matches]]) -> dict[str, Any]:
+    """How many nuclei there are and were found, and a row of scores an IoU, fields pooled."""
+    pooled = pool_matches(fields)
+    any_iou = next(iter(pooled.values()))
+    return {
+        "n_true": any_iou.tp + any_iou.fn,
+        "n_predicted": any_iou.tp + any_iou.fp,
+        "matching": [{"iou": i, **{k: round(v, 6) for k, v in m.scores().items()}} for i, m in pooled.items()],
+    }
 
 
 def temporary_maps() -> tempfile.TemporaryDirectory:

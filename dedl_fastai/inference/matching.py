@@ -1,6 +1,6 @@
 """Predicted nuclei against true ones: matching at an IoU, with AP, F1 and panoptic quality from counts that add up."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +27,11 @@ class Matches:
         return Matches(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn, self.iou_sum + other.iou_sum)
 
     def scores(self) -> dict[str, float]:
-        """Counts and ratios; `ap` is TP / (TP + FP + FN). Ratios are 1 where there is no object at all."""
+        """Counts and ratios, named as in StarDist's `matching`; ratios are 1 where there is no object at all.
+
+        `ap` is TP / (TP + FP + FN), `mean_matched_iou` the mean over the found objects, `mean_true_score` over all true
+        ones, a missed one counting 0.
+        """
         return {
             "tp": self.tp,
             "fp": self.fp,
@@ -38,6 +42,7 @@ class Matches:
             "ap": self._ratio(self.tp, self.tp + self.fp + self.fn),
             "pq": self._ratio(self.iou_sum, self.tp + (self.fp + self.fn) / 2),
             "mean_matched_iou": self.iou_sum / self.tp if self.tp else 0.0,
+            "mean_true_score": self._ratio(self.iou_sum, self.tp + self.fn),
         }
 
     def _ratio(self, part: float, whole: float) -> float:
@@ -71,7 +76,7 @@ def count_matches(
 
 
 def match(predicted: np.ndarray, truth: np.ndarray, iou: float = 0.5) -> dict[str, float]:
-    """tp, fp, fn, precision, recall, f1, ap, pq and mean_matched_iou of one field at an IoU."""
+    """The counts and ratios of `Matches.scores`, of one field at an IoU."""
     return count_matches(predicted, truth, [iou])[iou].scores()
 
 
@@ -83,11 +88,17 @@ def matching_table(
     """One row an IoU with the columns of `match`, the objects of all fields pooled."""
     if isinstance(predicted, np.ndarray) and predicted.ndim == 2:
         predicted, truth = [predicted], [truth]
-    totals = dict.fromkeys(ious, Matches())
-    for p, t in zip(predicted, truth, strict=True):
-        for iou, counts in count_matches(p, t, ious).items():
-            totals[iou] += counts
+    totals = pool_matches(count_matches(p, t, ious) for p, t in zip(predicted, truth, strict=True))
     return pd.DataFrame([{"iou": iou, **total.scores()} for iou, total in totals.items()])
+
+
+def pool_matches(fields: Iterable[Mapping[float, Matches]]) -> dict[float, Matches]:
+    """The matches of several fields added up, IoU by IoU: what `count_matches` would give for one large field."""
+    totals: dict[float, Matches] = {}
+    for counts in fields:
+        for iou, matches in counts.items():
+            totals[iou] = totals.get(iou, Matches()) + matches
+    return totals
 
 
 def _overlaps(predicted: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, int]:

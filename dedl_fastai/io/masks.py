@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from skimage.measure import label
 
 from ..errors import UserError
 from .field import Field, open_field
@@ -13,6 +14,7 @@ from .tiff_field import TiffField
 
 _EXPECTED = "expected 0 and 1, 0 and 255, or the ids 0, 1, 2, ... of the nuclei"
 _LEAST_EQUAL = 0.8  # of neighbouring foreground pixels: 0.94 to 1 in real label maps, 0.1 to 0.78 in grey images
+_MOST_PIECES = 2  # an id: 1 in masks drawn by hand, up to 1.006 in inForm's maps; classes have one piece a nucleus
 
 
 def read_labels(path: str | Path) -> np.ndarray:
@@ -23,7 +25,7 @@ def read_labels(path: str | Path) -> np.ndarray:
     """
     path = existing_file(path)
     with open_field(path) as field:
-        if isinstance(field, TiffField) and _is_segmentation_map(path):
+        if _is_segmentation_map(field):
             maps = read_segmentation_maps(path)
             if "nucleus" not in maps:
                 raise UserError(f"{path} holds {', '.join(maps)} but no nucleus page: export the nucleus map.")
@@ -39,15 +41,34 @@ def read_mask(path: str | Path) -> np.ndarray:
     return (read_labels(path) > 0).astype(np.uint8)
 
 
+def holds_ids(path: str | Path, labels: np.ndarray) -> bool | None:
+    """Whether what `read_labels` read from a mask file tells nuclei apart; None where the file alone cannot say.
+
+    inForm's maps do, and files with several values above 0, each of which is a nucleus in one piece. One value in
+    several pieces is a binary mask, several values in many pieces each are classes of pixels. A single piece and an
+    empty mask may be either.
+    """
+    with open_field(path) as field:
+        if _is_segmentation_map(field):
+            return True
+    n_ids = len(np.unique(labels[labels > 0]))
+    n_pieces = int(label(labels, connectivity=2).max())
+    if n_ids <= 1:
+        return None if n_pieces <= 1 else False
+    return n_pieces <= _MOST_PIECES * n_ids
+
+
 def mask_shape(path: str | Path) -> tuple[int, int]:
     """(H, W) of a mask file, from its header."""
     with open_field(path) as field:
         return field.shape
 
 
-def _is_segmentation_map(path: Path) -> bool:
-    with open_tiff(path) as tif:
-        texts = [p.description for p in all_pages(path, tif)]
+def _is_segmentation_map(field: Field) -> bool:
+    if not isinstance(field, TiffField):
+        return False
+    with open_tiff(field.path) as tif:
+        texts = [p.description for p in all_pages(field.path, tif)]
     return any("<SegmentationImage>" in t or "<TissueClassMap>" in t for t in texts)
 
 

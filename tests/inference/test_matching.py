@@ -20,7 +20,7 @@ def test_the_same_labels_match_perfectly_whatever_their_ids():
     truth = boxes((0, 10), (15, 25), (30, 40))
     scores = match(np.array([0, 900, 7, 31])[truth], truth)
     assert (scores["tp"], scores["fp"], scores["fn"]) == (3, 0, 0)
-    assert all(scores[k] == 1 for k in ("precision", "recall", "f1", "ap", "pq", "mean_matched_iou"))
+    assert all(scores[k] == 1 for k in ("precision", "recall", "f1", "ap", "pq", "mean_matched_iou", "mean_true_score"))
 
 
 def test_one_found_one_invented_two_missed():
@@ -34,6 +34,7 @@ def test_one_found_one_invented_two_missed():
     assert scores["ap"] == 1 / 4
     assert scores["pq"] == pytest.approx(0.8 / (1 + 0.5 + 1))
     assert scores["mean_matched_iou"] == pytest.approx(0.8)
+    assert scores["mean_true_score"] == pytest.approx(0.8 / 3)
 
 
 @pytest.mark.parametrize(("iou", "tp"), [(0.5, 1), (0.8, 1), (0.81, 0)])
@@ -86,6 +87,7 @@ def test_empty_fields():
     assert match(empty, empty)["ap"] == match(empty, empty)["pq"] == match(empty, empty)["f1"] == 1
     for scores in (match(empty, some), match(some, empty)):
         assert scores["ap"] == scores["f1"] == scores["pq"] == scores["precision"] == scores["recall"] == 0
+        assert scores["mean_true_score"] == 0
 
 
 def test_counts_of_fields_add_up_and_the_table_pools_them():

@@ -1,0 +1,267 @@
+"""Nuclei in `evaluate`: exact counts on drawn fields, pooled sums, masks without ids left out, equal in every file."""
+
+import json
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from scipy import ndimage as ndi
+from typer.testing import CliRunner
+
+from dedl_fastai.cli import app
+from dedl_fastai.data import Cohort
+from dedl_fastai.data.cache import cache_cohort
+from dedl_fastai.data.scaling import PercentileScaling
+from dedl_fastai.errors import UserError
+from dedl_fastai.experiment.again import evaluate_run
+from dedl_fastai.experiment.config import SegConfig
+from dedl_fastai.experiment.seg import train_seg
+from dedl_fastai.inference.evaluate import predict_fields, score_objects
+from dedl_fastai.inference.matching import IOUS
+from dedl_fastai.io import open_field, read_labels, read_mask
+from dedl_fastai.io.masks import holds_ids
+
+from ..options import TINY
+
+SIZE = (48, 64)
+
+
+def squares(*places, size=SIZE):
+    """Labels 1, 2, ...: rectangles of (top, left, height, width)."""
+    labels = np.zeros(size, np.uint16)
+    for i, (y, x, h, w) in enumerate(places, 1):
+        labels[y : y + h, x : x + w] = i
+    return labels
+
+
+TRUE_A = squares((4, 4, 10, 10), (4, 24, 10, 10), (4, 44, 10, 10))
+FOUND_A = squares((4, 4, 10, 8), (4, 24, 10, 10), (30, 30, 10, 10))  # IoU 0.8, IoU 1, invented; the third is missed
+TRUE_B = squares((20, 20, 10, 10))
+SEVEN = squares(*((y, x, 8, 8) for y in (4, 24) for x in (4, 24, 44)), (40, 0, 4, 64))
+FOUND_B = squares((20, 20, 10, 6))  # IoU 0.6
+
+
+def write_cohort(folder: Path, fields: dict[str, tuple[np.ndarray, np.ndarray]], **columns) -> Path:
+    """{field: (pixels, mask)} as PNG files and a cohort.csv with these further columns."""
+    folder.mkdir(exist_ok=True)
+    for name, (pixels, mask) in fields.items():
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+        Image.fromarray(mask).save(folder / f"{name}_mask.png")
+    names = list(fields)
+    files = {"field": names, "image": [f"{n}.png" for n in names], "mask": [f"{n}_mask.png" for n in names]}
+    pd.DataFrame({**files, **columns}).to_csv(folder / "cohort.csv", index=False)
+    return folder
+
+
+@pytest.fixture
+def scored(tmp_path):
+    """Score {field: (found labels, true mask)}: the image of a field shows what is found in it."""
+
+    def score(fields: dict[str, tuple[np.ndarray, np.ndarray]], patients=None):
+        pictures = {n: ((found > 0).astype(np.uint8) * 255, mask) for n, (found, mask) in fields.items()}
+        folder = write_cohort(tmp_path / "cohort", pictures, patient=patients or ["P"] * len(fields))
+        cohort = Cohort.load(folder)
+        cached = cache_cohort(cohort, ["DAPI"], PercentileScaling(0, 100))
+        maps = predict_fields(cached, cohort.table, ["DAPI"], lambda pixels: pixels[0], tmp_path / "maps")
+        return score_objects(maps, 0.5)
+
+    return score
+
+
+def row(scores, iou):
+    return next(r for r in scores["matching"] if r["iou"] == iou)
+
+
+def counts(scores, iou):
+    return tuple(row(scores, iou)[k] for k in ("tp", "fp", "fn"))
+
+
+def test_two_fields_give_exact_counts_and_pooled_ratios(scored):
+    found = scored({"a": (FOUND_A, TRUE_A), "b": (FOUND_B, TRUE_B)}, ["P1", "P2"])
+    assert [r["iou"] for r in found["matching"]] == list(IOUS)
+    assert (found["n_fields"], found["n_without_ids"], found["n_true"], found["n_predicted"]) == (2, 0, 4, 4)
+    assert [counts(found, i) for i in (0.5, 0.6, 0.65, 0.8, 0.85, 0.9)] == [
+        *((3, 1, 1), (3, 1, 1), (2, 2, 2), (2, 2, 2), (1, 3, 3), (1, 3, 3)),
+    ]
+    half = row(found, 0.5)
+    assert half["f1"] == half["precision"] == half["recall"] == 0.75  # the mean of the fields would be 0.833
+    assert half["ap"] == 0.6
+    assert half["pq"] == pytest.approx((0.8 + 1 + 0.6) / 4)
+    assert half["mean_matched_iou"] == pytest.approx(0.8)
+    assert half["mean_true_score"] == pytest.approx(2.4 / 4)
+
+
+def test_fields_and_patients_have_counts_of_their_own(scored):
+    found = scored({"a": (FOUND_A, TRUE_A), "b": (FOUND_B, TRUE_B), "c": (FOUND_B, TRUE_B)}, ["P1", "P2", "P2"])
+    assert [(f["field"], f["patient"], f["n_true"], f["n_predicted"]) for f in found["fields"]] == [
+        *(("a", "P1", 3, 3), ("b", "P2", 1, 1), ("c", "P2", 1, 1)),
+    ]
+    assert counts(found["fields"][0], 0.5) == (2, 1, 1)
+    assert {p: counts(v, 0.5) for p, v in found["per_patient"].items()} == {"P1": (2, 1, 1), "P2": (2, 0, 0)}
+    assert counts(found["per_patient"]["P2"], 0.65) == (0, 2, 2)
+    for key in ("n_true", "n_predicted"):
+        assert found[key] == sum(f[key] for f in found["fields"])
+
+
+def test_otsu_is_matched_in_the_same_way(scored):
+    found = scored({"a": (FOUND_A, TRUE_A)})
+    assert found["baselines"]["otsu"]["matching"] == found["matching"]  # of an image that shows what is found
+
+
+def test_binary_masks_are_left_out_and_counted(scored):
+    binary = (TRUE_A > 0).astype(np.uint8) * 255
+    found = scored({"a": (FOUND_A, TRUE_A), "b": (FOUND_A, binary)}, ["P1", "P2"])
+    assert (found["n_fields"], found["n_without_ids"], found["n_true"]) == (1, 1, 3)
+    assert list(found["per_patient"]) == ["P1"] and [f["field"] for f in found["fields"]] == ["a"]
+    alone = scored({"a": (FOUND_A, binary)})
+    assert alone == {"part_by": "distance", "n_fields": 0, "n_without_ids": 1}
+
+
+def test_a_field_with_one_nucleus_or_none_counts_where_other_masks_hold_ids(scored):
+    empty = np.zeros(SIZE, np.uint16)
+    one_or_none = {"b": (FOUND_B, TRUE_B), "c": (FOUND_A, empty)}
+    found = scored({"a": (FOUND_A, TRUE_A), **one_or_none})
+    assert [(f["n_true"], counts(f, 0.5)) for f in found["fields"]] == [(3, (2, 1, 1)), (1, (1, 0, 0)), (0, (0, 3, 0))]
+    assert scored(one_or_none)["n_fields"] == 0
+
+
+@pytest.mark.parametrize(
+    ("mask", "tells_apart"),
+    [
+        (TRUE_A, True),
+        (TRUE_A * 0, None),
+        (TRUE_B, None),
+        ((TRUE_A > 0).astype(np.uint8), False),
+        ((TRUE_A > 0).astype(np.uint8) * 255, False),
+        (np.array([0, 1, 2, 1, 2, 1, 2, 2])[SEVEN].astype(np.uint8), False),
+    ],
+    ids=["ids", "empty", "one", "0 and 1", "0 and 255", "classes"],
+)
+def test_which_masks_tell_nuclei_apart(tmp_path, mask, tells_apart):
+    Image.fromarray(mask).save(tmp_path / "m.png")
+    assert holds_ids(tmp_path / "m.png", read_labels(tmp_path / "m.png")) is tells_apart
+
+
+def test_labels_of_one_field_at_a_time_are_in_memory(scored):
+    labels = squares(*((y, x, 9, 9) for y in range(2, 390, 12) for x in range(2, 390, 12)), size=(400, 400))
+
+    def peak(n):
+        tracemalloc.start()
+        assert scored({f"f{i}": (labels, labels) for i in range(n)})["n_fields"] == n
+        top = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return top
+
+    assert peak(6) < 1.15 * peak(1)
+
+
+@pytest.fixture(scope="module")
+def ids_folder(tiny_folder, tmp_path_factory):
+    """The tiny cohort's DAPI as grey PNG; the pieces of its masks, numbered, stand for nuclei with ids."""
+    fields = {}
+    for entry in Cohort.load(tiny_folder).table.itertuples():
+        with open_field(entry.image) as field:
+            dapi = field.read("DAPI")
+        grey = np.clip(dapi / np.percentile(dapi, 99.8) * 255, 0, 255).astype(np.uint8)
+        fields[entry.field] = grey, ndi.label(read_mask(entry.mask))[0].astype(np.uint16)
+    return write_cohort(tmp_path_factory.mktemp("ids") / "cohort", fields)
+
+
+@pytest.fixture(scope="module")
+def runs(ids_folder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    for seed in (1, 2):
+        train_seg(SegConfig.resolve({**TINY, "data": str(ids_folder), "seed": seed}), folder / str(seed))
+    return [folder / "1", folder / "2"]
+
+
+def dedl(*args):
+    return CliRunner().invoke(app, [str(a) for a in args])
+
+
+def test_a_run_and_evaluate_agree_on_its_nuclei(runs):
+    metrics = json.loads((runs[0] / "metrics.json").read_text())
+    for split in ("valid", "test"):
+        again = evaluate_run(runs[0], split=split)
+        assert again["objects"][split] == metrics["objects"][split]
+        assert again[split] == metrics[split]
+    assert metrics["objects"]["test"]["n_true"] > 10 and metrics["objects"]["test"]["n_fields"] == 2
+
+
+@pytest.mark.parametrize("part_by", ["distance", "intensity"])
+def test_evaluate_counts_the_nuclei_that_predict_writes(runs, ids_folder, tmp_path, part_by):
+    found = evaluate_run(runs[0], data=ids_folder, part_by=part_by)["objects"]["all"]
+    images = [ids_folder / f"{f['field']}.png" for f in found["fields"]]
+    result = dedl("predict", runs[0], *images, "--out", tmp_path, "--write", "cells", "--part-by", part_by)
+    assert result.exit_code == 0, result.output
+    cells = [len(pd.read_csv(tmp_path / f"{image.stem}_cells.csv")) for image in images]
+    assert [f["n_predicted"] for f in found["fields"]] == cells and sum(cells) > 0
+
+
+def test_the_command_prints_the_table_and_writes_json_and_csv(runs, tmp_path):
+    result = dedl("evaluate", runs[0], "--out", tmp_path / "again.json")
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "again.json").read_text())["objects"]["test"]
+    line = next(line for line in result.stdout.splitlines() if line.startswith("IoU 0.50"))
+    assert line.split()[2:] == [f"{row(found, 0.5)[k]:.4f}" for k in ("precision", "recall", "f1", "ap", "pq")]
+    assert f"{found['n_true']} true, {found['n_predicted']} found" in result.stdout
+    table = pd.read_csv(tmp_path / "again_objects.csv")
+    assert len(table) == len(IOUS) * (2 + len(found["per_patient"]) + found["n_fields"])
+    pooled = table[table.level == "all"].drop(columns=["split", "level", "patient", "field"])
+    assert pooled.to_dict("records") == found["matching"]
+
+
+def test_of_binary_masks_the_command_says_that_nuclei_are_not_counted(runs, tiny_folder, tmp_path):
+    result = dedl("evaluate", runs[0], "--data", tiny_folder, "--out", tmp_path / "other.json")
+    assert result.exit_code == 0, result.output
+    assert "nuclei, all: not counted" in result.stdout and "IoU 0.50" not in result.stdout
+    assert json.loads((tmp_path / "other.json").read_text())["objects"]["all"]["n_without_ids"] == 7
+    assert not (tmp_path / "other_objects.csv").exists()
+
+
+def test_a_plane_of_composites_is_chosen_by_name(runs, ids_folder, tmp_path):
+    pictures = {}
+    for entry in Cohort.load(ids_folder).table.itertuples():
+        grey, mask = (np.asarray(Image.open(f)) for f in (entry.image, entry.mask))
+        pictures[entry.field] = np.stack([grey * 0, grey[::-1], grey], axis=-1), mask
+    composites = write_cohort(tmp_path / "rgb", pictures)
+    by_blue, plain = evaluate_run(runs[0], data=composites, channel="blue"), evaluate_run(runs[0], data=ids_folder)
+    assert by_blue["all"] == plain["all"] and by_blue["objects"] == plain["objects"]
+    with pytest.raises(UserError, match="DAPI"):
+        evaluate_run(runs[0], data=composites)
+    with pytest.raises(UserError, match="sees 1 channels, not 2"):
+        evaluate_run(runs[0], data=composites, channel="blue,red")
+
+
+def test_several_runs_are_scored_as_an_ensemble(runs, ids_folder):
+    members = [evaluate_run(r, data=ids_folder) for r in runs]
+    both = evaluate_run(runs, data=ids_folder)
+    assert both["threshold"] == pytest.approx(np.mean([m["threshold"] for m in members]), abs=0.0026)
+    assert both["objects"]["all"]["n_true"] == members[0]["objects"]["all"]["n_true"]
+    assert both["all"] != members[0]["all"] and both["all"] != members[1]["all"]
+    assert evaluate_run([runs[0], runs[0]], data=ids_folder) == members[0]
+    assert evaluate_run(runs)["test"]["n_fields"] == 2  # they have the same test side
+
+
+def test_members_with_other_test_fields_are_refused(runs, ids_folder, tmp_path):
+    train_seg(SegConfig.resolve({**TINY, "data": str(ids_folder), "epochs": 1, "split": "random"}), tmp_path / "run")
+    result = dedl("evaluate", runs[0], tmp_path / "run")
+    assert result.exit_code == 2 and "same test fields" in result.stderr
+
+
+def test_an_unknown_way_of_parting_is_refused(runs):
+    result = dedl("evaluate", runs[0], "--part-by", "colour")
+    assert result.exit_code == 2 and "by distance or by intensity" in result.stderr
+
+
+def test_inform_nuclei_of_a_real_export(runs, shared_data):
+    ways = {p: evaluate_run(runs[0], data=shared_data / "inform_FIHC4", part_by=p) for p in ("distance", "intensity")}
+    by_distance, by_intensity = (w["objects"]["all"] for w in ways.values())
+    for found in (by_distance, by_intensity):
+        assert (found["n_fields"], found["n_without_ids"], found["n_true"]) == (1, 0, 270)
+        assert all(r["tp"] + r["fn"] == 270 for r in found["matching"])
+    assert by_intensity["baselines"]["otsu"]["n_predicted"] > by_distance["baselines"]["otsu"]["n_predicted"]
+    assert row(by_intensity["baselines"]["otsu"], 0.5)["f1"] > row(by_distance["baselines"]["otsu"], 0.5)["f1"] > 0.3
