@@ -76,6 +76,25 @@ def app_cost(
     typer.echo(json.dumps(cost, indent=2))
 
 
+@app.command(short_help="A whole slide: memory, time, and the window's share.")
+def slide(
+    size: Annotated[int, typer.Option(help="Edge of the made-up slide in pixels.")] = 20000,
+    encoder: Annotated[str, typer.Option(help="Encoder [a tiny one, which shows the rest].")] = "",
+    tile: TileEdge = 480,
+    window: Annotated[bool, typer.Option("--window", help="Only the window against its network, on a field.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Peak memory and time of a prediction from a made-up slide to its cells, in a process of its own. Prints JSON."""
+    from ..bench.slide import TINY, slide_cost, window_overhead
+
+    if window:
+        found = window_overhead(size, encoder=encoder or "resnet18", tile=tile, device=device)
+    else:
+        network = {"encoder": encoder, "depth": 3, "decoder": ()} if encoder else TINY
+        found = slide_cost(size, **network, tile=tile, device=device)
+    typer.echo(json.dumps(found, indent=2))
+
+
 @app.command(short_help="PyTorch, ONNX Runtime and OpenVINO on the same tiles.")
 def engines(
     of: Annotated[str, typer.Option("--run", help="A segmentation run, on real tiles [a new network, on noise].")] = "",

@@ -40,6 +40,9 @@ def predict(
     channel: Annotated[
         str, typer.Option("--channel", help="What the model's channels are called in these files, such as blue.")
     ] = "",
+    pixel_size: Annotated[
+        float, typer.Option("--pixel-size", help="Edge of a pixel in um, for files that do not say theirs.")
+    ] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write again what is there already.")] = False,
     which: Annotated[str, typer.Option("--which", help="Weights: best, last or swa.")] = "best",
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
@@ -75,7 +78,7 @@ def predict(
     if read_card(RunFolder.existing(runs[0]))["task"] == "classification":
         failed = predict_classes(runs, inputs, out, which, device)
     else:
-        options = CellOptions(write, rules, thresholds, ring, radius, min_area, part_by, channel, overwrite)
+        options = CellOptions(write, rules, thresholds, ring, radius, min_area, part_by, channel, pixel_size, overwrite)
         model = ModelOptions(which, device, engine, amp, channels_last, tta, bs, overlap)
         failed = predict_cells(runs, inputs, out, options, model, _show_share if sys.stderr.isatty() else None)
     for message in failed:

@@ -24,12 +24,14 @@ class PercentileScaling:
 
     def __call__(self, plane: np.ndarray) -> np.ndarray:
         """Scaled copy of one channel (H, W) as float32."""
+        return stretched(plane, self.limits(plane))
+
+    def limits(self, plane: np.ndarray) -> tuple[float, float]:
+        """Intensities of a channel that become 0 and 1; the same twice for a constant one."""
         low, high = np.percentile(plane, [self.low, self.high])
         if high <= low:  # less than 0.2 % of the pixels differ from the rest, or none
-            low, high = float(plane.min()), float(plane.max())
-        if high <= low:
-            return np.zeros(plane.shape, dtype=np.float32)
-        return np.clip((plane - np.float32(low)) / np.float32(high - low), 0, 1, dtype=np.float32)
+            return float(plane.min()), float(plane.max())
+        return float(low), float(high)
 
     def to_dict(self) -> dict:
         """The settings, for model.json."""
@@ -41,3 +43,11 @@ class PercentileScaling:
         if value.get("kind") != "percentile":
             raise UserError(f"scaling {value.get('kind')!r} is unknown; this version knows 'percentile'.")
         return cls(value["low"], value["high"])
+
+
+def stretched(plane: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    """Pixels as float32, from 0 at the lower limit to 1 at the upper one, clipped; all 0 where both are the same."""
+    low, high = limits
+    if high <= low:
+        return np.zeros(plane.shape, dtype=np.float32)
+    return np.clip((plane - np.float32(low)) / np.float32(high - low), 0, 1, dtype=np.float32)

@@ -13,7 +13,7 @@ from ..data.phenotypes import Rules
 from ..data.pixels import parse_channels
 from ..errors import UserError
 from ..inference.ensemble import Ensemble
-from ..inference.slide import NucleiOptions
+from ..inference.nuclei import NucleiOptions
 from ..inference.window import TTA
 from ..training.run_folder import RunFolder
 from .outputs import parse_kinds
@@ -42,11 +42,8 @@ class ModelOptions:
 
     def load(self, runs: Sequence[str | Path]) -> Ensemble:
         """The runs as one model, its engines made: what they lack is said before any field is read."""
-        how = asdict(self)
-        overlap = how.pop("overlap")
-        ensemble = Ensemble.load(runs, **how)
+        ensemble = Ensemble.load(runs, **asdict(self))
         for member in ensemble.members:
-            member.overlap = overlap
             member.network  # noqa: B018 (made when it is first asked for)
         return ensemble
 
@@ -63,12 +60,15 @@ class CellOptions:
     min_area_um2: float = 10.0
     part_by: str = "distance"
     channel: str = ""  # what the model's channels are called in these files, if not as in training
+    pixel_size_um: float = 0  # of files that do not say theirs; 0: none, their areas are in pixels
     overwrite: bool = False
 
     def __post_init__(self):
         for flag, value in (("--ring", self.ring_um + 1), ("--radius", self.radius_um)):
             if not value > 0:
                 raise UserError(f"{flag}: a width cannot be below 0, and a radius has to be above.")
+        if self.pixel_size_um < 0:
+            raise UserError(f"--pixel-size {self.pixel_size_um:g}: it is the edge of a pixel in um.")
         _ = self.nuclei, self.markers_above, self.rule_set, self.kinds  # each checks what it is made of
 
     @property
@@ -107,6 +107,7 @@ def settings_of(runs: Sequence[str | Path], options: CellOptions, model: ModelOp
         "overlap": model.overlap,
         "min_area_um2": options.min_area_um2,
         "part_by": options.part_by,
+        "pixel_size_um": options.pixel_size_um,
         "ring_um": options.ring_um,
         "rules": [f"{name} = {_signs(markers)}" for name, markers in rules],
         "thresholds": options.markers_above,

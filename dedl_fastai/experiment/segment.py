@@ -91,7 +91,7 @@ class _Folder:
         how = dict(channels=options.channels, nuclei=options.nuclei, ring_um=options.ring_um)
         how |= dict(keep=[k for k in ("probability", "uncertainty") if k in options.kinds])
         how |= dict(progress=partial(progress, name) if progress else None)
-        with open_field(image) as field, _scratch(self.out, name) as scratch:
+        with open_field(image, options.pixel_size_um) as field, _scratch(self.out, name) as scratch:
             self._check(field)
             channel = ensemble.channel_indices(field, options.channels)[0]
             with predict_field(ensemble, field, scratch=scratch, **how) as found:

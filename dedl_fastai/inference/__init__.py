@@ -6,9 +6,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "classifier": ["Classifier"],
+        "engines": ["make_engine"],
         "ensemble": ["Ensemble"],
         "load": ["load_run"],
+        "measure": ["add_phenotypes", "measure_cells", "neighbourhoods"],
+        "nuclei": ["NucleiOptions"],
         "segmenter": ["Segmenter"],
+        "slide": ["FieldCells", "predict_field"],
         "window": ["predict_probability"],
     },
 )

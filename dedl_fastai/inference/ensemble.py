@@ -1,14 +1,25 @@
 """`Ensemble`: several segmentation runs as one model, with the spread of their probabilities as uncertainty."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
+from ..data.phenotypes import Rules
+from ..data.pixels import ScaledField
 from ..errors import UserError
+from ..io.field import Field, open_field
 from .load import load_run
+from .measure import add_phenotypes, measure_cells
+from .nuclei import NucleiOptions
 from .segmenter import Segmenter
+from .slide import predict_field
+from .window import Band, Pixels, entropy_bits, predict_bands
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -21,32 +32,48 @@ class FieldProbability:
     @property
     def entropy(self) -> np.ndarray:
         """Entropy of the mean probability in bits, (H, W): 0 where it is 0 or 1, 1 where it is 0.5."""
-        p = np.clip(self.mean, 1e-7, 1 - 1e-7)
-        return (-p * np.log2(p) - (1 - p) * np.log2(1 - p)).astype(np.float32)
+        return entropy_bits(self.mean)
 
     @property
     def uncertainty(self) -> float:
         """One number a field: the mean entropy."""
-        return float(self.entropy.mean())
+        return float(self.entropy.mean(dtype=np.float64))
 
 
 @dataclass
 class Ensemble:
-    """Segmentation models of the same channels and classes; a field is read once and goes through all of them."""
+    """Segmentation models of the same channels and classes; each tile is read once and goes through all of them."""
 
     members: Sequence[Segmenter]
 
     @classmethod
-    def load(cls, paths: Sequence[str | Path], which: str = "best", device: str = "auto") -> "Ensemble":
+    def load(
+        cls,
+        paths: Sequence[str | Path],
+        which: str = "best",  # best, last, swa
+        device: str = "auto",
+        engine: str = "torch",  # torch, onnx, openvino
+        amp: str = "no",  # no, fp16, bf16
+        channels_last: bool = False,
+        tta: str = "none",  # flips, dihedral: mean over mirror images, and quarter turns, of each tile
+        bs: int = 8,  # tiles a batch
+        overlap: float = 0.25,  # share of a tile that its neighbour covers too
+    ) -> "Ensemble":
         """The runs in these folders. Raises `UserError` naming the difference if they do not go together."""
         if not paths:
             raise UserError("an ensemble needs at least one run folder.")
-        members = [load_run(p, which, device) for p in paths]
+        how = dict(engine=engine, amp=amp, channels_last=channels_last, tta=tta, bs=bs, overlap=overlap)
+        members = [load_run(p, which, device, **how) for p in paths]
         for path, member in zip(paths, members, strict=True):
             if not isinstance(member, Segmenter):
                 raise UserError(f"{path} is a classification run: an ensemble is of segmentation runs.")
             _check_fits(members[0], member, path)
-        return cls(members)
+        ensemble = cls(members)
+        if len({m.tile for m in members}) > 1:
+            log.info("the runs were trained on tiles of different sizes: all get tiles of %d pixels", ensemble.tile)
+            for member in members:
+                member.tile = ensemble.tile
+        return ensemble
 
     def __repr__(self) -> str:
         return f"Ensemble({len(self.members)} members, threshold {self.threshold:g})"
@@ -56,20 +83,66 @@ class Ensemble:
         """The mean of the members' tuned thresholds."""
         return float(np.mean([m.threshold for m in self.members]))
 
+    @property
+    def tile(self) -> int:
+        """Edge of the tiles: the largest of the members'."""
+        return max(m.tile for m in self.members)
+
+    def pixels(self, field: Field, channels: Sequence[str] = ()) -> ScaledField:
+        """An open field as the members want it; `channels` are the names in this file where they differ."""
+        return self.members[0].pixels(field, channels)
+
+    def channel_indices(self, field: Field, channels: Sequence[str] = ()) -> list[int]:
+        """Where in a field the channels are that the members see."""
+        return self.members[0].channel_indices(field, channels)
+
+    def bands(self, pixels: Pixels, spread: bool = True) -> Iterator[Band]:
+        """Mean over the members, and its spread, in bands of finished rows; in one pass over the tiles."""
+        first = self.members[0]
+        predict = [m.predict_tiles for m in self.members]
+        return predict_bands(predict, pixels, self.tile, first.overlap, first.bs, first.tta, spread)
+
     def predict(self, field: str | Path | np.ndarray) -> FieldProbability:
-        """Mean and spread of the members' probabilities, of an image file or of what a member's `read` returned."""
-        pixels = field if isinstance(field, np.ndarray) else self.members[0].read(field)
-        total = squares = 0.0
-        for member in self.members:
-            p = member.probability(pixels)
-            total, squares = total + p, squares + p.astype(np.float64) ** 2
-        mean = total / len(self.members)
-        variance = squares / len(self.members) - mean.astype(np.float64) ** 2
-        return FieldProbability(mean, np.sqrt(np.maximum(variance, 0)).astype(np.float32))
+        """Mean and spread of the members' probabilities, of an image file or of what a member's `read` returned.
+
+        In memory; `predict_field` is for slides.
+        """
+        if isinstance(field, str | Path):
+            with open_field(field) as opened:
+                return self.predict(self.pixels(opened))
+        bands = list(self.bands(field))
+        return FieldProbability(*(np.concatenate([getattr(b, name) for b in bands]) for name in ("mean", "sd")))
 
     def mask(self, field: str | Path | np.ndarray) -> np.ndarray:
         """Mask of nuclei as bool (H, W), at the mean threshold."""
         return self.predict(field).mean >= self.threshold
+
+    def segment(
+        self, field: str | Path | Field, channels: Sequence[str] = (), nuclei: NucleiOptions | None = None
+    ) -> np.ndarray:
+        """Labels of nuclei as int32 (H, W) in memory: 0 is background, ids 1..n."""
+        with predict_field(self, field, channels=channels, nuclei=nuclei, keep=()) as found:
+            return np.asarray(found.labels[:, :])
+
+    def cells(
+        self,
+        field: str | Path | Field,
+        labels: np.ndarray | None = None,  # (H, W), ids of nuclei from anywhere; None: found first
+        channels: Sequence[str] = (),
+        nuclei: NucleiOptions | None = None,
+        ring_um: float = 2.0,
+        rules: Rules | None = None,  # for phenotypes, see `add_phenotypes`
+        thresholds: Mapping[str, float] | None = None,  # marker -> intensity above which a cell is positive
+    ) -> pd.DataFrame:
+        """One row a cell, as `measure_cells` gives it; with probability and uncertainty for nuclei that were found."""
+        if not isinstance(field, Field):
+            with open_field(field) as opened:
+                return self.cells(opened, labels, channels, nuclei, ring_um, rules, thresholds)
+        if labels is not None:
+            return measure_cells(labels, field, ring_um=ring_um, rules=rules, thresholds=thresholds)
+        with predict_field(self, field, channels=channels, nuclei=nuclei, ring_um=ring_um, keep=()) as found:
+            cells = found.cells
+        return cells if rules is None else add_phenotypes({"the cells": cells}, rules, thresholds)["the cells"]
 
 
 def _check_fits(first: Segmenter, other: Segmenter, path: str | Path) -> None:

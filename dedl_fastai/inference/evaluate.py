@@ -17,7 +17,6 @@ from ..io.field import open_field
 from ..io.files import written_whole
 from ..io.masks import holds_ids, read_labels
 from ..training.metrics import BoundaryCounts, Counts
-from .instances import instances
 from .matching import Matches, count_matches, pool_matches
 from .nuclei import NucleiOptions
 
@@ -48,11 +47,7 @@ class FieldPrediction:
     def nuclei(self, mask: np.ndarray, options: NucleiOptions) -> np.ndarray:
         """Labels of the nuclei in a mask of this field, as `predict_field` finds them."""
         with open_field(self.image) as field:
-            by_intensity = options.part_by == "intensity"
-            intensity = field.read(pick_channels(field, self.channels)[0]) if by_intensity else None
-            size = field.pixel_size_um
-        areas = (options.min_area_um2, options.max_hole_um2)
-        return instances(mask, 0.5, size, *areas, options.h_px, intensity=intensity)
+            return options.find(mask, 0.5, field, pick_channels(field, self.channels)[0])
 
     def histograms(self) -> np.ndarray:
         """(2, 201) pixel counts of each step, for true background and true nuclei."""

@@ -39,7 +39,8 @@ def instances(
         distance = ndi.distance_transform_edt(mask).astype(np.float32)
         if intensity is not None:
             distance *= _relative(intensity, pixel_size_um or 0.5)
-        labels = watershed(-distance, _seeds(distance, mask, h_px), mask=mask)
+        seeds = _seeds(distance, mask, h_px)
+        labels = watershed(_depth(distance, seeds), seeds, mask=mask)
     return in_raster_order(without_small(labels, min_area_um2 / square))
 
 
@@ -80,6 +81,18 @@ def _relative(intensity: np.ndarray, pixel_size_um: float) -> np.ndarray:
     smooth = ndi.gaussian_filter(np.maximum(intensity, 0).astype(np.float32), _SMOOTH_UM / pixel_size_um)
     highest = ndi.maximum_filter(smooth, size=max(3, round(_WINDOW_UM / pixel_size_um)))
     return smooth / np.where(highest > 0, highest, 1)
+
+
+def _depth(distance: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """What is flooded: the distance below 0, seeds a trifle deeper and those further up or left before others.
+
+    scikit-image floods seeds of one depth in an order that depends on all others of the field, and with it a few pixels
+    between nuclei: so a part of a field would not be labelled as it is in the whole.
+    """
+    depth = -distance.astype(np.float64)
+    y, x = np.nonzero(seeds)
+    depth[y, x] += 1e-8 * (y + x / 8192) - 1e-3
+    return depth
 
 
 def _seeds(distance: np.ndarray, mask: np.ndarray, h: float) -> np.ndarray:

@@ -1,6 +1,6 @@
 """One row a cell: place, shape, intensities, phenotype and neighbours; fields summed up; who lies next to whom."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -26,19 +26,23 @@ def measure_cells(
     uncertainty: np.ndarray | None = None,
     rules: Rules | None = None,  # phenotype, see `add_phenotypes`
     thresholds: Mapping[str, float] | None = None,  # marker -> intensity above which a cell is positive
+    at: tuple[int, int] | None = None,  # labels, and arrays, are of a part of the field that begins at this (y, x)
+    ids: np.ndarray | None = None,  # cells to measure, ascending; default: all. The others take their part of rings
 ) -> pd.DataFrame:
     """Measurements of every cell, rows in the order of their labels.
 
     `Nucleus <channel> mean|median|sum`, `Ring <channel> mean` (NaN where neighbours leave no ring) and
     `Cell <channel> mean` (nucleus and ring together), in the field's units. `x_um`, `y_um` lie on the slide: pixel
-    (0, 0) has its centre half a pixel from the origin. Raises `UserError` for planes of another shape.
+    (0, 0) has its centre half a pixel from the origin. `touches_border` is of the labels' edge. Raises `UserError` for
+    planes of another shape.
     """
-    planes = _planes(field, channels)
+    planes = _planes(field, channels, at, labels.shape)
     pixel_size_um = pixel_size_um or getattr(field, "pixel_size_um", None)
     origin = origin_um or getattr(field, "origin_um", None) or (0.0, 0.0)
-    nuclei = Pixels.of(labels)
-    table = _places(shape_table(labels, nuclei), pixel_size_um, origin)
-    table["touches_border"] = np.isin(nuclei.ids, touches_border(labels))
+    own = labels if ids is None else np.where(np.isin(labels, ids), labels, 0)
+    nuclei = Pixels.of(own, ids)
+    table = _places(shape_table(own, nuclei), at or (0, 0), pixel_size_um, origin)
+    table["touches_border"] = np.isin(nuclei.ids, touches_border(own))
     ring = _ring(labels, nuclei, ring_um / (pixel_size_um or 1.0)) if ring_um > 0 else None
     columns = {}
     for name, read in planes.items():
@@ -116,11 +120,17 @@ def neighbourhoods(
     return _against_chance(names, n, observed, chance)
 
 
-def _planes(field: Field | Mapping[str, np.ndarray], channels: Sequence[str] | None) -> dict:
-    """Channel name -> function that reads it: one plane in memory at a time."""
+def _planes(
+    field: Field | Mapping[str, np.ndarray],
+    channels: Sequence[str] | None,
+    at: tuple[int, int] | None,
+    shape: tuple[int, int],
+) -> dict[str, Callable[[], np.ndarray]]:
+    """Channel name -> function that reads its part of this shape: one plane in memory at a time."""
     if isinstance(field, Field):
+        part = (0, None, 0, None) if at is None else (at[0], at[0] + shape[0], at[1], at[1] + shape[1])
         indices = [field.channel_index(c) for c in (field.channels if channels is None else channels)]
-        return {field.channels[i]: lambda i=i: field.read(i) for i in indices}
+        return {field.channels[i]: lambda i=i: field.read(i, *part) for i in indices}
     missing = [c for c in channels or () if c not in field]
     if missing:
         raise UserError(f"there is no channel {missing[0]!r}: the field has {', '.join(field)}.")
@@ -133,15 +143,16 @@ def _checked(plane: np.ndarray, shape: tuple[int, int], name: str) -> np.ndarray
     return plane
 
 
-def _places(table: pd.DataFrame, size: float | None, origin: tuple[float, float]) -> pd.DataFrame:
+def _places(table: pd.DataFrame, at: tuple[int, int], size: float | None, origin: tuple[float, float]) -> pd.DataFrame:
     scale = size or np.nan
+    table = table.assign(x_px=table["x_px"] + at[1], y_px=table["y_px"] + at[0])
     places = {"x_um": origin[0] + (table["x_px"] + 0.5) * scale, "y_um": origin[1] + (table["y_px"] + 0.5) * scale}
     return table.assign(**places, area_um2=table["area_px"] * scale**2, perimeter_um=table["perimeter_px"] * scale)
 
 
 def _ring(labels: np.ndarray, nuclei: Pixels, width_px: float) -> Pixels:
     grown = expand_labels(labels, width_px)
-    grown[labels > 0] = 0
+    grown[(labels > 0) | ~np.isin(grown, nuclei.ids)] = 0
     return Pixels.of(grown, nuclei.ids)
 
 

@@ -1,7 +1,8 @@
 """`Segmenter`: a trained segmentation model with all it needs to predict fields of any size."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..data.pixels import read_scaled
+from ..data.pixels import ScaledField, pick_channels, read_scaled
 from ..errors import UserError
+from ..io.field import Field, open_field
 from ..training.model_card import seg_facts_of
 from ..training.run_folder import RunFolder
-from .window import predict_probability
+from .engines import Engine, make_engine
+from .window import Band, Pixels, normalised, predict_bands
 
 
 @dataclass
@@ -26,9 +29,14 @@ class Segmenter:
     device: torch.device
     overlap: float = 0.25  # share of a tile that its neighbour covers too
     bs: int = 8
+    engine: str = "torch"  # torch, onnx, openvino
+    amp: str = "no"  # no, fp16, bf16
+    channels_last: bool = False
+    tta: str = "none"  # none, flips, dihedral: mean over images of each tile
 
     def __post_init__(self):
         self.facts = seg_facts_of(self.card)
+        self.tile = self.facts.tile
         self.mean, self.std = np.array(self.facts.mean), np.array(self.facts.std)
         self.model = self.model.to(self.device).eval()
 
@@ -42,22 +50,47 @@ class Segmenter:
         """Probability above which a pixel is a nucleus: tuned on the validation fields, 0.5 where it was not."""
         return 0.5 if self.card["threshold"] is None else self.card["threshold"]
 
+    @cached_property
+    def network(self) -> Engine:
+        """The network behind its engine: normalised tiles (b, C, t, t) -> probability (b, t, t). Made when needed."""
+        n = len(self.facts.channels)
+        return make_engine(self.engine, self.model, n, self.tile, self.device, self.amp, self.channels_last)
+
     def read(self, path: str | Path, channels: Sequence[str] = ()) -> np.ndarray:
         """An image file's channels as the model wants them: (C, H, W) float32 in [0, 1].
 
         `channels` names them where this file calls them otherwise ("blue" of a composite for DAPI).
         """
-        if channels and len(channels) != len(self.facts.channels):
-            raise UserError(f"the model sees {len(self.facts.channels)} channels, not {len(channels)}: --channel.")
-        return read_scaled(path, channels or self.facts.channels, self.facts.scaling)
+        return read_scaled(path, self._names(channels), self.facts.scaling)
+
+    def pixels(self, field: Field, channels: Sequence[str] = ()) -> ScaledField:
+        """The same of an open field of any size, read as it is sliced."""
+        return ScaledField(field, self._names(channels), self.facts.scaling)
+
+    def channel_indices(self, field: Field, channels: Sequence[str] = ()) -> list[int]:
+        """Where in a field the channels are that the model sees."""
+        return pick_channels(field, self._names(channels))
+
+    def predict_tiles(self, tiles: np.ndarray) -> np.ndarray:
+        """Probability of nuclei (b, t, t) of tiles (b, C, t, t) in [0, 1]."""
+        return self.network(normalised(tiles, self.mean, self.std))
+
+    def bands(self, pixels: Pixels) -> Iterator[Band]:
+        """The probability of a field of any size in bands of finished rows, from top to bottom."""
+        return predict_bands([self.predict_tiles], pixels, self.tile, self.overlap, self.bs, self.tta)
 
     def probability(self, field: str | Path | np.ndarray) -> np.ndarray:
         """Probability of nuclei as float32 (H, W), of an image file or of what `read` returned."""
-        pixels = field if isinstance(field, np.ndarray) else self.read(field)
-        return predict_probability(
-            self.model, pixels, self.mean, self.std, self.facts.tile, self.overlap, self.bs, self.device
-        )
+        if isinstance(field, str | Path):
+            with open_field(field) as opened:
+                return self.probability(self.pixels(opened))
+        return np.concatenate([band.mean for band in self.bands(field)])
 
     def mask(self, field: str | Path | np.ndarray) -> np.ndarray:
         """Mask of nuclei as bool (H, W), at the tuned threshold."""
         return self.probability(field) >= self.threshold
+
+    def _names(self, channels: Sequence[str]) -> Sequence[str]:
+        if channels and len(channels) != len(self.facts.channels):
+            raise UserError(f"the model sees {len(self.facts.channels)} channels, not {len(channels)}: --channel.")
+        return channels or self.facts.channels

@@ -97,13 +97,26 @@ class Field(ABC):
         self.close()
 
 
-def open_field(path: str | Path) -> Field:
+def open_field(
+    path: str | Path,
+    pixel_size_um: float | None = None,  # for a file that does not say its own
+) -> Field:
     """Open an image file as a `Field`.
 
     Formats: inForm component TIFF, QPTIFF, OME-TIFF, ImageJ hyperstack, plain TIFF (pages or RGB), PNG, JPEG, of 8, 16
-    or 32 bits. The format is told by content, not by the ending. Raises `UserError` for what is not one of these,
-    is damaged or cut short, or has a time or z axis.
+    or 32 bits; OME-Zarr folders. The format is told by content, not by the ending. Raises `UserError` for what is not
+    one of these, is damaged or cut short, or has a time or z axis.
     """
+    field = _opened(path)
+    field.pixel_size_um = field.pixel_size_um or pixel_size_um or None
+    return field
+
+
+def _opened(path: str | Path) -> Field:
+    from .zarr_field import ZarrField, is_zarr
+
+    if is_zarr(Path(path)):
+        return ZarrField.open(Path(path))
     path = existing_file(path)
     with path.open("rb") as f:
         magic = f.read(8)

@@ -315,3 +315,16 @@ def test_the_report_is_one_file_with_every_field(finished, images):
 def test_without_a_run_or_an_input_it_says_what_is_needed(run, images):
     assert "run folder" in dedl("predict", images[0]).stderr
     assert "image or folder" in dedl("predict", run).stderr
+
+
+def test_pixel_size_is_taken_where_the_file_does_not_say_its_own(run, images, tmp_path):
+    with open_field(images[0]) as field:
+        plain, own = tmp_path / "plain.tif", field.pixel_size_um
+        tifffile.imwrite(plain, field.read("DAPI"))
+    for image, size in ((plain, 2 * own), (images[0], own)):
+        out = tmp_path / f"out{size:.3f}"
+        result = dedl("predict", run, image, "--out", out, "--write", "cells", "--pixel-size", 2 * own)
+        assert result.exit_code == 0, result.output
+        cells = pd.read_csv(next(out.glob("*_cells.csv")))
+        np.testing.assert_allclose(cells.area_um2, cells.area_px * size**2, rtol=1e-6)
+    assert dedl("predict", run, plain, "--out", tmp_path / "no", "--pixel-size", -1).exit_code == 2

@@ -6,12 +6,16 @@ import shutil
 import numpy as np
 import pytest
 
+from dedl_fastai.data import Rules
 from dedl_fastai.errors import UserError
 from dedl_fastai.experiment.config import SegConfig
 from dedl_fastai.experiment.seg import train_seg
 from dedl_fastai.inference import Ensemble, load_run
+from dedl_fastai.inference.nuclei import NucleiOptions
+from dedl_fastai.io import open_field
 
 from ..options import TINY
+from .fields import bright_ensemble, nuclei_plane, write_field
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +59,54 @@ def test_members_that_differ_are_refused_with_the_difference(runs, tmp_path, nam
 def test_no_run_at_all_is_an_error():
     with pytest.raises(UserError, match="at least one"):
         Ensemble.load([])
+
+
+def test_members_of_other_tile_sizes_get_the_largest_and_the_log_says_so(runs, tmp_path, tiny_cohort, caplog):
+    other = shutil.copytree(runs[0], tmp_path / "other")
+    card = json.loads((other / "model.json").read_text())
+    (other / "model.json").write_text(json.dumps({**card, "tile": 64}))
+    with caplog.at_level("INFO", "dedl_fastai"):
+        ensemble = Ensemble.load([runs[0], other], device="cpu")
+    assert ensemble.tile == 64 and "tiles of 64 pixels" in caplog.text
+    assert not ensemble.predict(tiny_cohort.table.image[0]).sd.any()  # the same weights on the same tiles
+
+
+@pytest.mark.parametrize("how", [{"tta": "flips"}, {"bs": 1}, {"channels_last": True}])
+def test_ways_to_predict_reach_the_members_and_hardly_change_the_result(runs, tiny_cohort, how):
+    image = tiny_cohort.table.image[0]
+    plain, other = Ensemble.load(runs, device="cpu"), Ensemble.load(runs, device="cpu", **how)
+    assert all(getattr(m, name) == value for m in other.members for name, value in how.items())
+    np.testing.assert_allclose(
+        other.predict(image).mean, plain.predict(image).mean, atol=0.15 if "tta" in how else 1e-4
+    )
+
+
+def test_members_with_other_statistics_are_each_normalised_with_their_own(tmp_path):
+    path = write_field(tmp_path / "field.ome.tif", nuclei_plane((70, 90))[None])
+    one, two = bright_ensemble().members[0], bright_ensemble(mean=[0.2], std=[2.0]).members[0]
+    expected = (one.probability(path) + two.probability(path)) / 2
+    np.testing.assert_allclose(Ensemble([one, two]).predict(path).mean, expected, atol=1e-6)
+
+
+def test_segment_and_cells_of_a_file_and_of_an_open_field(tmp_path):
+    path = write_field(tmp_path / "field.ome.tif", nuclei_plane((120, 150))[None])
+    ensemble = bright_ensemble()
+    labels, cells = ensemble.segment(path), ensemble.cells(path)
+    assert labels.dtype == np.int32 and labels.shape == (120, 150)
+    assert (cells["label"] == np.arange(1, labels.max() + 1)).all() and cells["probability"].min() > 0.5
+    with open_field(path) as field:
+        np.testing.assert_array_equal(ensemble.segment(field), labels)
+        given = ensemble.cells(field, labels)
+    assert given.equals(cells[given.columns]) and "probability" not in given
+    fewer = NucleiOptions(min_area_um2=40)
+    assert 0 < ensemble.segment(path, nuclei=fewer).max() == len(ensemble.cells(path, nuclei=fewer)) < labels.max()
+
+
+def test_cells_get_phenotypes_by_rules_found_or_given(runs, tiny_cohort):
+    image, rules = tiny_cohort.table.image[0], Rules.load("tfh5")
+    ensemble = Ensemble.load(runs[:1], device="cpu", overlap=0.5)
+    assert ensemble.members[0].overlap == 0.5
+    labels = ensemble.segment(image)
+    found, given = ensemble.cells(image, rules=rules), ensemble.cells(image, labels, rules=rules)
+    assert set(rules.classes) <= set(found.phenotype.cat.categories)
+    assert len(found) == labels.max() > 0 and found.phenotype.tolist() == given.phenotype.tolist()

@@ -1,0 +1,150 @@
+"""`NucleiFinder`: nuclei of a field from finished rows of its probability, chunk by chunk, and their measurements."""
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage as ndi
+
+from ..errors import UserError
+from ..io.field import Field
+from .canvas import Scratch
+from .chunks import Box, ChunkedLabels
+from .instances import instances
+from .measure import measure_cells
+from .rows import RollingRows
+from .window import entropy_bits
+
+AT_ONCE_PIXELS = 1 << 22  # fields up to 2048 x 2048 are labelled in one piece, which takes some 80 bytes a pixel
+CHUNK = 1024  # edge of the chunks of larger ones
+_HALO_PX, _HALO_UM = 128, 64.0  # what a chunk sees round it: nuclei up to this size are as if labelled at once
+_INTENSITY_UM = 8.0  # how far from a pixel the intensity matters for parting nuclei there
+
+
+@dataclass(frozen=True)
+class NucleiOptions:
+    """How nuclei are parted and which of them stay; areas are in pixels where the pixel size is unknown."""
+
+    min_area_um2: float = 10.0  # smaller objects are dropped
+    max_hole_um2: float = 2.5  # larger holes stay: between packed nuclei they are the gaps that part them
+    h_px: float = 0.75  # how far the distance to the rim must sink between two nuclei to part them
+    part_by: str = "distance"  # intensity: packed nuclei are parted where the model's first channel dips, too
+
+    def __post_init__(self):
+        if self.part_by not in ("distance", "intensity"):
+            raise UserError(f"nuclei are parted by distance or by intensity, not by {self.part_by!r}.")
+        if min(self.min_area_um2, self.max_hole_um2, self.h_px) < 0:
+            raise UserError("areas of nuclei and holes, and the depth that parts nuclei, cannot be below 0.")
+
+    def find(
+        self,
+        probability: np.ndarray,  # (H, W), or a mask
+        threshold: float,
+        field: Field,  # that it is of, or a part of
+        channel: int,  # of the nuclei, for `part_by="intensity"`
+        region: Sequence[int] = (),  # y0, y1, x0, x1 of that part; default: all
+    ) -> np.ndarray:
+        """Labels of the nuclei, int32 (H, W), see `instances`."""
+        intensity = field.read(channel, *region) if self.part_by == "intensity" else None
+        areas = (self.min_area_um2, self.max_hole_um2)
+        return instances(probability, threshold, field.pixel_size_um, *areas, self.h_px, intensity=intensity)
+
+
+@dataclass
+class _Chunk:
+    """What a chunk wrote: labels first..last, and the box of all their pixels."""
+
+    first: int
+    last: int
+    box: Box
+
+
+class NucleiFinder:
+    """Labels the nuclei of a field in its plane `labels`, int32 ids 1..n: in raster order in a field of one chunk."""
+
+    def __init__(
+        self,
+        field: Field,
+        channel: int,  # of the nuclei, for `part_by="intensity"`
+        threshold: float,
+        options: NucleiOptions | None,
+        scratch: Scratch,
+    ):
+        self.field, self.channel, self.threshold, self.options = field, channel, threshold, options or NucleiOptions()
+        size = field.pixel_size_um or 1.0
+        is_small = field.shape[0] * field.shape[1] <= AT_ONCE_PIXELS
+        self.edge = max(field.shape) if is_small else CHUNK
+        halo = max(_HALO_PX, math.ceil(_HALO_UM / size))
+        # holes that reach the edge of what is seen are not filled, and intensities there lack their surroundings
+        margin = math.ceil(self.options.max_hole_um2 / size**2) + 1
+        margin = max(margin, math.ceil(_INTENSITY_UM / size) if self.options.part_by == "intensity" else 0)
+        self.reach = halo + margin  # rows beyond a chunk that have to be there
+        self.labels = scratch.plane("labels", field.shape, np.int32)
+        self.writer = ChunkedLabels(self.labels, self.edge, halo, self.options.min_area_um2 / size**2)
+        self.chunks: list[_Chunk] = []
+        self.sums: list[pd.DataFrame] = []
+
+    def add(self, chunk: Box, probability: RollingRows) -> float:
+        """Find the nuclei of a chunk; rows within `reach` of it are there. Returns the sum of the chunk's entropy."""
+        seen = chunk.grown(self.reach, self.field.shape)
+        p = probability[seen.y0 : seen.y1][:, seen.x0 : seen.x1]
+        before = self.writer.count
+        found = self.options.find(p, self.threshold, self.field, self.channel, seen)
+        view, added = self.writer.write(chunk, seen, found)
+        entropy = entropy_bits(p)
+        self._note(view, added, before, *(plane[view.slices(seen.y0, seen.x0)] for plane in (p, entropy)))
+        return float(entropy[chunk.slices(seen.y0, seen.x0)].sum(dtype=np.float64))
+
+    def measured(self, ring_um: float, progress: Callable[[float], None]) -> pd.DataFrame:
+        """What `measure_cells` gives for all of them, with mean probability and uncertainty, in the order of ids."""
+        size = self.field.pixel_size_um
+        margin = 2 * math.ceil(ring_um / (size or 1.0)) + 2  # as far as a neighbour takes its part of a ring
+        tables = []
+        for i, chunk in enumerate(self.chunks):
+            box = chunk.box.grown(margin, self.field.shape)
+            tables.append(self._measured(box, np.arange(chunk.first, chunk.last + 1), ring_um))
+            progress((i + 1) / len(self.chunks))
+        table = (
+            pd.concat(tables, ignore_index=True) if tables else self._measured(Box(0, 1, 0, 1), np.zeros(0), ring_um)
+        )
+        table.attrs["pixel_size_um"] = size
+        return table.assign(**self._means())
+
+    def _note(self, view: Box, added: np.ndarray, before: int, probability: np.ndarray, entropy: np.ndarray) -> None:
+        """Remember where the new pixels are, and sum up their probability and entropy."""
+        at = np.flatnonzero(added)
+        if not len(at):
+            return
+        ids, owner = np.unique(added.ravel()[at], return_inverse=True)
+        if self.writer.count > before:
+            self.chunks.append(_Chunk(before + 1, self.writer.count, _box(added > before, view)))
+        firsts = [c.first for c in self.chunks]
+        for label in ids[ids <= before]:  # an object of an earlier chunk has grown
+            chunk = self.chunks[bisect_right(firsts, label) - 1]
+            chunk.box = chunk.box.union(_box(added == label, view))
+        columns = {"label": ids, "area": np.bincount(owner)}
+        columns |= {
+            n: np.bincount(owner, p.ravel()[at]) for n, p in (("probability", probability), ("uncertainty", entropy))
+        }
+        self.sums.append(pd.DataFrame(columns))
+
+    def _means(self) -> dict[str, Any]:
+        """Mean probability and uncertainty of each object, in the order of ids."""
+        if not self.sums:
+            return {"probability": np.zeros(0), "uncertainty": np.zeros(0)}
+        total = pd.concat(self.sums).groupby("label").sum()
+        return {name: (total[name] / total["area"]).to_numpy() for name in ("probability", "uncertainty")}
+
+    def _measured(self, box: Box, ids: np.ndarray, ring_um: float) -> pd.DataFrame:
+        labels = np.asarray(self.labels[box.slices()])
+        return measure_cells(labels, self.field, ring_um=ring_um, at=(box.y0, box.x0), ids=ids)
+
+
+def _box(mask: np.ndarray, view: Box) -> Box:
+    """The box round the pixels of a mask whose first pixel is that of `view`."""
+    (rows, columns), *_ = ndi.find_objects(mask.astype(np.uint8))
+    return Box(view.y0 + rows.start, view.y0 + rows.stop, view.x0 + columns.start, view.x0 + columns.stop)
