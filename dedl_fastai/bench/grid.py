@@ -97,7 +97,7 @@ class _Planner:
 
     def _run(self, cell: PaperCell, base: SegConfig | ClfConfig, seed: int, fold: int, label: str) -> RunSpec:
         fingerprint, splits = self._data(cell.task, base, fold)
-        options = base.to_dict()
+        options = {k: _absolute(k, v) for k, v in base.to_dict().items()}  # a worker may be in another folder
         if splits:
             options.update(splits=str(splits), split="auto", folds=0)
         name = run_name(cell.task, options, seed, fold if base.folds else None, fingerprint)
@@ -143,9 +143,16 @@ def run_name(task: str, options: Mapping[str, Any], seed: int, fold: int | None,
     return f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
+def _names_file(name: str, value: Any) -> bool:
+    return name in _FILES and bool(value) and Path(value).expanduser().is_file()
+
+
+def _absolute(name: str, value: Any) -> Any:
+    return str(Path(value).expanduser().resolve()) if _names_file(name, value) else value
+
+
 def _content(name: str, value: Any) -> Any:
-    is_file = name in _FILES and value and Path(value).expanduser().is_file()
-    return hashlib.sha256(Path(value).expanduser().read_bytes()).hexdigest() if is_file else value
+    return hashlib.sha256(Path(value).read_bytes()).hexdigest() if _names_file(name, value) else value
 
 
 def _tasks(table: PaperTable) -> list[str]:

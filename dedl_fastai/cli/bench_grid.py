@@ -75,7 +75,7 @@ def _where(jobs: int, scheduler: str, dask_slurm: int) -> AbstractContextManager
     """Where runs are carried out: gives an executor of `run_grid`."""
     from contextlib import nullcontext
 
-    from ..bench.dask_jobs import dask_jobs, slurm_jobs
+    from ..bench.dask_clusters import dask_jobs, slurm_jobs
     from ..bench.jobs import LocalJobs
 
     if [jobs > 1, bool(scheduler), bool(dask_slurm)].count(True) > 1:

@@ -1,19 +1,32 @@
 """`dedl-fastai seg`: train a segmentation model."""
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from ..experiment.config import SegConfig
 from .options import with_options
-from .training import OutOption, ResumeOption, run_training
+from .training import OutOption, ResumeOption, run_on_processes, run_training
+
+ProcessesOption = Annotated[
+    int,
+    typer.Option(
+        "--nproc", min=1, help="Processes on this machine, a GPU each (or CPU): they share every batch of --bs."
+    ),
+]
 
 
 @with_options(SegConfig)
-def seg(given: dict, out: OutOption = "", resume: ResumeOption = False) -> None:
+def seg(given: dict, out: OutOption = "", resume: ResumeOption = False, nproc: ProcessesOption = 1) -> None:
     """Train a segmentation model of nuclei and measure it over whole fields.
 
     Without --data it runs on a made-up cohort. Ctrl-C leaves a run that --resume continues.
     """
-    run_training("seg", SegConfig, given, out, resume, _train)
+    if nproc > 1:
+        run_on_processes(nproc, "seg", SegConfig, given, out, resume)
+    else:
+        run_training("seg", SegConfig, given, out, resume, _train, several=True)
 
 
 def _train(options: SegConfig, folder: Path) -> str:

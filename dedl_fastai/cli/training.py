@@ -1,13 +1,20 @@
 """What `seg` and `clf` have in common: start or continue a run, and say how to go on when it is interrupted."""
 
-from collections.abc import Callable
+import dataclasses
+import logging
+import os
+import sys
+import traceback
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ..errors import UserError
-from ..experiment.options import Options
+from ..experiment.options import Options, flag_of
 
 OutOption = Annotated[str, typer.Option("--out", help="Folder of the run (default: runs/<task>-<time>).")]
 ResumeOption = Annotated[
@@ -16,19 +23,108 @@ ResumeOption = Annotated[
 
 
 def run_training(
-    task: str, kind: type[Options], given: dict, out: str, resume: bool, train: Callable[[Options, Path], str]
+    task: str,
+    kind: type[Options],
+    given: dict,
+    out: str,
+    resume: bool,
+    train: Callable[[Options, Path], str],
+    several: bool = False,  # whether the task can be trained on several processes
 ) -> None:
     """Train with the options given and print the table that `train` returns."""
-    from ..experiment.start import start_run
+    with _one_command(task, several):
+        from ..experiment.start import start_run
+        from ..training.processes import from_first, is_first
 
-    options, folder = start_run(task, kind, given, out, resume)
+        options, folder = from_first(lambda: start_run(task, kind, given, out, resume))
+        try:
+            table = train(options, folder)
+        except KeyboardInterrupt:
+            if is_first():
+                typer.echo(f"\nstopped. Go on with: dedl-fastai {task} --out {folder} --resume", err=True)
+            raise typer.Exit(130) from None
+        except RuntimeError as e:
+            if type(e).__name__ != "OutOfMemoryError":
+                raise
+            raise UserError(f"the GPU's memory is too small for a batch of {options.bs}: use a smaller --bs.") from e
+        if is_first():
+            typer.echo(f"{table}\n\nrun folder: {folder}")
+
+
+def run_on_processes(n: int, task: str, kind: type[Options], given: Mapping[str, Any], out: str, resume: bool) -> None:
+    """Run the same command in `n` processes with torchrun's own machinery, and end as the first that fails does."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    if _started_by_torchrun():
+        raise UserError("torchrun has started the processes already: leave --nproc out.")
+    quiet = logging.getLogger("dedl_fastai").getEffectiveLevel() > logging.INFO
+    command = ["-m", "dedl_fastai.cli", *(["--quiet"] if quiet else []), task, *_flags(kind, given)]
+    command += [*(["--out", out] if out else []), *(["--resume"] if resume else [])]
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // n)))  # waiting threads hold others up
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the process that fails says why
+    config = LaunchConfig(
+        1, 1, n, run_id=uuid.uuid4().hex, rdzv_backend="c10d", rdzv_endpoint="localhost:0", max_restarts=0
+    )
     try:
-        table = train(options, folder)
-    except KeyboardInterrupt:
-        typer.echo(f"\nstopped. Go on with: dedl-fastai {task} --out {folder} --resume", err=True)
-        raise typer.Exit(130) from None
-    except RuntimeError as e:
-        if type(e).__name__ != "OutOfMemoryError":
-            raise
-        raise UserError(f"the GPU's memory is too small for a batch of {options.bs}: use a smaller --bs.") from e
-    typer.echo(f"{table}\n\nrun folder: {folder}")
+        elastic_launch(config, sys.executable)(*command)
+    except ChildFailedError as e:
+        number, failure = e.get_first_failure()
+        if failure.exitcode < 0:
+            raise UserError(f"process {number} was ended by signal {-failure.exitcode}.") from e
+        raise typer.Exit(failure.exitcode) from None
+    except SignalException as e:
+        raise typer.Exit(128 + e.sigval) from None
+
+
+def _flags(kind: type[Options], given: Mapping[str, Any]) -> list[str]:
+    """Options as they are written on the command line."""
+    flags: list[str] = []
+    for f in dataclasses.fields(kind):
+        if f.name in given:
+            flag, value = flag_of(f), given[f.name]
+            flags += [flag if value else f"--no-{flag[2:]}"] if f.type is bool else [f"{flag}={value}"]
+    return flags
+
+
+def _started_by_torchrun() -> bool:
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+@contextmanager
+def _one_command(task: str, several: bool) -> Iterator[None]:
+    """The processes that torchrun started act as one command: the first prints, and who fails first says why.
+
+    A process that failed ends at once: the others wait for it within a collective call, and a group cannot be closed
+    while they do. torchrun then ends them.
+    """
+    if not _started_by_torchrun():
+        yield
+        return
+    from ..training.processes import close_group, fails_first, is_first, open_group
+
+    try:
+        open_group()
+        if not is_first():
+            logging.getLogger("dedl_fastai").setLevel(logging.CRITICAL)
+        if not several:
+            raise UserError(f"{task} trains in one process: start it without torchrun.")
+        yield
+    except BaseException as e:
+        code = _exit_code(e)
+        if code != 130 and fails_first():
+            if isinstance(e, UserError):
+                typer.echo(f"error: {e}", err=True)
+            else:
+                traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    close_group()
+
+
+def _exit_code(e: BaseException) -> int:
+    if isinstance(e, typer.Exit):
+        return e.exit_code
+    return 2 if isinstance(e, UserError) else 130 if isinstance(e, KeyboardInterrupt) else 1

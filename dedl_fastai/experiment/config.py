@@ -47,7 +47,7 @@ class TrainOptions(DataOptions):
 
     percentiles: str = option("1,99.8", "Intensities at these percentiles of a field become 0 and 1.")
     epochs: int = option(50, "Passes over the training items.")
-    bs: int = option(16, "Items a batch.")
+    bs: int = option(16, "Items a batch, of all processes together.")
     lr: float = option(3.6e-4, "Highest learning rate; `lr-find` suggests one.")
     lr_min: float = option(3.4e-4, "Learning rate at the end.")
     schedule: str = option(

@@ -15,6 +15,7 @@ from ..data.splits import save_splits
 from ..errors import UserError
 from ..training.callbacks import EpochLine, Keeper
 from ..training.learner import FieldLearner
+from ..training.processes import is_first, world_size
 from ..training.run_folder import RunFolder, data_fingerprint, manifest
 from .config import DataOptions
 
@@ -24,10 +25,14 @@ log = logging.getLogger(__name__)
 def open_run(run: RunFolder, options: DataOptions, cohort: Cohort, card: dict[str, Any], device: torch.device) -> None:
     """Write what is known before training; on a run that goes on, check that the data is still the same."""
     if run.is_started:
-        if run.read("manifest")["data"]["fingerprint"] != data_fingerprint(cohort):
+        before = run.read("manifest")
+        if before["data"]["fingerprint"] != data_fingerprint(cohort):
             raise UserError(f"the fields in {cohort.root} are not those {run.path} was started with: start a new run.")
+        if before.get("processes", 1) != world_size():
+            log.warning("started on %d processes, continued on %d", before.get("processes", 1), world_size())
         return
-    run.write("manifest", manifest(options.seed, options.workers, device, cohort))
+    facts = manifest(options.seed, options.workers, device, cohort)
+    run.write("manifest", {**facts, "processes": world_size()})
     save_splits(cohort, run.path / "splits.json")
     run.write("model", card)
     run.write("config", options.to_dict())  # the last one: from here on the run counts as started
@@ -41,12 +46,16 @@ def fit_run(
     bar: bool | None = None,  # a progress bar (default: on a terminal), else a log line an epoch
     cbs: Sequence[Callback] = (),
 ) -> None:
-    """Train with the schedule of the options, from where an unfinished run in the folder stands."""
+    """Train with the schedule of the options, from where an unfinished run in the folder stands, on all processes."""
     done = keeper.load()
     if done:
         log.info("continuing after epoch %d of %d", done, options.epochs)
     with ExitStack() as stack:
-        if not (sys.stdout.isatty() if bar is None else bar):
+        if world_size() > 1:
+            from ..training.distributed import on_all_processes  # needs accelerate
+
+            stack.enter_context(on_all_processes(learn))
+        if not is_first() or not (sys.stdout.isatty() if bar is None else bar):
             stack.enter_context(learn.no_bar())
             stack.enter_context(learn.no_logging())
             stack.enter_context(learn.added_cbs([EpochLine()]))

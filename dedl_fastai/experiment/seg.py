@@ -15,10 +15,10 @@ from ..data.cohort import Cohort
 from ..data.pixels import parse_channels
 from ..data.scaling import PercentileScaling
 from ..inference.load import load_run
-from ..models.device import pick_device
 from ..training.callbacks import EpochSeed, Keeper
 from ..training.learner import FieldLearner, seg_learner
 from ..training.model_card import seg_model_card
+from ..training.processes import first_before_others, from_first, process_device, share_of_batch
 from ..training.run_folder import RunFolder
 from .config import SegConfig
 from .evaluation import tune_and_evaluate
@@ -34,22 +34,24 @@ def train_seg(options: SegConfig, out: str | Path, fold: int = 0, bar: bool | No
     """Train, tune the threshold, evaluate, draw; returns what metrics.json holds.
 
     An unfinished run in `out` is continued with its own options, a finished one is not repeated. `bar`: draw a
-    progress bar (default: on a terminal) instead of logging a line an epoch. Raises `UserError` for bad options and
-    data, before anything is written.
+    progress bar (default: on a terminal) instead of logging a line an epoch. Within a process group
+    (`training.processes`) all processes train one model, and the first one writes and measures it. Raises `UserError`
+    for bad options and data, before anything is written.
     """
     run = RunFolder.at(out)
-    if run.is_complete:
+    finished = from_first(lambda: run.read("metrics") if run.is_complete else None)
+    if finished is not None:
         log.info("%s is complete already", run.path)
-        return run.read("metrics")
+        return finished
     started = time.perf_counter()
     cohort = load_split_cohort(options, fold)
-    dls = dataloaders_of(options, cohort)
+    with first_before_others():
+        dls = dataloaders_of(options, cohort)
     learn = learner_of(options, dls)
-    open_run(run, options, cohort, seg_model_card(learn.spec, learn.dls.facts), learn.dls.device)
+    card = seg_model_card(learn.spec, dls.facts)
+    from_first(lambda: open_run(run, options, cohort, card, dls.device))
     fit_run(learn, run, options, Keeper(run.path, "iou", patience=options.patience), bar)
-    metrics = _evaluate(run, options, cohort)
-    close_run(run, time.perf_counter() - started)
-    return metrics
+    return from_first(lambda: _finish(run, options, cohort, started))
 
 
 def dataloaders_of(options: SegConfig, cohort: Cohort) -> DataLoaders:
@@ -57,7 +59,7 @@ def dataloaders_of(options: SegConfig, cohort: Cohort) -> DataLoaders:
     return seg_dataloaders(
         cohort,
         options.tile,
-        options.bs,
+        share_of_batch(options.bs),
         parse_channels(options.channel),
         [TileAugment(options.rotate, options.flips, options.dihedral)],
         PercentileScaling(*two_percentiles(options.percentiles)),
@@ -65,7 +67,7 @@ def dataloaders_of(options: SegConfig, cohort: Cohort) -> DataLoaders:
         options.skip_blank,
         options.workers,
         options.seed,
-        device=pick_device(options.device),
+        device=process_device(options.device),
     )
 
 
@@ -110,6 +112,12 @@ def app_of(options: SegConfig) -> Callback | str:
         seed=options.seed,
         **settings,
     )
+
+
+def _finish(run: RunFolder, options: SegConfig, cohort: Cohort, started: float) -> dict[str, Any]:
+    metrics = _evaluate(run, options, cohort)
+    close_run(run, time.perf_counter() - started)
+    return metrics
 
 
 def _evaluate(run: RunFolder, options: SegConfig, cohort: Cohort) -> dict[str, Any]:

@@ -176,9 +176,9 @@ class AppCallback(Callback):
 
     def _weigh(self, flow: torch.Tensor, logits: torch.Tensor, mask: torch.Tensor, value: torch.Tensor) -> float:
         """The term's weight for this batch; keeps the means for `history`."""
-        main = torch.autograd.grad(self.learn.loss_grad, logits, retain_graph=True)[0].float().norm()
-        ours = torch.autograd.grad(flow, logits, retain_graph=True)[0].float().norm()
-        log_ratio = _mean_over_processes((ours.clamp(min=1e-30) / main.clamp(min=1e-30)).log())
+        gradients = [torch.autograd.grad(x, logits, retain_graph=True)[0].float() for x in (flow, self.learn.loss_grad)]
+        ours, main = _norms_over_processes(gradients)
+        log_ratio = math.log(max(ours, 1e-30) / max(main, 1e-30))
         if self.log_ratio is None:
             self.log_ratio = log_ratio
         self.log_ratio = _SMOOTHING * self.log_ratio + (1 - _SMOOTHING) * log_ratio
@@ -236,11 +236,12 @@ def _is_distributed() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def _mean_over_processes(value: torch.Tensor) -> float:
+def _norms_over_processes(gradients: list[torch.Tensor]) -> list[float]:
+    """Norms of the gradients of a whole batch: a share of it can have next to none of the main one."""
+    squares = torch.stack([g.square().sum() for g in gradients])
     if _is_distributed():
-        dist.all_reduce(value)
-        value = value / dist.get_world_size()
-    return value.item()
+        dist.all_reduce(squares)
+    return squares.sqrt().tolist()
 
 
 def _cloned(state: Any) -> Any:

@@ -15,6 +15,7 @@ from fastai.torch_core import set_seed
 from ..errors import UserError
 from ..io.files import existing_file, write_text, written_whole
 from ..models.weights import read_tensors, write_tensors
+from .processes import from_first, is_first, share_weights
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ class Keeper(Callback):
     Give it to `fit(cbs=...)`, not to the Learner: `validate` and `lr_find` must not touch the files. It stops the run
     after `patience` epochs without a better `monitor` (0: never), and restores the best weights at the end. Other
     callbacks may offer `history()` (columns of history.csv), `state_dict()` and `load_state_dict()` (resumed with it).
+    With several processes the first one writes, all decide alike, and all end with its weights.
     """
 
     order = 64
@@ -75,13 +77,8 @@ class Keeper(Callback):
 
     def load(self) -> int:
         """Read the state of an unfinished run; returns how many epochs are done (0 if there is none)."""
-        if not self.resume_file.exists():
-            return 0
-        try:
-            self.loaded = torch.load(existing_file(self.resume_file), map_location="cpu", weights_only=True)
-        except (RuntimeError, ValueError, EOFError, KeyError) as e:
-            raise UserError(f"{self.resume_file} does not read ({e}): remove the run folder and start again.") from e
-        return self.loaded["epochs_done"]
+        self.loaded = from_first(self._read_state)
+        return self.loaded["epochs_done"] if self.loaded else 0
 
     def before_fit(self) -> None:
         """Continue from the loaded state, if there is one."""
@@ -89,7 +86,7 @@ class Keeper(Callback):
             return
         state, self.loaded = self.loaded, None
         self.learn.first_epoch = state["epochs_done"]
-        self.learn.model.load_state_dict(state["model"])
+        self._model().load_state_dict(state["model"])
         self.learn.opt.load_state_dict(state["opt"])
         if state["scaler"] and getattr(self.learn, "scaler", None):
             self.learn.scaler.load_state_dict(state["scaler"])
@@ -113,7 +110,7 @@ class Keeper(Callback):
         value = row[self.monitor]
         if self.best is None or self.sign * value > self.sign * self.best:
             self.best, self.best_epoch = value, self.learn.epoch
-            write_tensors(self.folder / "best.safetensors", self._weights())
+            self._write_weights("best")
         self._save_state()
         self._write_history()
         if self._is_stale():
@@ -122,13 +119,20 @@ class Keeper(Callback):
 
     def after_fit(self) -> None:
         """Write the last weights, then put the best ones back into the model."""
-        write_tensors(self.folder / "last.safetensors", self._weights())
+        self._write_weights("last")
         self._write_history()  # a run that was killed right after its last state lacks a row
-        self._model().load_state_dict(read_tensors(self.folder / "best.safetensors"))
+        if is_first():
+            self._model().load_state_dict(read_tensors(self.folder / "best.safetensors"))
+        share_weights(self._model())
         self.learn.first_epoch = 0
 
+    def _write_weights(self, name: str) -> None:
+        if is_first():
+            write_tensors(self.folder / f"{name}.safetensors", self._model().state_dict())
+
     def _write_history(self) -> None:
-        write_text(self.folder / "history.csv", _csv(self.rows))
+        if is_first():
+            write_text(self.folder / "history.csv", _csv(self.rows))
 
     def _is_stale(self) -> bool:
         return bool(self.patience) and len(self.rows) - 1 - self.best_epoch >= self.patience
@@ -145,14 +149,21 @@ class Keeper(Callback):
     def _model(self) -> torch.nn.Module:
         return getattr(self.learn.model, "module", self.learn.model)
 
-    def _weights(self) -> dict[str, torch.Tensor]:
-        return self._model().state_dict()
+    def _read_state(self) -> dict | None:
+        if not self.resume_file.exists():
+            return None
+        try:
+            return torch.load(existing_file(self.resume_file), map_location="cpu", weights_only=True)
+        except (RuntimeError, ValueError, EOFError, KeyError) as e:
+            raise UserError(f"{self.resume_file} does not read ({e}): remove the run folder and start again.") from e
 
     def _save_state(self) -> None:
+        if not is_first():
+            return
         scaler = getattr(self.learn, "scaler", None)
         state = {
             "epochs_done": self.learn.epoch + 1,
-            "model": self.learn.model.state_dict(),
+            "model": self._model().state_dict(),
             "opt": self.learn.opt.state_dict(),
             "scaler": scaler.state_dict() if scaler else {},
             "train_iter": self.learn.train_iter,
@@ -178,7 +189,7 @@ class Keeper(Callback):
             return {}
         return {
             "count": cb.count,
-            "grads": {n: p.grad for n, p in self.learn.model.named_parameters() if p.grad is not None},
+            "grads": {n: p.grad for n, p in self._model().named_parameters() if p.grad is not None},
         }
 
     def _load_accumulated(self, state: dict) -> None:
@@ -186,7 +197,7 @@ class Keeper(Callback):
         if cb is None or not state:
             return
         cb.count = state["count"]
-        parameters = dict(self.learn.model.named_parameters())
+        parameters = dict(self._model().named_parameters())
         for name, grad in state["grads"].items():
             parameters[name].grad = grad.to(parameters[name].device)
 

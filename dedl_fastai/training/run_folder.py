@@ -92,7 +92,7 @@ def manifest(seed: int, workers: int, device: torch.device, cohort: Cohort) -> d
         "dedl_fastai": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {p: _version(p) for p in _PACKAGES},
+        "packages": package_versions(),
         "device": str(device),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else "",
         "cpus": os.cpu_count(),
@@ -102,6 +102,11 @@ def manifest(seed: int, workers: int, device: torch.device, cohort: Cohort) -> d
         "data": {"root": str(cohort.root), "layout": cohort.layout, "fingerprint": data_fingerprint(cohort)},
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that results depend on; empty for one that is missing."""
+    return {p: _version(p) for p in _PACKAGES}
 
 
 def _version(package: str) -> str:

@@ -1,6 +1,6 @@
 """APP on two processes: each sees other tiles, both end with the same model and the same autoencoder."""
 
-import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dedl_fastai.data import Cohort, seg_dataloaders, split_cohort
 from dedl_fastai.training import AppCallback, EpochSeed, seg_learner
+from dedl_fastai.training.processes import close_group
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch was built without torch.distributed")
 
@@ -26,23 +27,46 @@ def _train(rank: int, data: str, cache: str, meeting: str, out: str) -> None:
     learn.model = DistributedDataParallel(learn.model)
     with learn.no_bar(), learn.no_logging():
         learn.fit_cosine(2, 1e-3)
+    learn.model = learn.model.module  # the wrapped model owns the group, whose threads would outlive the interpreter
+    threads = _group_threads()
+    close_group()
     torch.save(
         {
-            "model": {k: v for k, v in learn.model.module.state_dict().items() if "running" not in k},
+            "model": {k: v for k, v in learn.model.state_dict().items() if "running" not in k},
             "autoencoder": app.autoencoder.state_dict(),
             "ratio": torch.tensor(app.log_ratio),
             "loss": torch.tensor(float(learn.recorder.smooth_loss.value)),
+            "threads": (threads, _group_threads()),
         },
         f"{out}/{rank}.pt",
     )
-    dist.destroy_process_group()
 
 
-def test_both_processes_end_with_the_same_autoencoder_and_model(tiny_folder, tmp_path):
-    arguments = (str(tiny_folder), os.environ["DEDL_CACHE"], str(tmp_path / "meeting"), str(tmp_path))
-    mp.spawn(_train, arguments, nprocs=2)
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+def _group_threads() -> int:
+    """Threads of gloo in this process; 0 where the system has no /proc."""
+    names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+    return sum("gloo" in name for name in names)
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_folder, tmp_path_factory) -> tuple[dict, dict]:
+    folder = tmp_path_factory.mktemp("processes")
+    mp.spawn(_train, (str(tiny_folder), str(folder / "cache"), str(folder / "meeting"), str(folder)), nprocs=2)
+    return tuple(torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+
+
+def test_both_processes_end_with_the_same_autoencoder_and_model(trained):
+    first, second = trained
     for part in ("autoencoder", "model"):
         assert all(torch.equal(first[part][k], second[part][k]) for k in first[part] if "num_batches" not in k), part
     assert torch.equal(first["ratio"], second["ratio"])
     assert not torch.equal(first["loss"], second["loss"])  # they did see other tiles
+
+
+def test_no_thread_of_the_group_is_left_when_a_process_ends(trained):
+    for process in trained:
+        before, after = process["threads"]
+        if not Path("/proc/self/task").is_dir():
+            pytest.skip("threads are counted by way of /proc")
+        assert before > 0
+        assert after == 0

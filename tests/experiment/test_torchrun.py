@@ -1,0 +1,98 @@
+"""One run on two processes, as torchrun and `seg --nproc` start it: what it trains equals what one process trains."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from dedl_fastai.experiment.config import SegConfig
+from dedl_fastai.experiment.seg import train_seg
+
+from ..conftest import ROOT
+from ..options import TINY, tiny_flags
+from .toy_run import train_augmented, train_plain
+
+pytest.importorskip("accelerate", reason="several processes need accelerate")
+pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch was built without torch.distributed")
+
+APP = {"app": "gelu", "app_width": 64, "epochs": 8}
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, *map(str, arguments)]
+    return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False)
+
+
+def torchrun(*arguments: object) -> subprocess.CompletedProcess:
+    return command("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "-m", *arguments)
+
+
+def same(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.fixture(scope="module")
+def both(tiny_folder, tmp_path_factory) -> list[dict]:
+    """What two processes made of the trainings in toy_run."""
+    folder = tmp_path_factory.mktemp("both")
+    ended = torchrun("tests.experiment.toy_run", tiny_folder, folder)
+    assert ended.returncode == 0, ended.stderr
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+
+def test_two_processes_take_the_steps_of_one(both, tiny_folder, tmp_path):
+    one, two = train_plain(str(tiny_folder), tmp_path), both[0]["plain"]
+    assert one["tiles"] == two["tiles"] == (36, 9)  # 9 is odd: the shares differ
+    for name in one["weights"]:
+        torch.testing.assert_close(two["weights"][name], one["weights"][name], rtol=1e-5, atol=1e-6)
+    for ours, theirs in zip(two["rows"], one["rows"], strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-5)  # train_loss, valid_loss, iou
+
+
+def test_batch_norm_and_augmentation_are_those_of_one_process(both, tiny_folder, tmp_path):
+    one, two = train_augmented(str(tiny_folder), tmp_path), both[0]["augmented"]
+    for ours, theirs in zip(two["rows"], one["rows"], strict=True):
+        assert ours == pytest.approx(theirs, abs=5e-3)  # as rounding grows over 24 steps; another draw is 10 times that
+
+
+def test_both_processes_end_with_the_same_model_and_autoencoder(both):
+    first, second = both
+    for training in ("plain", "augmented", "whole", "resumed"):
+        assert same(first[training]["weights"], second[training]["weights"]), training
+    assert first["plain"]["rows"] == second["plain"]["rows"]
+    assert same(first["whole"]["autoencoder"], second["whole"]["autoencoder"])
+
+
+def test_resumed_on_two_processes_equals_uninterrupted(both):
+    for process in both:
+        assert same(process["whole"]["weights"], process["resumed"]["weights"])
+        assert same(process["whole"]["autoencoder"], process["resumed"]["autoencoder"])
+
+
+def test_torchrun_makes_one_run_folder_close_to_that_of_one_process(tiny_folder, tmp_path):
+    ended = torchrun("dedl_fastai.cli", *tiny_flags(tiny_folder, tmp_path / "two", **APP))
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("run folder:") == 1
+    assert ended.stderr.count("epoch 1/8") == 1
+    two = json.loads((tmp_path / "two" / "metrics.json").read_text())
+    one = train_seg(SegConfig.resolve({**TINY, **APP, "data": str(tiny_folder)}), tmp_path / "one")
+    names = {p.relative_to(tmp_path / "one") for p in (tmp_path / "one").rglob("*")}
+    assert {p.relative_to(tmp_path / "two") for p in (tmp_path / "two").rglob("*")} == names
+    assert json.loads((tmp_path / "two" / "manifest.json").read_text())["processes"] == 2
+    assert json.loads((tmp_path / "one" / "manifest.json").read_text())["processes"] == 1
+    assert two["test"]["iou"] == pytest.approx(one["test"]["iou"], abs=0.05)
+
+
+def test_a_failure_is_one_sentence_from_all_processes(tiny_folder, tmp_path):
+    flags = tiny_flags(tiny_folder, tmp_path / "run", bs=9)
+    ended = command("-m", "dedl_fastai.cli", *flags, "--nproc", 2)
+    assert ended.returncode == 2
+    assert ended.stderr == "error: --bs 9 is shared by 2 processes: a multiple of 2 is needed.\n"
+    assert ended.stdout == ""
+    assert not Path(tmp_path / "run").exists()

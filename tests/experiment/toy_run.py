@@ -1,0 +1,101 @@
+"""What torchrun starts in `test_torchrun`: small trainings on one or several processes, the results in a file each."""
+
+import sys
+from pathlib import Path
+
+import torch
+from fastai.callback.core import Callback
+from fastai.optimizer import SGD
+
+from dedl_fastai.data import Cohort, seg_dataloaders
+from dedl_fastai.experiment.config import SegConfig
+from dedl_fastai.experiment.inputs import load_split_cohort
+from dedl_fastai.experiment.run_steps import fit_run
+from dedl_fastai.experiment.seg import dataloaders_of, learner_of
+from dedl_fastai.training import EpochSeed, FieldLearner, Keeper, TileIoU
+from dedl_fastai.training.processes import close_group, first_before_others, open_group, rank, share_of_batch
+from dedl_fastai.training.run_folder import RunFolder
+
+from ..options import TINY
+
+
+class Interrupted(Exception):
+    """Stands for whatever ends a run in the middle."""
+
+
+class Interrupt(Callback):
+    """Ends the training within an epoch."""
+
+    def __init__(self, epoch: int):
+        self.at = epoch
+
+    def after_batch(self) -> None:
+        if self.training and self.learn.epoch == self.at:
+            raise Interrupted("in the middle of an epoch")
+
+
+def main(data: str, out: str) -> None:
+    """Train in the group that the environment tells of; the results go to `out`/RANK.pt."""
+    open_group()
+    folder = Path(out)
+    results = {
+        "plain": train_plain(data, folder),
+        "augmented": train_augmented(data, folder),
+        "whole": train_with_app(data, folder / "whole"),
+        "resumed": train_with_app(data, folder / "resumed", interrupt_in=2),
+    }
+    torch.save(results, folder / f"{rank()}.pt")
+    close_group()
+
+
+def train_plain(data: str, folder: Path) -> dict:
+    """A convolution by gradient descent; no augmentation, no batch norm; 36 training tiles, 9 of validation."""
+    cohort = Cohort.load(data)
+    cohort = cohort.with_split(["train"] * 4 + ["valid"] + ["ignore"] * (len(cohort) - 5))
+    with first_before_others():
+        dls = seg_dataloaders(cohort, 43, share_of_batch(12), augment=[], seed=1, device="cpu", cache=folder / "cache")
+    torch.manual_seed(rank())  # the weights of process 0 hold
+    model = torch.nn.Conv2d(1, 2, 5, padding=2)
+    cbs = [EpochSeed(3)]
+    learn = FieldLearner(dls, model, torch.nn.CrossEntropyLoss(), opt_func=SGD, metrics=[TileIoU()], cbs=cbs)
+    options = SegConfig(epochs=3, lr=0.5, schedule="constant")
+    fit_run(learn, RunFolder.at(folder), options, Keeper(folder / "plain"), bar=False)
+    rows = [[float(value) for value in row] for row in learn.recorder.values]
+    return {"weights": dict(learn.model.state_dict()), "tiles": (dls.train.n, dls.valid.n), "rows": rows}
+
+
+def train_augmented(data: str, folder: Path) -> dict:
+    """A run of `seg` without APP up to its evaluation: batch norm, augmentation, schedule; 96 training tiles."""
+    cohort = Cohort.load(data)
+    cohort = cohort.with_split(["train"] * 4 + ["valid"] + ["ignore"] * (len(cohort) - 5))
+    options = SegConfig.resolve({**TINY, "data": data, "tile": 24, "bs": 16, "lr": 1e-3, "loss": "ce"})
+    with first_before_others():
+        dls = dataloaders_of(options, cohort)
+    learn = learner_of(options, dls)
+    fit_run(learn, RunFolder.at(folder), options, Keeper(folder / "augmented"), bar=False)
+    rows = [[float(value) for value in row] for row in learn.recorder.values]
+    return {"weights": dict(learn.model.state_dict()), "rows": rows}
+
+
+def train_with_app(data: str, folder: Path, interrupt_in: int | None = None) -> dict:
+    """A run of `seg` with APP up to its evaluation, ended within an epoch and then gone on with, if that is wanted."""
+    options = SegConfig.resolve({**TINY, "data": data, "app": "gelu", "app_width": 64})
+    if interrupt_in is not None:
+        try:
+            _fit(options, folder, [Interrupt(interrupt_in)])
+        except Interrupted:
+            assert (folder / "resume.pt").exists()
+    learn = _fit(options, folder)
+    return {"weights": dict(learn.model.state_dict()), "autoencoder": learn.app.autoencoder.state_dict()}
+
+
+def _fit(options: SegConfig, folder: Path, cbs: tuple | list = ()) -> FieldLearner:
+    with first_before_others():
+        dls = dataloaders_of(options, load_split_cohort(options))
+    learn = learner_of(options, dls)
+    fit_run(learn, RunFolder.at(folder), options, Keeper(folder, patience=options.patience), bar=False, cbs=cbs)
+    return learn
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
