@@ -4,6 +4,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from ..training.processes import is_first
 from ..training.run_folder import RunFolder
 from .config import SegConfig
 from .seg import train_seg
@@ -15,10 +16,12 @@ def train_folds(options: SegConfig, out: str | Path, bar: bool | None = None) ->
     Writes and returns `out`/metrics.json: mean and standard deviation over the folds of every test and valid metric.
     """
     parent = RunFolder.at(out)
-    parent.write("config", options.to_dict())
+    if is_first():
+        parent.write("config", options.to_dict())
     members = {f"fold{i}": train_seg(options, parent.path / f"fold{i}", i, bar) for i in range(options.folds)}
     summary = summarise(members)
-    parent.write("metrics", summary)
+    if is_first():
+        parent.write("metrics", summary)
     return summary
 
 
