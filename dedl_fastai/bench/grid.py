@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 CONFIGS: dict[str, type[SegConfig | ClfConfig]] = {"seg": SegConfig, "clf": ClfConfig}
 # They do not change a run's result, or do so through the split, which is part of the data's fingerprint.
 _NOT_HASHED = ("preset", "data", "split", "splits", "patient", "limit_fields", "folds", "seed", "seeds")
-_NOT_HASHED += ("workers", "device")
 _FILES = ("weights", "rules")  # options that may name a file: its content counts, not its place
+_PLACES = ("workers", "device")  # where a run is carried out
 _NAMED = ("arch", "encoder", "model", "app")  # options that make a run folder's name readable
 
 
@@ -57,7 +57,8 @@ def plan_grid(request: Request, folder: Path) -> list[RunSpec]:
         raise UserError(f"{request.table.name} has no cell that can be run: {_why_not(request.table)}.")
     folder.mkdir(parents=True, exist_ok=True)
     planner.save_splits()
-    _add(folder, {"table": request.table.name, "options": options, "folds": request.folds, "cells": cells})
+    asked = {task: _that_count(task, given, request.table) for task, given in options.items()}
+    _add(folder, {"table": request.table.name, "options": asked, "folds": _other_folds(request), "cells": cells})
     order = {s: i for i, s in enumerate(dict.fromkeys(r["seed"] for c in cells for r in c["runs"]))}
     return sorted(planner.runs.values(), key=lambda r: (order[r.seed], r.fold))
 
@@ -81,8 +82,11 @@ class _Planner:
 
     def cell(self, row: PaperRow, cell: PaperCell) -> dict[str, Any]:
         """The runs of a cell, for grid.json."""
-        folds = cell.folds if self.request.folds is None else self.request.folds
-        given = {**cell.options, **self.options[cell.task], "folds": folds}
+        given = {**cell.options, **self.options[cell.task]}
+        folds = self.request.folds
+        if folds is None:
+            folds = 0 if given.get("splits") else cell.folds  # a file of splits has one fold
+        given["folds"] = folds
         base = CONFIGS[cell.task].resolve(given)
         runs = []
         for seed in self.request.seeds or cell.seeds or (base.seed,):
@@ -92,7 +96,7 @@ class _Planner:
                 run = self._run(cell, base, seed, fold, label)
                 name = Path(run.folder).name
                 self.runs.setdefault(name, run)
-                runs.append({"run": name, "seed": seed, "fold": fold})
+                runs.append({"run": name, "seed": seed, "fold": fold, "kind": self._kind(cell.task, run, base, fold)})
         return {"row": row.key, "column": cell.column, "runs": runs}
 
     def _run(self, cell: PaperCell, base: SegConfig | ClfConfig, seed: int, fold: int, label: str) -> RunSpec:
@@ -102,6 +106,10 @@ class _Planner:
             options.update(splits=str(splits), split="auto", folds=0)
         name = run_name(cell.task, options, seed, fold if base.folds else None, fingerprint)
         return RunSpec(str(self.folder / "runs" / name), cell.task, label, cell.metric, options, seed, fold)
+
+    def _kind(self, task: str, run: RunSpec, base: SegConfig | ClfConfig, fold: int) -> str:
+        """A hash of all but the seed: runs of one fold that differ in it are of other data or other settings."""
+        return _hash([task, _counted(run.options), self._data(task, base, fold)[0]])
 
     def _data(self, task: str, base: SegConfig | ClfConfig, fold: int) -> tuple[str, Path | None]:
         """Fingerprint of the split cohort; for segmentation, the file of its split too.
@@ -135,16 +143,26 @@ def run_name(task: str, options: Mapping[str, Any], seed: int, fold: int | None,
 
     Where the data lies, on which device and with how many workers it is read do not count; what the data is does.
     """
-    counted = {k: _content(k, v) for k, v in options.items() if k not in _NOT_HASHED}
-    text = json.dumps([task, counted, seed, fingerprint], sort_keys=True)
+    digest = _hash([task, _counted(options), seed, fingerprint])
     parts = [task, *(str(options[n]) for n in _NAMED if options.get(n, "none") != "none"), f"s{seed}"]
     parts += [] if fold is None else [f"f{fold}"]
     readable = "-".join(p.replace("/", "_").replace(":", "_") for p in parts)
-    return f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    return f"{readable}-{digest}"
+
+
+def _hash(values: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _counted(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that decide a result, with the content of files; those of APP only where it is used."""
+    unused = [n for n in options if n.startswith("app_")] if options.get("app") == "none" else []
+    unused += ["app_target"] if options.get("app_weight", "auto") != "auto" else []
+    return {k: _content(k, v) for k, v in options.items() if k not in (*_NOT_HASHED, *_PLACES, *unused)}
 
 
 def _names_file(name: str, value: Any) -> bool:
-    return name in _FILES and bool(value) and Path(value).expanduser().is_file()
+    return name in (*_FILES, "splits") and bool(value) and Path(value).expanduser().is_file()
 
 
 def _absolute(name: str, value: Any) -> Any:
@@ -153,6 +171,20 @@ def _absolute(name: str, value: Any) -> Any:
 
 def _content(name: str, value: Any) -> Any:
     return hashlib.sha256(Path(value).read_bytes()).hexdigest() if _names_file(name, value) else value
+
+
+def _that_count(task: str, given: Mapping[str, Any], table: PaperTable) -> dict[str, Any]:
+    """The given options without those that change nothing: defaults, and where a run is carried out."""
+    kind, preset = CONFIGS[task], given.get("preset", CONFIGS[task].default_of("preset"))
+    overrule = {"preset", *(name for row in table.rows for c in row.cells for name in c.options)}
+    idle = {k for k, v in given.items() if k not in overrule and v == kind.default_of(k, preset)}
+    return {k: v for k, v in given.items() if k not in _PLACES and k not in idle}
+
+
+def _other_folds(request: Request) -> int | None:
+    """The folds asked for, None where they are the table's own."""
+    own = {c.folds for row in request.table.rows for c in row.cells if c.task and not c.why_not}
+    return None if own == {request.folds} else request.folds
 
 
 def _tasks(table: PaperTable) -> list[str]:
@@ -198,5 +230,12 @@ def _merged(ours: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]) ->
     cells: dict[tuple[str, str], dict[str, Any]] = {}
     for cell in (*ours, *theirs):
         into = cells.setdefault((cell["row"], cell["column"]), {**cell, "runs": []})
-        into["runs"] += [r for r in cell["runs"] if r not in into["runs"]]
+        kinds = {r["fold"]: r["kind"] for r in cell["runs"]}
+        kept = [r for r in into["runs"] if kinds.get(r["fold"], r["kind"]) == r["kind"]]
+        if len(kept) < len(into["runs"]):
+            log.warning(
+                "%s, %s: %d earlier runs are of other data or other files: the report leaves them out",
+                *(cell["row"], cell["column"], len(into["runs"]) - len(kept)),
+            )
+        into["runs"] = kept + [r for r in cell["runs"] if r not in kept]
     return list(cells.values())

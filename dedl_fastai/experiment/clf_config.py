@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from .config import TrainOptions
 from .options import check_not_negative, check_positive, option
 
-_PAPER: dict[str, Any] = {"epochs": 20, "lr": 1e-3, "lr_min": 1e-6}
+_PAPER: dict[str, Any] = {"epochs": 20, "lr": 1e-3, "lr_min": 1e-6, "wd": 0.0}
 _FAST: dict[str, Any] = {
     "model": "resnet10t",
     "weights": "none",

@@ -120,7 +120,10 @@ def evaluate_clf_again(classifier: Classifier, cohort: Cohort, split: str) -> di
 
 
 def _scores_of_weights(run: RunFolder, options: ClfConfig, items: Items, best: Probabilities) -> dict[str, Any]:
-    """Headline numbers of every set of weights there is, with thresholds tuned for it; `best` is predicted already."""
+    """Headline numbers of every set of weights there is, with thresholds tuned for it and at 0.5.
+
+    `best` is predicted already.
+    """
     found = {}
     for which in WEIGHT_FILES:
         if not (run.path / f"{which}.safetensors").is_file():
@@ -129,9 +132,17 @@ def _scores_of_weights(run: RunFolder, options: ClfConfig, items: Items, best: P
         scored = [s for s in items if s != "train"]
         p = best if which == "best" else {s: classifier.probabilities(items[s]) for s in scored}
         thresholds = tune_thresholds(p["valid"], truth_of(items["valid"]))
-        scores = {s: clf_scores(p[s], truth_of(items[s]), thresholds, classifier.classes) for s in scored}
-        found[which] = {s: {k: v[k] for k in _HEADLINES} for s, v in scores.items()}
+        vocab = classifier.classes
+        found[which] = {
+            s: {**_headlines(p[s], items[s], thresholds, vocab), "at_0.5": _headlines(p[s], items[s], 0.5, vocab)}
+            for s in scored
+        }
     return found
+
+
+def _headlines(p: np.ndarray, items: list[ClfItem], thresholds, vocab: Sequence[str]) -> dict[str, float]:
+    scores = clf_scores(p, truth_of(items), thresholds, vocab)
+    return {k: scores[k] for k in _HEADLINES}
 
 
 class _Pictures:

@@ -15,6 +15,8 @@ from dedl_fastai.bench.grid import Request, plan_grid, read_grid
 from dedl_fastai.bench.grid_report import write_grid_report
 from dedl_fastai.bench.run_grid import failures, run_grid
 from dedl_fastai.bench.runs import notes
+from dedl_fastai.data import Cohort, split_cohort
+from dedl_fastai.data.splits import save_splits
 from dedl_fastai.errors import UserError
 
 from ..options import NETWORK
@@ -100,6 +102,36 @@ def test_rows_seeds_and_other_options_add_to_the_grid(tiny_folder, tmp_path):
         [("a", [1, 2]), ("b", [2])],
         [("a", [2]), ("b", [2])],
     ]
+
+
+def test_options_that_change_nothing_share_part_and_runs(tiny_folder, tmp_path):
+    first = names(tiny_folder, tmp_path, seeds=(1,))
+    for idle in ({"workers": 1}, {"device": "auto"}, {"accumulate": 1}, {"folds": 0}):
+        assert names(tiny_folder, tmp_path, seeds=(1,), **idle) == first
+    assert len(read_grid(tmp_path)) == 1
+    other = names(tiny_folder, tmp_path, seeds=(1,), app_target=0.5)
+    assert other[0] == first[0] and other[1] != first[1]  # the run without APP is the same
+
+
+def test_runs_of_changed_data_leave_the_report_with_a_word(tiny_folder, tmp_path, caplog):
+    copy = shutil.copytree(tiny_folder, tmp_path / "copy")
+    names(copy, tmp_path / "g", seeds=(1, 2))
+    mask = next(copy.rglob("*Mask.tif"))
+    mask.write_bytes(mask.read_bytes() + b"\0")
+    now = names(copy, tmp_path / "g", seeds=(1,))
+    (part,) = read_grid(tmp_path / "g")
+    assert [[r["run"] for r in c["runs"]] for c in part["cells"]] == [[n] for n in now]
+    assert "2 earlier runs are of other data" in caplog.text
+
+
+def test_a_file_of_splits_takes_the_place_of_the_folds(tiny_folder, tmp_path):
+    splits = tmp_path / "splits.json"
+    save_splits(split_cohort(Cohort.load(tiny_folder), "paper"), splits)
+    folded = table({"a": [cell("x", NETWORK, folds=2)]})
+    given = {k: v for k, v in TINY.items() if k != "split"}
+    request = Request(folded, {**given, "data": str(tiny_folder), "splits": str(splits)}, (1,))
+    (run,) = plan_grid(request, tmp_path / "g")
+    assert run.fold == 0 and Path(run.options["splits"]).is_absolute()
 
 
 def test_what_cannot_be_asked_is_said_before_anything_is_written(tiny_folder, tmp_path):
