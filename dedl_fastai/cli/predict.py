@@ -11,6 +11,8 @@ from ..errors import UserError
 _KINDS = "mask, labels, cells, geojson, probability, uncertainty, overlay, neighbours, parquet, rois, h5ad; or all"
 _ABOVE = "Mean intensity above which a marker is positive, as CD19=1.2,CD4=3; Otsu's in each field without."
 _LAYOUT = "Memory layout that convolutions on new GPUs like better."
+_OVERLAP = "Share of a tile that its neighbour covers too, 0 to below 1; the run's own without."
+_OF_ANY_RUN = ("paths", "out", "which", "device")  # the other options are for segmentations
 
 Paths = Annotated[list[str], typer.Argument(metavar="RUN... INPUT...", help="Run folders, then images or folders.")]
 Out = Annotated[str, typer.Option("--out", help="Folder of the results.")]
@@ -31,10 +33,11 @@ Amp = Annotated[str, typer.Option("--amp", help="Mixed precision: no, fp16 or bf
 ChannelsLast = Annotated[bool, typer.Option("--channels-last", help=_LAYOUT)]
 Tta = Annotated[str, typer.Option(help="Mean over turned tiles: none, flips (4), dihedral (8, as many times slower).")]
 BatchSize = Annotated[int, typer.Option("--bs", help="Tiles that go through the network at a time.")]
-Overlap = Annotated[float, typer.Option(help="Share of a tile that its neighbour covers too, 0 to below 1.")]
+Overlap = Annotated[float | None, typer.Option(help=_OVERLAP)]
 
 
 def predict(
+    ctx: typer.Context,
     paths: Paths,
     out: Out = "predictions",
     write: Write = "mask,labels,cells,geojson",
@@ -54,13 +57,13 @@ def predict(
     channels_last: ChannelsLast = False,
     tta: Tta = "none",
     bs: BatchSize = 8,
-    overlap: Overlap = 0.25,
+    overlap: Overlap = None,
 ) -> None:
     """Predict new fields with one run, or with the mean of several.
 
     A segmentation writes files for each field, summary.csv and report.html; what is there already is kept, so that the
-    same command goes on where it was stopped. A classification writes predictions.csv. A bad file is named and left
-    out; the exit code is then 1.
+    same command goes on where it was stopped. A classification writes predictions.csv, and takes --out, --which
+    and --device only. A bad file is named and left out; the exit code is then 1.
     """
     runs = [p for p in paths if (Path(p) / "model.json").is_file()]
     inputs = [p for p in paths if p not in runs]
@@ -72,6 +75,7 @@ def predict(
     from ..training.run_folder import RunFolder
 
     if read_card(RunFolder.existing(runs[0]))["task"] == "classification":
+        _check_of_any_run(ctx)
         failed = predict_classes(runs, inputs, out, which, device)
     else:
         cells = (write, rules, thresholds, ring, radius, min_area, part_by, channel, pixel_size, overwrite)
@@ -83,6 +87,14 @@ def predict(
     typer.echo(f"results: {out}")
     if failed:
         raise typer.Exit(1)
+
+
+def _check_of_any_run(ctx: typer.Context) -> None:
+    """`UserError` that names the first option given that a classification has no use for."""
+    for name in ctx.params:  # in the order of the command line
+        source = ctx.get_parameter_source(name)
+        if name not in _OF_ANY_RUN and source is not None and source.name != "DEFAULT":
+            raise UserError(f"--{name.replace('_', '-')} is for segmentations: this run is a classification.")
 
 
 def _show_share(field: str, share: float) -> None:

@@ -175,4 +175,5 @@ def _cutoff(marker: str, measured: dict, given: dict[str, float]) -> tuple[float
         log.warning("%s is the same in all %d cells: no cell counts as positive", marker, len(values))
         return float(values[0]) if len(values) else 0.0, f"{marker} never positive (constant in {columns})"
     value = float(threshold_otsu(values))
-    return value, f"{marker} positive above {value:.4g} (Otsu over {len(values)} cells of the cohort) in {columns}"
+    cells = f"{len(values)} cells" + (f" of {len(measured)} fields" if len(measured) > 1 else "")
+    return value, f"{marker} positive above {value:.4g} (Otsu over {cells}) in {columns}"

@@ -14,7 +14,6 @@ from ..inference.classifier import Classifier
 from ..inference.ensemble import Ensemble
 from ..inference.load import load_run
 from ..inference.nuclei import NucleiOptions
-from ..inference.segmenter import Segmenter
 from ..training.model_card import read_card
 from ..training.run_folder import RunFolder, data_fingerprint
 from .clf_config import ClfConfig
@@ -51,7 +50,7 @@ def evaluate_run(
     cohort = Cohort.load(data, options.patient or None) if data else _own_cohort(runs[0], options)
     if not data:
         _check_same_fields(runs, split)
-    model = _loaded(paths, which, device, options)
+    model = Ensemble.load(paths, which, device) if len(paths) > 1 else load_run(paths[0], which, device)
     if isinstance(model, Classifier):
         if channel or part_by != "distance":
             raise UserError("--channel and --part-by are for segmentation runs: this one is a classification.")
@@ -62,14 +61,6 @@ def evaluate_run(
         has = ", ".join(s for s in SPLITS if len(cohort.part(s))) or "none"
         raise UserError(f"{cohort.root} has no {split} fields with masks; its splits: {has}.")
     return metrics
-
-
-def _loaded(
-    paths: Sequence[str | Path], which: str, device: str, options: DataOptions
-) -> Segmenter | Classifier | Ensemble:
-    if len(paths) > 1:
-        return Ensemble.load(paths, which, device)
-    return load_run(paths[0], which, device, getattr(options, "overlap", 0.25))
 
 
 def _check_same_fields(runs: Sequence[RunFolder], split: str) -> None:

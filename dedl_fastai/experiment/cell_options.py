@@ -13,6 +13,7 @@ from ..data.phenotypes import Rules
 from ..data.pixels import parse_channels
 from ..errors import UserError
 from ..inference.ensemble import Ensemble
+from ..inference.load import own_overlap
 from ..inference.nuclei import NucleiOptions
 from ..inference.window import TTA
 from ..training.run_folder import RunFolder
@@ -30,12 +31,12 @@ class ModelOptions:
     channels_last: bool = False
     tta: str = "none"
     bs: int = 8
-    overlap: float = 0.25  # share of a tile that its neighbour covers too
+    overlap: float | None = None  # share of a tile that its neighbour covers too; None: as `own_overlap` says
 
     def __post_init__(self):
         if self.tta not in TTA:
             raise UserError(f"--tta {self.tta!r} is unknown; it may be {', '.join(TTA)}.")
-        if not 0 <= self.overlap < 1:
+        if self.overlap is not None and not 0 <= self.overlap < 1:
             raise UserError(f"--overlap {self.overlap:g}: it is a share of a tile, from 0 to below 1.")
         if self.bs < 1:
             raise UserError(f"--bs {self.bs}: at least one tile goes through the network at a time.")
@@ -70,6 +71,8 @@ class CellOptions:
         if self.pixel_size_um < 0:
             raise UserError(f"--pixel-size {self.pixel_size_um:g}: it is the edge of a pixel in um.")
         _ = self.nuclei, self.markers_above, self.rule_set, self.kinds  # each checks what it is made of
+        if self.markers_above and not self.rules:
+            raise UserError("--thresholds are for the markers of --rules: give them.")
 
     @property
     def kinds(self) -> list[str]:
@@ -104,7 +107,7 @@ def settings_of(runs: Sequence[str | Path], options: CellOptions, model: ModelOp
         "runs": [_run_name(run, model.which) for run in runs],
         "channel": options.channel,
         "tta": model.tta,
-        "overlap": model.overlap,
+        "overlap": own_overlap(runs) if model.overlap is None else model.overlap,
         "min_area_um2": options.min_area_um2,
         "part_by": options.part_by,
         "pixel_size_um": options.pixel_size_um,

@@ -1,6 +1,6 @@
 """The facts of each finished field, in `fields/` of the results: what a rerun, summary.csv and report.html go by."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from PIL import Image
 from ..errors import UserError
 from ..inference.measure import field_summary
 from ..io.files import read_json, write_json, written_whole
-from .outputs import Result
+from .outputs import KINDS, Result
 
 Facts = dict[str, Any]
 AREA_STEPS = {"um2": 5.0, "px": 20.0}  # width of a bin of the histogram of nuclear areas
@@ -48,7 +48,14 @@ def write_facts(out: Path, facts: Facts, result: Result) -> None:
     write_json(facts_file(out, facts["field"]), facts)
 
 
-def facts_of(field: str, image: Path, result: Result, settings: Mapping[str, Any], made: Mapping[str, Any]) -> Facts:
+def facts_of(
+    field: str,
+    image: Path,
+    result: Result,
+    settings: Mapping[str, Any],
+    made: Mapping[str, Any],
+    kinds: Collection[str],  # the files that are of these settings
+) -> Facts:
     """Counts, densities, areas and how they came about: nothing that depends on the clock or the machine."""
     found = result.found
     size, cells = found.field.pixel_size_um, found.cells
@@ -70,6 +77,7 @@ def facts_of(field: str, image: Path, result: Result, settings: Mapping[str, Any
         "areas": _area_counts(cells, "um2" if size else "px"),
         "settings": dict(settings),
         "made": dict(made),
+        "kinds": [kind for kind in KINDS if kind in kinds],
     }
 
 

@@ -10,17 +10,24 @@ from .predictions import image_files
 _WRITTEN = tuple(kind.ending for kind in KINDS.values())
 
 
-def field_images(inputs: Iterable[str | Path]) -> dict[str, Path]:
-    """Name of each field and its image, in the order given. `UserError` where two images would share a name."""
+def field_images(inputs: Iterable[str | Path]) -> tuple[dict[str, Path], list[str]]:
+    """Name of each field and its image, in the order given, and lines for images that a cohort lists and lacks.
+
+    `UserError` where two images would share a name.
+    """
     images: dict[str, Path] = {}
-    for file in (f for i in map(Path, inputs) for f in image_files([i]) if not (i.is_dir() and f.endswith(_WRITTEN))):
-        path = Path(file).absolute()
-        name = field_name(path)
-        if images.setdefault(name, path) != path:
-            raise UserError(
-                f"{images[name]} and {path} are both the field {name!r}: rename one, or predict them into two folders."
-            )
-    return images
+    lost: list[str] = []
+    for given in map(Path, inputs):
+        files, absent = image_files([given])
+        lost += absent
+        for path in (Path(f).absolute() for f in files if not (given.is_dir() and f.endswith(_WRITTEN))):
+            name = field_name(path)
+            if images.setdefault(name, path) != path:
+                raise UserError(
+                    f"{images[name]} and {path} are both the field {name!r}: rename one, or predict them into two "
+                    f"folders."
+                )
+    return images, lost
 
 
 def field_name(image: str | Path) -> str:

@@ -112,9 +112,8 @@ def _write_rois(path: Path, result: Result) -> None:
 
 def _write_h5ad(path: Path, result: Result) -> None:
     field = result.found.field
-    source = "file" if field.pixel_size_um else ""
-    size = field.pixel_size_um
-    write_h5ad(path, result.found.cells, field.channels, pixel_size_um=size, pixel_size_from=source)
+    size = dict(pixel_size_um=field.pixel_size_um, pixel_size_from=field.pixel_size_from)
+    write_h5ad(path, result.found.cells, field.channels, **size)
 
 
 def _write_overlay(path: Path, result: Result) -> None:

@@ -1,5 +1,6 @@
 """`predict_classes`: a CSV of probabilities and labels of new fields; and which files a user's inputs mean."""
 
+import errno
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,8 +15,11 @@ from ..inference.classifier import Classifier
 from ..inference.clf_scores import predicted_labels
 from ..inference.load import load_run
 from ..io.files import written_whole
+from ..io.zarr_field import is_zarr
 
 log = logging.getLogger(__name__)
+
+_STOPS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # errors that every other field would meet as well
 
 
 def predict_classes(
@@ -25,15 +29,16 @@ def predict_classes(
     which: str = "best",
     device: str = "auto",
 ) -> list[str]:
-    """Write `out`/predictions.csv, a row a field: file, labels, a probability a class. Returns what did not read."""
+    """Write `out`/predictions.csv, a row a field: file, labels, a probability a class. Returns what was left out."""
     models = _loaded(runs, which, device)
     classes, thresholds = models[0].classes, np.mean([m.thresholds for m in models], axis=0)
-    rows, failed = [], []
-    for image in image_files(inputs):
+    images, failed = image_files(inputs)
+    rows = []
+    for image in images:
         try:
             p = np.mean([list(m.predict(image).values()) for m in models], axis=0)
-        except UserError as e:
-            failed.append(str(e))
+        except Exception as e:  # engines and decoders raise types of their own: a field costs a line, whatever it was
+            failed.append(left_out(e, image))
             continue
         labels = ";".join(c for c, there in zip(classes, predicted_labels(p, thresholds), strict=True) if there)
         rows.append({"image": image, "labels": labels, **dict(zip(classes, p.round(6).tolist(), strict=True))})
@@ -57,20 +62,59 @@ def _loaded(runs: Sequence[str | Path], which: str, device: str) -> list[Classif
     return models
 
 
-def image_files(inputs: Iterable[str | Path]) -> list[str]:
-    """The files themselves, and the images in the folders; `UserError` for what is not there."""
+def left_out(e: Exception, image: str | Path) -> str:
+    """The line for a field that failed; raises a `UserError` where the disk is full: the others would fail as well."""
+    cause = e.__cause__ if isinstance(e, UserError) else e
+    if isinstance(cause, OSError) and cause.errno in _STOPS:
+        raise e if isinstance(e, UserError) else UserError(f"{image}: {cause.strerror}, nothing more can be written.")
+    if isinstance(e, UserError):
+        return str(e)
+    log.debug("%s", image, exc_info=e)
+    if isinstance(e, MemoryError):
+        return f"{image} needs more memory than there is."
+    return f"{image}: {type(e).__name__}: {next(iter(str(e).splitlines()), '')}"
+
+
+def image_files(inputs: Iterable[str | Path]) -> tuple[list[str], list[str]]:
+    """The files themselves and the images in the folders, and a line for each image that a cohort lists and lacks.
+
+    `UserError` for an input that is not there.
+    """
     files: list[str] = []
+    lost: list[str] = []
     for path in map(Path, inputs):
         if not path.exists():
             raise UserError(f"{path} does not exist.")
-        files += _in_folder(path) if path.is_dir() and path.suffix != ".zarr" else [str(path)]
-    return files
+        found, absent = ([str(path)], []) if path.is_file() or _is_zarr(path) else _in_folder(path)
+        files += found
+        lost += absent
+    return files, lost
 
 
-def _in_folder(folder: Path) -> list[str]:
-    """The images of a cohort, or those in a folder that is none; `UserError` if there are none."""
+def _is_zarr(path: Path) -> bool:
+    """True for one image in a folder of its own, also for one that lacks its metadata: it is told when it is opened."""
+    return path.is_dir() and (path.suffix == ".zarr" or is_zarr(path))
+
+
+def _in_folder(folder: Path) -> tuple[list[str], list[str]]:
+    """The images of a cohort and lines for those it lacks, or the images in a folder that is no cohort.
+
+    `UserError` if there are none.
+    """
     if all(find(folder) is None for find in LAYOUTS.values()):
-        plain = images_in(folder)
+        zarrs = [p for p in folder.iterdir() if _is_zarr(p) and not p.name.startswith(".")]
+        plain = sorted([*images_in(folder), *zarrs])
         if plain:
-            return [str(p) for p in plain]
-    return list(Cohort.load(folder).table.image)
+            return [str(p) for p in plain], []
+    cohort = Cohort.load(folder)
+    return list(cohort.table.image), _lost_images(cohort)
+
+
+def _lost_images(cohort: Cohort) -> list[str]:
+    """Lines for the images that a cohort lists and lacks; masks and tables are not needed here."""
+    lost = [p for p in cohort.problems if not (cohort.root / p.path).exists()]
+    if cohort.layout == "manifest":
+        listed = pd.read_csv(cohort.root / "cohort.csv", dtype=str, keep_default_na=False)["image"]
+        images = {str((cohort.root / image).resolve()) for image in listed}
+        lost = [p for p in cohort.problems if p.path in images]
+    return [str(p) for p in lost]

@@ -1,10 +1,9 @@
 """`predict_cells`: nuclei, cells and tables of new fields of any size, in formats that other tools open."""
 
-import errno
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,11 @@ from .field_facts import Facts, all_facts, check_settings, facts_file, facts_of,
 from .field_files import field_images
 from .field_report import write_report
 from .outputs import KINDS, Result, check_size
+from .predictions import left_out
 
 log = logging.getLogger(__name__)
 
 Progress = Callable[[str, float], None]  # called with the field and the share that is done
-_STOPS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # errors that every other field would meet as well
 
 
 def predict_cells(
@@ -40,20 +39,24 @@ def predict_cells(
     """Write the chosen files for every field, summary.csv and report.html; returns what was left out, and why.
 
     Fields whose files are all there are kept unless `overwrite` is set, so that a run that was stopped goes on where it
-    was. A file that does not read, or that is too large for the memory, is left out; a full disk stops it all.
+    was. A field that fails, as a damaged file or one too large for the memory does, is left out; a full disk stops
+    it all. Whatever stops it, summary and report tell of the fields that are finished.
     """
     options, model = options or CellOptions(), model or ModelOptions()
-    images = field_images(inputs)
+    images, failed = field_images(inputs)
     folder = _Folder(Path(out), options, settings_of(runs, options, model), made_with(model))
     todo = folder.unfinished(images)
-    failed = []
-    if todo:
-        ensemble = model.load(runs)
+    ensemble = model.load(runs) if todo else None
+    try:
         for name in todo:
             try:
                 folder.predict(ensemble, name, images[name], progress)
-            except (UserError, MemoryError, OSError) as e:
-                failed.append(_left_out(e, images[name]))
+            except Exception as e:  # engines raise types of their own: a field costs a line, whatever it was
+                failed.append(left_out(e, images[name]))
+    except BaseException:
+        with suppress(OSError, UserError):  # what stopped it all is told, not that the disk is full for these as well
+            folder.finish(failed)
+        raise
     folder.finish(failed)
     return failed
 
@@ -83,7 +86,14 @@ class _Folder:
         return {kind: self.out / f"{name}{KINDS[kind].ending}" for kind in self.options.kinds}
 
     def _is_finished(self, name: str) -> bool:
-        return name in self.facts and all(t.exists() for t in self._targets(name).values())
+        return all(self._is_current(name, kind, target) for kind, target in self._targets(name).items())
+
+    def _is_current(self, name: str, kind: str, target: Path) -> bool:
+        """True for a file that the facts tell of: others may be left from before `--overwrite`, with other options."""
+        return kind in self._kinds(name) and target.exists()
+
+    def _kinds(self, name: str) -> list[str]:
+        return self.facts[name].get("kinds", []) if name in self.facts else []
 
     def predict(self, ensemble: Ensemble, name: str, image: Path, progress: Progress | None) -> None:
         """Predict a field and write its files; they appear together at the end, its facts last."""
@@ -112,14 +122,17 @@ class _Folder:
             add_phenotypes({str(field.path): cells}, rules, given)
 
     def _write(self, name: str, image: Path, result: Result, scratch: Path) -> None:
-        keeps = name in self.facts and not self.options.overwrite  # of the same settings: only what is missing is made
-        targets = {kind: t for kind, t in self._targets(name).items() if not (keeps and t.exists())}
+        targets, settings = self._targets(name), self.settings
+        kept = [] if self.options.overwrite else self._kinds(name)  # of the same settings: only what is missing is made
+        if kept:
+            targets = {kind: t for kind, t in targets.items() if not self._is_current(name, kind, t)}
+            settings = self.facts[name]["settings"] | settings  # with the radius of neighbours that stay
         for kind, target in targets.items():
             KINDS[kind].write(scratch / target.name, result)
         facts_file(self.out, name).unlink(missing_ok=True)  # from here on the files are no longer those it tells of
         for target in targets.values():
             (scratch / target.name).replace(target)
-        facts = facts_of(name, image, result, self.settings, self.made)
+        facts = facts_of(name, image, result, settings, self.made, {*kept, *targets})
         write_facts(self.out, facts, result)
         self.facts[name] = facts
         self._write_summary(in_order(self.facts.values()))
@@ -146,13 +159,3 @@ def _scratch(out: Path, name: str) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _left_out(e: UserError | MemoryError | OSError, image: Path) -> str:
-    """The line for a field that failed; raises a `UserError` where the disk is full: the others would fail as well."""
-    cause = e.__cause__ if isinstance(e, UserError) else e
-    if isinstance(cause, OSError) and cause.errno in _STOPS:
-        raise e if isinstance(e, UserError) else UserError(f"{image}: {cause.strerror}, nothing more can be written.")
-    if isinstance(e, MemoryError):
-        return f"{image} needs more memory than there is."
-    return str(e)

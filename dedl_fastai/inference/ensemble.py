@@ -12,8 +12,8 @@ from ..data.phenotypes import Rules
 from ..data.pixels import ScaledField
 from ..errors import UserError
 from ..io.field import Field, open_field
-from .load import load_run
-from .measure import add_phenotypes, measure_cells
+from .load import load_run, own_overlap
+from .measure import add_phenotypes, check_thresholds, measure_cells
 from .nuclei import NucleiOptions
 from .segmenter import Segmenter
 from .slide import predict_field
@@ -57,11 +57,12 @@ class Ensemble:
         channels_last: bool = False,
         tta: str = "none",  # flips, dihedral: mean over mirror images, and quarter turns, of each tile
         bs: int = 8,  # tiles a batch
-        overlap: float = 0.25,  # share of a tile that its neighbour covers too
+        overlap: float | None = None,  # share of a tile that its neighbour covers too; None: as `own_overlap` says
     ) -> "Ensemble":
         """The runs in these folders. Raises `UserError` naming the difference if they do not go together."""
         if not paths:
             raise UserError("an ensemble needs at least one run folder.")
+        overlap = own_overlap(paths) if overlap is None else overlap
         how = dict(engine=engine, amp=amp, channels_last=channels_last, tta=tta, bs=bs, overlap=overlap)
         members = [load_run(p, which, device, **how) for p in paths]
         for path, member in zip(paths, members, strict=True):
@@ -135,6 +136,7 @@ class Ensemble:
         thresholds: Mapping[str, float] | None = None,  # marker -> intensity above which a cell is positive
     ) -> pd.DataFrame:
         """One row a cell, as `measure_cells` gives it; with probability and uncertainty for nuclei that were found."""
+        check_thresholds(rules, thresholds)
         if not isinstance(field, Field):
             with open_field(field) as opened:
                 return self.cells(opened, labels, channels, nuclei, ring_um, rules, thresholds)

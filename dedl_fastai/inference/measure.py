@@ -34,8 +34,9 @@ def measure_cells(
     `Nucleus <channel> mean|median|sum`, `Ring <channel> mean` (NaN where neighbours leave no ring) and
     `Cell <channel> mean` (nucleus and ring together), in the field's units. `x_um`, `y_um` lie on the slide: pixel
     (0, 0) has its centre half a pixel from the origin. `touches_border` is of the labels' edge. Raises `UserError` for
-    planes of another shape.
+    planes of another shape, and for thresholds without rules.
     """
+    check_thresholds(rules, thresholds)
     planes = _planes(field, channels, at, labels.shape)
     pixel_size_um = pixel_size_um or getattr(field, "pixel_size_um", None)
     origin = origin_um or getattr(field, "origin_um", None) or (0.0, 0.0)
@@ -53,6 +54,12 @@ def measure_cells(
     table = pd.concat([table, pd.DataFrame(columns, index=table.index)], axis=1)
     table.attrs["pixel_size_um"] = pixel_size_um
     return table if rules is None else add_phenotypes({"the cells": table}, rules, thresholds)["the cells"]
+
+
+def check_thresholds(rules: Rules | None, thresholds: Mapping[str, float] | None) -> None:
+    """`UserError` for thresholds that no rules ask for: they would do nothing."""
+    if thresholds and rules is None:
+        raise UserError("thresholds are for the markers of rules: give them.")
 
 
 def add_phenotypes(

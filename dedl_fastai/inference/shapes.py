@@ -40,13 +40,18 @@ class Pixels:
         return self.sum(plane) / self.area
 
     def median(self, plane: np.ndarray) -> np.ndarray:
-        """Median of a plane over each object; no object may be empty."""
+        """Median of a plane over each object, NaN where one of its pixels is no number; no object may be empty."""
         if not len(self.ids):
             return np.zeros(0)
-        # complex numbers sort by their real part, then by the imaginary one: one sort for all objects
-        values = np.sort(self.owner + 1j * plane.ravel()[self.at]).imag
+        values = plane.ravel()[self.at]
+        no_number = ~np.isfinite(values)
+        # complex numbers sort by their real part, then by the imaginary one: one sort for all objects. An infinite or
+        # NaN part would move the pixel to another object
+        ordered = np.sort(self.owner + 1j * np.where(no_number, 0, values)).imag
         start = np.cumsum(self.area) - self.area
-        return (values[start + (self.area - 1) // 2] + values[start + self.area // 2]) / 2
+        medians = (ordered[start + (self.area - 1) // 2] + ordered[start + self.area // 2]) / 2
+        medians[self.owner[no_number]] = np.nan
+        return medians
 
 
 def shape_table(labels: np.ndarray, pixels: Pixels) -> pd.DataFrame:

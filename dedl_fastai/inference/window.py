@@ -46,7 +46,7 @@ def window_starts(length: int, tile: int, overlap: float) -> list[int]:
     """Where tiles of edge `tile` start along an axis: evenly spaced, the first at 0, the last ends at `length`."""
     if length <= tile:
         return [0]
-    n = int(np.ceil((length - tile) / (tile * (1 - overlap)))) + 1
+    n = int(np.ceil((length - tile) / max(tile * (1 - overlap), 1))) + 1  # no two at one pixel
     return [round(i * (length - tile) / (n - 1)) for i in range(n)]
 
 

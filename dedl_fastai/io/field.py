@@ -15,9 +15,10 @@ from .files import existing_file
 class Field(ABC):
     """An image with named channels, read lazily: one channel decodes one page, a region decodes what it must.
 
-    `channels` are the names in file order, `shape` is (H, W), `pixel_size_um` a float or None where the file does not
-    say, `origin_um` the stage position (x, y) of the upper left corner or None, `colors` the display colour of each
-    channel (r, g, b) or None, `format` a word for the kind of file.
+    `channels` are the names in file order, `shape` is (H, W), `pixel_size_um` a float or None where it is unknown,
+    `pixel_size_from` "file", "option" (given to `open_field`) or "", `origin_um` the stage position (x, y) of the upper
+    left corner or None, `colors` the display colour of each channel (r, g, b) or None, `format` a word for the kind of
+    file.
     """
 
     def __init__(
@@ -32,7 +33,8 @@ class Field(ABC):
         slide_id: str = "",
     ):
         self.path, self.format, self.channels, self.shape = Path(path), format, list(channels), tuple(shape)
-        self.pixel_size_um, self.origin_um, self.slide_id = pixel_size_um, origin_um, slide_id
+        self.pixel_size_um, self.origin_um, self.slide_id = pixel_size_um or None, origin_um, slide_id
+        self.pixel_size_from = "file" if pixel_size_um else ""
         self.colors = list(colors) if colors is not None else [None] * len(self.channels)
 
     def __repr__(self) -> str:
@@ -108,7 +110,8 @@ def open_field(
     one of these, is damaged or cut short, or has a time or z axis.
     """
     field = _opened(path)
-    field.pixel_size_um = field.pixel_size_um or pixel_size_um or None
+    if pixel_size_um and not field.pixel_size_um:
+        field.pixel_size_um, field.pixel_size_from = pixel_size_um, "option"
     return field
 
 

@@ -152,7 +152,8 @@ def _ome_field(cls: type[TiffField], tif: tifffile.TiffFile, common: dict) -> Ti
         size = _ome_um(pixels, "PhysicalSizeX")
         plane = pixels.find("{*}Plane")
         if plane is not None and plane.get("PositionX") and plane.get("PositionY"):
-            origin = (_ome_um(plane, "PositionX"), _ome_um(plane, "PositionY"))
+            x, y = _ome_um(plane, "PositionX"), _ome_um(plane, "PositionY")
+            origin = (x, y) if None not in (x, y) else None  # a "reference frame" is no length
     names, colors = _names(common["planes"], given)
     return cls(format="ome-tiff", channels=names, colors=colors, pixel_size_um=size, origin_um=origin, **common)
 

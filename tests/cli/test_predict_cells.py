@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+import zarr
 from typer.testing import CliRunner
 
 from dedl_fastai.cli import app
@@ -147,6 +148,41 @@ def test_a_kind_that_is_missing_is_added_and_the_others_stay(run, results, image
     assert (results / f"{name}_cells.csv").stat().st_mtime_ns == before
 
 
+def test_a_file_that_overwrite_did_not_write_is_not_taken_for_current(run, images, tmp_path):
+    flags = ["predict", run, images[0], "--out", tmp_path]
+    labels = tmp_path / f"{field_name(images[0])}_labels.ome.tif"
+    assert dedl(*flags, "--write", "labels,cells", "--min-area", 0).exit_code == 0
+    assert dedl(*flags, "--write", "cells", "--min-area", 20, "--overwrite").exit_code == 0
+    cells = next(tmp_path.glob("*_cells.csv"))
+    before = cells.stat().st_mtime_ns
+    assert dedl(*flags, "--write", "labels,cells", "--min-area", 20).exit_code == 0
+    assert set(np.unique(tifffile.imread(labels))) - {0} == set(pd.read_csv(cells).label)
+    assert cells.stat().st_mtime_ns == before  # it is of this area already
+
+
+def test_files_without_facts_are_written_again(run, results, images):
+    name = field_name(images[0])
+    (results / "fields" / f"{name}.json").unlink()
+    for ending in ("_labels.ome.tif", "_cells.csv"):
+        (results / f"{name}{ending}").write_bytes(b"of another time")
+    flags = ["predict", run, images[0], "--out", results, "--rules", "tfh5", "--write"]
+    assert dedl(*flags, "cells").exit_code == 0
+    assert dedl(*flags, "labels,cells").exit_code == 0
+    labels = tifffile.imread(results / f"{name}_labels.ome.tif")
+    assert len(pd.read_csv(results / f"{name}_cells.csv")) == labels.max() > 0
+
+
+def test_the_radius_of_neighbours_that_stay_is_remembered(run, images, tmp_path):
+    flags = ["predict", run, images[0], "--out", tmp_path, "--rules", "tfh5", "--write"]
+    assert dedl(*flags, "neighbours", "--radius", 20).exit_code == 0
+    assert dedl(*flags, "cells").exit_code == 0
+    result = dedl(*flags, "neighbours", "--radius", 40)
+    assert result.exit_code == 2 and "radius" in result.stderr
+    assert dedl(*flags, "neighbours", "--radius", 20).exit_code == 0
+    assert dedl(*flags, "cells", "--overwrite").exit_code == 0  # those neighbours are of no run that is known
+    assert dedl(*flags, "neighbours", "--radius", 40).exit_code == 0
+
+
 @pytest.mark.parametrize("flags", [[], ["--rules", "tfh5", "--ring", "3"], ["--rules", "vanburen3"]])
 def test_results_of_other_options_are_neither_kept_nor_mixed(run, results, images, flags):
     result = dedl("predict", run, images[0], "--out", results, *flags)
@@ -184,8 +220,20 @@ def test_a_truncated_file_among_ten_costs_a_line_and_exit_code_1(run, copies, tm
     assert "f5b.tif" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("error", "code"), [(MemoryError(), 1), (OSError(5, "Input/output error"), 1)])
-def test_what_fails_for_one_field_does_not_stop_the_others(run, images, tmp_path, monkeypatch, error, code):
+class EngineError(Exception):
+    """onnxruntime's and OpenVINO's own errors are no RuntimeErrors either."""
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (MemoryError(), "memory"),
+        (OSError(5, "Input/output error"), "Input/output error"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory\nat 0x1"), "RuntimeError: DefaultCPUAllocator"),
+        (EngineError("Non-zero status code"), "EngineError: Non-zero status code"),
+    ],
+)
+def test_what_fails_for_one_field_does_not_stop_the_others(run, images, tmp_path, monkeypatch, error, says):
     real = segment.predict_field
 
     def fails_first(ensemble, field, **how):
@@ -195,8 +243,24 @@ def test_what_fails_for_one_field_does_not_stop_the_others(run, images, tmp_path
 
     monkeypatch.setattr(segment, "predict_field", fails_first)
     result = dedl("predict", run, *images, "--out", tmp_path, "--write", "cells")
-    assert result.exit_code == code
+    assert result.exit_code == 1
+    told = [line for line in result.stderr.splitlines() if line.startswith("left out:")]
+    assert len(told) == 1 and images[0] in told[0] and says in told[0] and "0x1" not in result.stderr
+    assert Path(images[0]).name in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert len(list(tmp_path.glob("*_cells.csv"))) == len(images) - 1
+
+
+def test_what_stops_the_run_leaves_a_report_of_what_is_finished(run, images, tmp_path, monkeypatch):
+    real = segment.predict_field
+
+    def stops(ensemble, field, **how):
+        if str(field.path) == images[1]:
+            raise KeyboardInterrupt
+        return real(ensemble, field, **how)
+
+    monkeypatch.setattr(segment, "predict_field", stops)
+    assert dedl("predict", run, *images, "--out", tmp_path, "--write", "cells").exit_code != 0
+    assert field_name(images[0]) in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_full_disk_stops_it_all_and_keeps_what_is_finished(run, images, tmp_path, monkeypatch):
@@ -234,6 +298,35 @@ def test_results_beside_the_images_are_not_taken_for_images(run, images, tmp_pat
     before = contents(tmp_path)
     assert dedl(*flags).exit_code == 0
     assert contents(tmp_path) == before
+
+
+def test_zarr_folders_in_a_folder_are_images_of_it(run, images, tmp_path):
+    mixed, alone = tmp_path / "mixed", tmp_path / "alone"
+    with open_field(images[0]) as field:
+        plane = field.read("DAPI")
+    for folder in (mixed, alone):
+        folder.mkdir()
+        array = zarr.open_array(str(folder / "s.ome.zarr"), mode="w", shape=plane.shape, chunks=(64, 64), dtype="f4")
+        array[...] = plane
+    tifffile.imwrite(mixed / "t.tif", plane)
+    for folder, fields in ((mixed, ["s", "t"]), (alone, ["s"])):
+        out = tmp_path / f"of_{folder.name}"
+        result = dedl("predict", run, folder, "--out", out, "--write", "cells")
+        assert result.exit_code == 0, result.output
+        assert list(pd.read_csv(out / "summary.csv").field) == fields
+
+
+def test_an_image_that_a_cohort_lists_and_does_not_hold_is_left_out(run, images, tmp_path):
+    folder = tmp_path / "cohort"
+    folder.mkdir()
+    shutil.copy(images[0], folder / "a.tif")
+    (folder / "cohort.csv").write_text("image,mask\na.tif,no_mask.tif\nlost.tif,\n")
+    for _ in range(2):  # also where all that is there is finished
+        result = dedl("predict", run, folder, "--out", tmp_path / "out", "--write", "cells")
+        assert result.exit_code == 1
+        assert "left out:" in result.stderr and "lost.tif" in result.stderr and "no_mask" not in result.stderr
+        assert "lost.tif" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert list(pd.read_csv(tmp_path / "out" / "summary.csv").field) == ["a"]
 
 
 def test_two_runs_are_an_ensemble_with_an_uncertainty_map(run, images, tmp_path):

@@ -109,7 +109,7 @@ def test_otsu_is_taken_over_the_cells_of_all_fields(measured):
     assert 2 <= labels.thresholds["CD19"] < 10 and list(labels.thresholds) == ["CD19"]
     assert counts(labels, "f") == {"b": 3, "t": 0, "other": 0}  # alone, Otsu would part 10 from 12
     assert counts(labels, "g") == {"b": 0, "t": 1, "other": 2}
-    assert "Otsu over 6 cells of the cohort" in labels.how and "CD4 by the tables' 0/1 columns" in labels.how
+    assert "(Otsu over 6 cells of 2 fields)" in labels.how and "CD4 by the tables' 0/1 columns" in labels.how
 
 
 def test_a_marker_without_any_spread_is_never_positive(measured):

@@ -1,6 +1,7 @@
 """Nuclei in `evaluate`: exact counts on drawn fields, pooled sums, masks without ids left out, equal in every file."""
 
 import json
+import shutil
 import tracemalloc
 from pathlib import Path
 
@@ -189,6 +190,15 @@ def test_a_run_and_evaluate_agree_on_its_nuclei(runs):
         assert again["objects"][split] == metrics["objects"][split]
         assert again[split] == metrics[split]
     assert metrics["objects"]["test"]["n_true"] > 10 and metrics["objects"]["test"]["n_fields"] == 2
+
+
+def test_an_ensemble_is_evaluated_with_the_overlap_of_its_runs(runs, tmp_path):
+    folder = shutil.copytree(runs[0], tmp_path / "run")
+    options = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**options, "overlap": 0.75}))
+    one, twice = evaluate_run(folder), evaluate_run([folder, folder])
+    assert twice["test"]["iou"] == pytest.approx(one["test"]["iou"], abs=1e-6)
+    assert abs(one["test"]["iou"] - evaluate_run(runs[0])["test"]["iou"]) > 1e-5
 
 
 @pytest.mark.parametrize("part_by", ["distance", "intensity"])

@@ -3,6 +3,7 @@
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,10 +13,12 @@ from PIL import Image
 
 from dedl_fastai.data.phenotypes import Rules
 from dedl_fastai.errors import UserError
+from dedl_fastai.experiment import predictions
 from dedl_fastai.experiment.field_facts import facts_of, summary_table, write_facts
 from dedl_fastai.experiment.field_report import write_report
 from dedl_fastai.experiment.outputs import KINDS, Result, check_size, parse_kinds
 from dedl_fastai.experiment.overlay import NO_RULES, class_colors, draw_overlay
+from dedl_fastai.inference.classifier import Classifier
 from dedl_fastai.inference.measure import add_phenotypes, measure_cells
 from dedl_fastai.inference.slide import FieldCells
 from dedl_fastai.io import open_field, write_ome_tiff
@@ -164,7 +167,7 @@ def nasty(result, tmp_path_factory):
     """Facts of a field with a name that has to be escaped, and their folder."""
     out = tmp_path_factory.mktemp("report")
     settings = {"runs": [NASTY], "rules": ["<bright> & = A+"]}
-    facts = facts_of("f", out / NASTY, result, settings, {"engine": "torch"})
+    facts = facts_of("f", out / NASTY, result, settings, {"engine": "torch"}, ["cells"])
     write_facts(out, facts, result)
     return out, [facts, facts | {"field": NASTY.replace("/", "")}]
 
@@ -216,3 +219,39 @@ def test_summary_of_fields_with_and_without_phenotypes_has_whole_numbers(nasty):
     assert table["cells dim"].tolist()[0] == facts["phenotypes"]["dim"]["cells"]
     assert pd.isna(table["cells dim"].iloc[1])
     assert "." not in table[["cells", "cells dim"]].to_csv(index=False)
+
+
+class Judge(Classifier):
+    """A classifier without a network: one class, there in every field but those that raise."""
+
+    classes, thresholds = ["b"], np.array([0.5])
+
+    def __init__(self, raises):
+        self.raises = raises
+
+    def predict(self, path):
+        if Path(path).name in self.raises:
+            raise self.raises[Path(path).name]
+        return {"b": 0.75}
+
+
+def test_a_field_that_fails_costs_a_classification_its_row(tmp_path, monkeypatch):
+    for name in "abcd":
+        Image.new("L", (8, 8)).save(tmp_path / f"{name}.png")
+    errors = {"a.png": RuntimeError("can't allocate memory\nmore"), "b.png": MemoryError(), "c.png": UserError("c.png")}
+    monkeypatch.setattr(predictions, "load_run", lambda *args: Judge(errors))
+    failed = predictions.predict_classes(["run"], [tmp_path], tmp_path / "out")
+    assert failed[0].endswith("a.png: RuntimeError: can't allocate memory") and "memory" in failed[1]
+    assert failed[2] == "c.png" and len(failed) == 3
+    assert [Path(i).name for i in pd.read_csv(tmp_path / "out" / "predictions.csv").image] == ["d.png"]
+
+
+def test_an_image_that_labels_csv_lists_and_images_lacks_is_told(tmp_path, monkeypatch):
+    (tmp_path / "images").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "images" / "a.png")
+    Image.new("L", (8, 8)).save(tmp_path / "images" / "b.png")  # without labels: to be predicted all the same
+    (tmp_path / "labels.csv").write_text("image,labels\na.png,b\nlost.png,b\n")
+    monkeypatch.setattr(predictions, "load_run", lambda *args: Judge({}))
+    failed = predictions.predict_classes(["run"], [tmp_path], tmp_path / "out")
+    assert len(failed) == 1 and failed[0].startswith("lost.png")
+    assert len(pd.read_csv(tmp_path / "out" / "predictions.csv")) == 2

@@ -11,6 +11,7 @@ from dedl_fastai.errors import UserError
 from dedl_fastai.experiment.config import SegConfig
 from dedl_fastai.experiment.seg import train_seg
 from dedl_fastai.inference import Ensemble, load_run
+from dedl_fastai.inference.measure import measure_cells
 from dedl_fastai.inference.nuclei import NucleiOptions
 from dedl_fastai.io import open_field
 
@@ -110,3 +111,28 @@ def test_cells_get_phenotypes_by_rules_found_or_given(runs, tiny_cohort):
     found, given = ensemble.cells(image, rules=rules), ensemble.cells(image, labels, rules=rules)
     assert set(rules.classes) <= set(found.phenotype.cat.categories)
     assert len(found) == labels.max() > 0 and found.phenotype.tolist() == given.phenotype.tolist()
+
+
+def test_thresholds_without_rules_are_refused_before_anything_is_predicted(tmp_path):
+    path = write_field(tmp_path / "field.ome.tif", nuclei_plane((64, 64))[None])
+    ensemble = bright_ensemble()
+    ensemble.members[0].model = None  # would not predict
+    for labels in (None, np.ones((64, 64), np.int32)):
+        with pytest.raises(UserError, match="markers of rules"):
+            ensemble.cells(path, labels, thresholds={"DAPI": 0.5})
+    with pytest.raises(UserError, match="markers of rules"):
+        measure_cells(np.ones((64, 64), np.int32), {}, thresholds={"DAPI": 0.5})
+
+
+def test_the_overlap_is_that_of_the_runs_and_the_largest_of_several(runs, tmp_path):
+    other, bare = (shutil.copytree(runs[1], tmp_path / name) for name in ("other", "bare"))
+    options = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**options, "overlap": 0.5}))
+    (bare / "config.json").unlink()
+
+    def overlaps(*paths, **how):
+        return [m.overlap for m in Ensemble.load(paths, device="cpu", **how).members]
+
+    assert overlaps(runs[0]) == [0.25] and overlaps(other) == [0.5] and overlaps(bare) == [0.25]
+    assert overlaps(runs[0], other) == [0.5, 0.5] and overlaps(runs[0], other, overlap=0) == [0, 0]
+    assert load_run(other, device="cpu").overlap == 0.5 and load_run(other, device="cpu", overlap=0).overlap == 0

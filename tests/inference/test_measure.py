@@ -81,6 +81,16 @@ def test_intensities_are_those_of_the_pixels(blobs, planes):
             assert table.loc[i, f"Nucleus {name} sum"] == pytest.approx(values.sum())
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_pixels_that_are_no_number_spoil_the_median_of_their_own_cell_alone(bad):
+    labels = np.repeat([1, 2, 3], 12).reshape(3, 12)
+    plane = labels * np.float32(10)
+    plane[0, 2:9] = bad
+    table = measure_cells(labels, {"A": plane}, ring_um=0)
+    np.testing.assert_array_equal(table["Nucleus A median"], [np.nan, 20, 30])
+    np.testing.assert_array_equal(table["Nucleus A mean"][1:], [20, 30])
+
+
 def test_the_ring_has_the_width_in_um_and_no_pixel_of_another_cell(squares):
     plane = np.where(squares > 0, 100.0, 1.0)
     plane[4:8, 9:14] = 50.0  # one column of it lies in the ring of the first cell, two in that of the second

@@ -80,6 +80,13 @@ def test_no_more_tiles_than_needed():
     assert window_starts(97, 32, 0.5) == [0, 13, 26, 39, 52, 65]
 
 
+def test_tiles_that_overlap_by_all_but_a_part_of_a_pixel_start_at_every_pixel_once():
+    assert window_starts(70, 64, 0.995) == window_starts(70, 64, 1 - 1e-12) == list(range(7))
+    pixels = field(66, 67)
+    bands = list(predict_bands([lambda tiles: tiles[:, 0]], pixels, 64, overlap=0.995))
+    np.testing.assert_allclose(np.concatenate([b.mean for b in bands]), pixels[0], atol=1e-5)
+
+
 @pytest.mark.parametrize("tile", [1, 31, 32, 480])
 def test_blend_weight_is_positive_symmetric_and_1_in_the_middle(tile):
     weight = blend_weight(tile)

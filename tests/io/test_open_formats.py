@@ -60,6 +60,16 @@ def test_ome_tiff_with_names_and_physical_size(tmp_path, stack, dtype, compressi
     assert field.pixel_size_um == pytest.approx(0.325)
 
 
+@pytest.mark.parametrize(("unit", "origin"), [("reference frame", None), ("pixel", None), ("mm", (1000.0, 2000.0))])
+def test_ome_position_in_a_unit_that_is_no_length_is_no_origin(tmp_path, stack, unit, origin):
+    path = tmp_path / "o.ome.tif"
+    plane = {"PositionX": [1.0], "PositionY": [2.0], "PositionXUnit": [unit], "PositionYUnit": [unit]}
+    meta = {"axes": "YX", "Plane": plane}
+    tifffile.imwrite(path, stack[0].astype("uint8"), ome=True, photometric="minisblack", metadata=meta)
+    with open_field(path) as field:
+        assert field.origin_um == origin
+
+
 def test_ome_channels_of_equal_names_get_numbers(tmp_path, stack):
     path, data = tmp_path / "o.ome.tif", stack[:2].astype("uint8")
     meta = {"axes": "CYX", "Channel": {"Name": ["Cy3", "cy3"]}}

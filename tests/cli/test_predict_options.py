@@ -1,0 +1,143 @@
+"""Options of `predict` that a run has no use for, and what its results say about where their numbers come from."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from typer.testing import CliRunner
+
+from dedl_fastai.cli import app
+from dedl_fastai.data import Cohort
+from dedl_fastai.experiment import outputs
+from dedl_fastai.experiment.cell_options import CellOptions
+from dedl_fastai.experiment.clf import train_clf
+from dedl_fastai.experiment.clf_config import ClfConfig
+from dedl_fastai.experiment.config import SegConfig
+from dedl_fastai.experiment.seg import train_seg
+from dedl_fastai.experiment.segment import predict_cells
+from dedl_fastai.io import open_field
+
+from ..options import TINY, TINY_CLF
+
+FOR_SEGMENTATIONS = [
+    *(["--channel", "blue"], ["--engine", "onnx"], ["--amp", "bf16"], ["--tta", "flips"], ["--bs", "8"]),
+    *(["--overlap", "0.5"], ["--channels-last"], ["--write", "mask"], ["--rules", "tfh5"]),
+    *(["--thresholds", "CD19=1"], ["--ring", "2"], ["--radius", "30"], ["--min-area", "10"]),
+    *(["--part-by", "distance"], ["--pixel-size", "0.5"], ["--overwrite"]),
+]
+
+
+def dedl(*args):
+    return CliRunner().invoke(app, [str(a) for a in args])
+
+
+@pytest.fixture(scope="module")
+def image(tiny_folder):
+    return Cohort.load(tiny_folder).table.image[0]
+
+
+@pytest.fixture(scope="module")
+def run(tiny_folder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("options") / "run"
+    train_seg(SegConfig.resolve({**TINY, "data": str(tiny_folder)}), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clf_run(many_folder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("options") / "clf"
+    train_clf(ClfConfig.resolve({**TINY_CLF, "data": str(many_folder), "epochs": 1}), folder)
+    return folder
+
+
+@pytest.fixture
+def overlapping(run, tmp_path):
+    """The run, as if trained with another overlap."""
+    folder = shutil.copytree(run, tmp_path / "overlapping")
+    options = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**options, "overlap": 0.5}))
+    return folder
+
+
+@pytest.mark.parametrize("flags", FOR_SEGMENTATIONS, ids=lambda flags: flags[0])
+def test_an_option_for_segmentations_is_refused_for_a_classification(clf_run, image, tmp_path, flags):
+    result = dedl("predict", clf_run, image, "--out", tmp_path / "out", *flags)
+    assert result.exit_code == 2 and f"{flags[0]} is for segmentations" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_first_of_several_is_named(clf_run, image, tmp_path):
+    result = dedl("predict", clf_run, image, "--tta", "flips", "--out", tmp_path / "out", "--bs", "4")
+    assert "--tta is" in result.stderr and "--bs" not in result.stderr
+
+
+def test_a_classification_takes_out_weights_and_device(clf_run, image, tmp_path):
+    result = dedl("predict", clf_run, image, "--out", tmp_path / "out", "--which", "last", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out" / "predictions.csv").is_file()
+
+
+def test_thresholds_without_rules_are_refused_before_any_field(run, image, tmp_path):
+    result = dedl("predict", run, image, "--out", tmp_path / "out", "--thresholds", "CD19=1.2")
+    assert result.exit_code == 2 and "--thresholds are for the markers of --rules: give them." in result.stderr
+    assert not (tmp_path / "out").exists()
+    assert CellOptions(rules="tfh5", thresholds="CD19=1.2").markers_above == {"CD19": 1.2}
+
+
+def test_the_report_says_over_how_many_cells_of_the_field_otsu_was_taken(run, image, tmp_path):
+    (tmp_path / "rules.txt").write_text("b = CD19+")
+    out = tmp_path / "out"
+    result = dedl("predict", run, image, "--out", out, "--write", "cells", "--rules", tmp_path / "rules.txt")
+    assert result.exit_code == 0, result.output
+    cells = pd.read_csv(next(out.glob("*_cells.csv")))
+    assert f"(Otsu over {len(cells)} cells) in" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_overlap_is_the_runs_own_unless_given(run, overlapping, image, tmp_path):
+    how = ["--write", "probability"]
+    planes = {}
+    for name, flags in {
+        "own": [overlapping],
+        "given": [run, "--overlap", "0.5"],
+        "smaller": [run],
+        "both": [run, overlapping],
+    }.items():
+        result = dedl("predict", flags[0], *flags[1:], image, "--out", tmp_path / name, *how)
+        assert result.exit_code == 0, result.output
+        planes[name] = tifffile.imread(next((tmp_path / name).glob("*_probability.ome.tif")))
+    np.testing.assert_array_equal(planes["own"], planes["given"])
+    np.testing.assert_allclose(planes["both"], planes["own"], atol=1e-6)  # the largest, for both: the same weights
+    assert np.abs(planes["own"] - planes["smaller"]).max() > 1e-4
+
+
+def test_results_of_the_same_overlap_go_into_one_folder_and_others_do_not(overlapping, image, tmp_path):
+    out = ["--out", tmp_path / "out", "--write", "cells"]
+    assert dedl("predict", overlapping, image, *out).exit_code == 0
+    assert dedl("predict", overlapping, image, *out, "--overlap", "0.5").exit_code == 0
+    other = dedl("predict", overlapping, image, *out, "--overlap", "0.25")
+    assert other.exit_code == 2 and "overlap" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("in_file", "given", "source"), [(1, 0, "file"), (1, 9, "file"), (0, 0.5, "option"), (0, 0, "")]
+)
+def test_h5ad_files_say_how_the_pixel_size_is_known(run, image, tmp_path, monkeypatch, in_file, given, source):
+    if not in_file:
+        with open_field(image) as field:
+            image = tmp_path / "plain.tif"
+            tifffile.imwrite(image, field.read("DAPI"))
+    with open_field(image, given) as field:
+        assert field.pixel_size_from == source and bool(field.pixel_size_um) == bool(source)
+    told = []
+
+    def write_h5ad(path, cells, channels, **how):  # AnnData files need a package that is not everywhere
+        told.append((how["pixel_size_um"], how["pixel_size_from"]))
+        path.touch()
+
+    monkeypatch.setattr(outputs, "write_h5ad", write_h5ad)
+    monkeypatch.setitem(outputs.KINDS, "h5ad", outputs.Kind(".h5ad", outputs.KINDS["h5ad"].write))
+    assert predict_cells([run], [image], tmp_path / "out", CellOptions(write="h5ad", pixel_size_um=given)) == []
+    assert told == [(field.pixel_size_um, source)]
