@@ -71,28 +71,28 @@ class DaskJobs:
             time.sleep(_POLL)
 
     def _present(self) -> set[str]:
-        """Addresses of the workers; that there are none is logged once."""
+        """Addresses of the workers."""
         try:
-            present = set(self.client.nthreads())
+            return set(self.client.nthreads())
         except OSError as e:
             raise UserError(f"the Dask scheduler is gone ({e}): start it and the same command again.") from e
-        if not present and not self._is_waiting:
-            log.warning("the cluster has no workers: waiting for one")
-        self._is_waiting = not present
-        return present
 
     def _usable(self, present: set[str], folder: Path, data: Sequence[str]) -> set[str]:
-        """The workers that see the folders; new ones are asked first."""
+        """The workers that see the folders; new ones are asked first. That there are none is logged once."""
         new = present - self._seen
         self._seen = present
         problems = _problems(self.client, sorted(new), folder, data) if new else {}
         self._refused = (self._refused & present) | set(problems)
         for address, problem in problems.items():
             log.warning("the Dask worker %s is not used: it %s", address, problem)
-        if problems and self._refused == present and not self.at_work:
+        usable = present - self._refused
+        if problems and not usable and not self.at_work:
             address, problem = next(iter(problems.items()))
             raise UserError(f"the Dask worker {address} {problem}.")
-        return present - self._refused
+        if not usable and not self._is_waiting:
+            log.warning("the cluster has no worker that can be used: waiting for one")
+        self._is_waiting = not usable
+        return usable
 
     def _send(self, run: RunSpec, address: str) -> dict[str, Any] | None:
         """Start a run on a worker, or give its outcome if there is nothing to start."""

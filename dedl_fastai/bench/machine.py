@@ -11,6 +11,7 @@ import torch
 from ..io.files import read_json
 from .runs import RunSpec
 
+_MEMINFO, _CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 _BASE_MB = 900  # of a process with torch and fastai in it
 _SIZES = ("arch", "encoder", "model", "tile", "size", "bs")  # options that decide how much memory a run takes
 
@@ -24,12 +25,20 @@ def available_mb() -> float | None:
     """Memory that is free now, within the container's limit; None where it cannot be told."""
     found = []
     with suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = _MEMINFO.read_text().splitlines()
         found.append(int(next(x for x in lines if x.startswith("MemAvailable")).split()[1]) / 2**10)
     with suppress(OSError, ValueError):
-        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{n}").read_text()) for n in ("max", "current"))
-        found.append((limit - used) / 2**20)
+        limit, used = (int((_CGROUP / f"memory.{n}").read_text()) for n in ("max", "current"))
+        found.append((limit - used + _idle_cache()) / 2**20)
     return min(found, default=None)
+
+
+def _idle_cache() -> int:
+    """Bytes of cached files, which memory.current counts though they make way when memory is needed."""
+    with suppress(OSError, ValueError, StopIteration):
+        lines = (_CGROUP / "memory.stat").read_text().splitlines()
+        return int(next(x for x in lines if x.startswith("inactive_file ")).split()[1])
+    return 0
 
 
 def gpus() -> list[str]:

@@ -108,7 +108,8 @@ def main() -> None:
 
 
 def _end_with_starter() -> None:
-    sys.stdin.read()
+    while os.read(0, 4096):  # not sys.stdin.read(): it holds a lock that a forked loader process waits for for ever
+        pass
     os._exit(_ORPHANED_EXIT)  # a grid that was killed is not to go on unseen; the run can be resumed
 
 

@@ -31,6 +31,8 @@ def speed(
         raise UserError(f"--models {models!r}: write decoder/encoder, such as unet/resnet18, with commas between.")
     chosen = [p.strip() for p in parts.split(",") if p.strip()]
     before = _read(Path(against)) if against else None
+    if against and Path(out).exists() and Path(out).samefile(against):
+        raise UserError(f"--against {against} is the file that --out {out} would overwrite: give another --out.")
     from ..bench.speed import PARTS, speed, speed_lines
     from ..io.files import write_json
 

@@ -147,7 +147,7 @@ class AppCallback(Callback):
         self.log_ratio = state["log_ratio"]
 
     def _term(self, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor | None:
-        """A scalar with the loss's value and gradient; None where half precision overflowed."""
+        """A scalar with the loss's value and gradient; None where half precision overflowed, on any process."""
         with autocast(logits.device.type, enabled=False):
             probability = logits.float().softmax(dim=1)
         maps = probability if self.maps == "all" else probability[:, 1:].sum(dim=1, keepdim=True)
@@ -159,7 +159,7 @@ class AppCallback(Callback):
         with autocast(logits.device.type, self.cast or torch.bfloat16, enabled=self.cast is not None):
             value, gradient = reconstruction_grads(self.autoencoder, rows, truth, self.kind, scale)
         gradient = gradient / scale
-        if self.cast is torch.float16 and not gradient.isfinite().all():
+        if self.cast is torch.float16 and not _is_finite_everywhere(gradient):
             return None
         flow = (rows * gradient).sum()  # its gradient with respect to the rows is `gradient`
         weight = self._weigh(flow, logits, mask, value)
@@ -234,6 +234,14 @@ def _one_hot(mask: torch.Tensor, n_maps: int) -> torch.Tensor:
 
 def _is_distributed() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def _is_finite_everywhere(gradient: torch.Tensor) -> bool:
+    """True if no process overflowed: one that leaves its term out alone would miss the exchange of the norms."""
+    is_finite = gradient.isfinite().all().int()
+    if _is_distributed():
+        dist.all_reduce(is_finite, dist.ReduceOp.MIN)
+    return bool(is_finite)
 
 
 def _norms_over_processes(gradients: list[torch.Tensor]) -> list[float]:

@@ -159,6 +159,28 @@ def test_workers_that_do_not_do_are_left_out(tiny_folder, tmp_path, caplog):
     assert "worker b has other versions than this process: torch 0.1" in caplog.text
 
 
+def test_that_only_refused_workers_are_left_is_told(tiny_folder, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("dedl_fastai.bench.dask_jobs._POLL", 0)
+    answers, looks = {"a": {}, "b": "does not see /data"}, iter(range(100))
+
+    def submit(run):
+        if client.submitted == ["a"]:
+            del answers["a"]  # it dies of its first run
+            return SimpleNamespace(done=lambda: False, cancel=lambda: None)
+        carry_out(run)
+        return SimpleNamespace(done=lambda: True, status="finished")
+
+    def keep_up():
+        assert next(looks, None) is not None, "it waits in silence"
+        if "no worker that can be used: waiting for one" in caplog.text:
+            answers["c"] = {}
+
+    client = StubClient(answers, submit)
+    assert [o["state"] for o in DaskJobs(client, keep_up)(planned(tiny_folder, tmp_path)[:1])] == ["done"]
+    assert client.submitted == ["a", "c"]
+    assert caplog.text.count("waiting for one") == 1
+
+
 def test_a_task_that_raises_fails_its_run(tiny_folder, tmp_path):
     error = SimpleNamespace(done=lambda: True, status="error", exception=lambda: OSError("disk full"))
     client = StubClient({"a": {}}, lambda run: error)

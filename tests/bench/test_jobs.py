@@ -6,14 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 
 from dedl_fastai.bench import jobs as jobs_module
+from dedl_fastai.bench import machine
 from dedl_fastai.bench.grid import Request, plan_grid
 from dedl_fastai.bench.jobs import LocalJobs, jobs_that_fit
 from dedl_fastai.bench.locks import held
-from dedl_fastai.bench.machine import cores, estimated_mb, measured_peaks, worker_environment
+from dedl_fastai.bench.machine import available_mb, cores, estimated_mb, measured_peaks, worker_environment
 from dedl_fastai.bench.run_grid import run_grid
 from dedl_fastai.bench.runs import is_locked, notes, run_lock, run_state
 
@@ -22,8 +24,8 @@ from .made_up import PAIR, TINY
 ENDLESS = 100000  # epochs
 
 
-def planned(data, folder, epochs=1):
-    return plan_grid(Request(PAIR, {**TINY, "data": str(data), "epochs": epochs}, (1,)), folder)
+def planned(data, folder, epochs=1, **options):
+    return plan_grid(Request(PAIR, {**TINY, "data": str(data), "epochs": epochs, **options}, (1,)), folder)
 
 
 def start(run, **how) -> subprocess.Popen:
@@ -89,6 +91,19 @@ def test_a_worker_ends_with_the_process_that_started_it(tiny_folder, tmp_path):
     assert worker.wait(30) != 0 and not is_locked(run.path)
 
 
+def test_a_run_with_loader_processes_comes_to_its_end(tiny_folder, tmp_path):
+    """The thread that watches stdin must not hold what a forked process needs to close its own."""
+    run = planned(tiny_folder, tmp_path, workers=1)[0]
+    worker = start(run, start_new_session=True)
+    try:
+        assert worker.wait(100) == 0
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(worker.pid, signal.SIGKILL)  # its loader processes too
+        worker.stdin.close()
+    assert notes(run.path) == ["start", "done"]
+
+
 def test_a_run_at_work_elsewhere_is_waited_for(tiny_folder, tmp_path):
     run = planned(tiny_folder, tmp_path)[0]
     run.path.mkdir(parents=True)
@@ -113,6 +128,24 @@ def test_threads_are_divided_and_gpus_dealt_out(monkeypatch):
     dealt = [worker_environment(slot, 3, True)["CUDA_VISIBLE_DEVICES"] for slot in range(3)]
     assert dealt == ["2", "5", "2"]
     assert worker_environment(1, 3, False)["CUDA_VISIBLE_DEVICES"] == "2,5"
+
+
+@pytest.mark.parametrize(
+    ("files", "free"),
+    [
+        ({"max": "8589934592", "current": "7516192768", "stat": "anon 1\nfile 9\ninactive_file 5368709120\n"}, 6144),
+        ({"max": "8589934592", "current": "7516192768"}, 1024),
+        ({"max": "max", "current": "7516192768", "stat": "inactive_file 5368709120\n"}, 16384),
+        ({}, 16384),
+    ],
+)
+def test_file_cache_of_a_container_is_free_memory(tmp_path, monkeypatch, files, free):
+    (tmp_path / "meminfo").write_text("MemTotal: 33554432 kB\nMemAvailable: 16777216 kB\n")
+    for name, text in files.items():
+        (tmp_path / f"memory.{name}").write_text(text)
+    monkeypatch.setattr(machine, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(machine, "_CGROUP", tmp_path)
+    assert available_mb() == free
 
 
 def test_jobs_are_lowered_to_the_memory(tiny_folder, tmp_path, monkeypatch, caplog):

@@ -58,8 +58,15 @@ def test_bench_speed_writes_its_numbers_and_refuses_what_it_does_not_know(tmp_pa
     assert first.exit_code == 0, first.output
     ratio = json.loads(file.read_text())["models"]["unet/tu-test_resnet"]["app_time_over_none"]
     assert ratio["none"] == 1
-    again = run(app, ["bench", "speed", *small, "--against", str(file)])
+    before = file.read_bytes()
+    again = run(app, ["bench", "speed", *small, "--against", str(file), "--out", str(tmp_path / "again.json")])
     assert again.exit_code == 0 and "here / before" in again.output
+    link = tmp_path / "link.json"
+    link.symlink_to(file)
+    for same in (file, link):
+        refused = run(app, ["bench", "speed", *small, "--against", str(same)])
+        assert refused.exit_code == 2 and "another --out" in " ".join(refused.output.split())
+    assert file.read_bytes() == before
     for wrong in (["--parts", "train,fun"], ["--models", "unet"], ["--against", str(tmp_path / "none.json")]):
         refused = run(app, ["bench", "speed", *small, *wrong])
         assert refused.exit_code == 2 and wrong[0] in refused.output

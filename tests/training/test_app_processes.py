@@ -1,5 +1,8 @@
 """APP on two processes: each sees other tiles, both end with the same model and the same autoencoder."""
 
+import itertools
+import math
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,20 +13,24 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dedl_fastai.data import Cohort, seg_dataloaders, split_cohort
 from dedl_fastai.training import AppCallback, EpochSeed, seg_learner
+from dedl_fastai.training import app as app_module
 from dedl_fastai.training.processes import close_group
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch was built without torch.distributed")
 
 
-def _train(rank: int, data: str, cache: str, meeting: str, out: str) -> None:
+def _train(rank: int, data: str, cache: str, meeting: str, out: str, amp: str) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    patience = timedelta(seconds=60)  # of a process whose partner never comes
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", timeout=patience, rank=rank, world_size=2)
+    if amp == "fp16" and rank == 1:
+        app_module.reconstruction_grads = _overflowing_each_other_time(app_module.reconstruction_grads)
     cohort = split_cohort(Cohort.load(data), "paper")
     dls = seg_dataloaders(cohort, tile=32, bs=8, seed=1, device="cpu", cache=cache)
     app = AppCallback(hidden=(64, 16, 8), rows=0.5, seed=rank)  # other first weights, which rank 0 overrules
     network = {"weights": "none", "depth": 2, "decoder_channels": (16, 16)}
     torch.manual_seed(0)
-    learn = seg_learner(dls, "unet", "tu-test_resnet", app=app, cbs=[EpochSeed(rank)], **network)
+    learn = seg_learner(dls, "unet", "tu-test_resnet", app=app, amp=amp, cbs=[EpochSeed(rank)], **network)
     learn.model = DistributedDataParallel(learn.model)
     with learn.no_bar(), learn.no_logging():
         learn.fit_cosine(2, 1e-3)
@@ -36,10 +43,21 @@ def _train(rank: int, data: str, cache: str, meeting: str, out: str) -> None:
             "autoencoder": app.autoencoder.state_dict(),
             "ratio": torch.tensor(app.log_ratio),
             "loss": torch.tensor(float(learn.recorder.smooth_loss.value)),
+            "weighed": torch.tensor(app.n),
             "threads": (threads, _group_threads()),
         },
         f"{out}/{rank}.pt",
     )
+
+
+def _overflowing_each_other_time(made):
+    calls = itertools.count()
+
+    def overflowing(*args):
+        value, gradient = made(*args)
+        return value, gradient * math.inf if next(calls) % 2 else gradient
+
+    return overflowing
 
 
 def _group_threads() -> int:
@@ -50,8 +68,11 @@ def _group_threads() -> int:
 
 @pytest.fixture(scope="module")
 def trained(tiny_folder, tmp_path_factory) -> tuple[dict, dict]:
-    folder = tmp_path_factory.mktemp("processes")
-    mp.spawn(_train, (str(tiny_folder), str(folder / "cache"), str(folder / "meeting"), str(folder)), nprocs=2)
+    return _on_two_processes(tiny_folder, tmp_path_factory.mktemp("processes"), "no")
+
+
+def _on_two_processes(data: Path, folder: Path, amp: str) -> tuple[dict, dict]:
+    mp.spawn(_train, (str(data), str(folder / "cache"), str(folder / "meeting"), str(folder), amp), nprocs=2)
     return tuple(torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1))
 
 
@@ -61,6 +82,14 @@ def test_both_processes_end_with_the_same_autoencoder_and_model(trained):
         assert all(torch.equal(first[part][k], second[part][k]) for k in first[part] if "num_batches" not in k), part
     assert torch.equal(first["ratio"], second["ratio"])
     assert not torch.equal(first["loss"], second["loss"])  # they did see other tiles
+
+
+def test_a_term_that_overflows_on_one_process_is_left_out_on_both(tiny_folder, tmp_path):
+    first, second = _on_two_processes(tiny_folder, tmp_path, "fp16")
+    assert first["weighed"] == second["weighed"] == 2  # of 4 batches an epoch
+    assert torch.equal(first["ratio"], second["ratio"]) and first["ratio"].isfinite()
+    for part in ("autoencoder", "model"):
+        assert all(torch.equal(first[part][k], second[part][k]) for k in first[part] if "num_batches" not in k), part
 
 
 def test_no_thread_of_the_group_is_left_when_a_process_ends(trained):
