@@ -1,6 +1,7 @@
 """`run_ablation`: segmentation with and without APP, paired by seed: same split, data order and first weights."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from ..errors import UserError
 from ..experiment.config import SegConfig
 from ..experiment.inputs import load_split_cohort
 from ..io.files import write_json
-from ..training.run_folder import RunFolder
+from ..training.run_folder import RunFolder, data_fingerprint
+from .grid import run_name
 from .jobs import LocalJobs
 from .run_grid import failures, run_grid
 from .runs import DONE, RunSpec, run_state
@@ -35,31 +37,47 @@ def run_ablation(
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Train every arm with every seed below `out`; returns (and writes as runs.json) a row a run, and what failed.
 
-    The split is that of the first seed for all of them. Each run has a process of its own, so that its peak memory is
-    its own. Finished runs are not repeated, unfinished ones go on. Raises `UserError` for unknown arms.
+    Each run has a process of its own, so that its peak memory is its own. Finished runs are not repeated, unfinished
+    ones go on; with other options, fields or split they are other runs, in other folders. Raises `UserError` for
+    unknown arms.
     """
-    arms = _with_baseline(arms or list(ARMS))
     folder = RunFolder.at(out).path
-    base = SegConfig.resolve({**given, "seed": seeds[0]})
-    splits = folder / "splits.json"
-    if not splits.exists():
-        save_splits(load_split_cohort(base), splits)
-    fixed = {**given, "split": "auto", "splits": str(splits)}
-    named = {(arm, seed): _run(fixed, arm, seed, folder) for seed in seeds for arm in arms}
-    runs = list(named.values())
+    planned = plan_ablation(given, seeds, folder, arms)
+    runs = list(planned.values())
     outcomes = run_grid(runs, LocalJobs(jobs), retry)
     rows = [
         {"arm": arm, "seed": seed, **_results(run.path)}
-        for (arm, seed), run in named.items()
+        for (arm, seed), run in planned.items()
         if run_state(run.path) == DONE
     ]
     write_json(folder / "runs.json", rows)
     return rows, failures(runs, outcomes)
 
 
-def _run(fixed: Mapping[str, Any], arm: str, seed: int, folder: Path) -> RunSpec:
+def plan_ablation(
+    given: Mapping[str, Any], seeds: Sequence[int], folder: Path, arms: Sequence[str] = ()
+) -> dict[tuple[str, int], RunSpec]:
+    """The run of every arm and seed, first seed first, below `folder`; writes the split that they share.
+
+    It is the split of the first seed. A folder's name holds the arm, and a hash of all that decides the result. Raises
+    `UserError`, before anything is written, for unknown arms, and for options and data that do not do.
+    """
+    arms = _with_baseline(arms or list(ARMS))
+    base = SegConfig.resolve({**given, "seed": seeds[0]})
+    whole = load_split_cohort(replace(base, limit_fields=0))  # `limit_fields` is applied after the file
+    splits = folder / "splits" / f"{data_fingerprint(whole)}.json"
+    fixed = {**given, "split": "auto", "splits": str(splits)}
+    fingerprint = data_fingerprint(whole.limited(base.limit_fields))
+    planned = {(arm, seed): _run(fixed, arm, seed, folder, fingerprint) for seed in seeds for arm in arms}
+    if not splits.exists():
+        save_splits(whole, splits)
+    return planned
+
+
+def _run(fixed: Mapping[str, Any], arm: str, seed: int, folder: Path, fingerprint: str) -> RunSpec:
     options = SegConfig.resolve({**fixed, **ARMS[arm], "seed": seed}).to_dict()
-    return RunSpec(str(folder / f"{arm}-seed{seed}"), "seg", f"{arm} seed {seed}", "test.iou", options, seed)
+    name = f"{arm}-{run_name('seg', options, seed, None, fingerprint)}"
+    return RunSpec(str(folder / name), "seg", f"{arm} seed {seed}", "test.iou", options, seed)
 
 
 def _with_baseline(arms: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,24 +30,37 @@ def paired_difference(ours: Sequence[float], theirs: Sequence[float], level: flo
 
 
 def summarise(rows: Sequence[Row], baseline: str = "none") -> list[Row]:
-    """A line an arm: its means, and its paired differences to the baseline."""
+    """A line an arm: its means, and its paired differences to the baseline.
+
+    Arms that have no seed in common with the baseline have no line; without a run of the baseline, no arm has one.
+    Ratios of costs are over the seeds where both were measured, NaN where there is none.
+    """
     by_arm: dict[str, dict[int, Row]] = {}
     for row in rows:
         by_arm.setdefault(row["arm"], {})[row["seed"]] = row
+    references = by_arm.get(baseline, {})
     lines = []
     for arm, runs in by_arm.items():
-        seeds = sorted(set(runs) & set(by_arm[baseline]))
-        line: Row = {"arm": arm, "runs": len(seeds)}
-        for name in ("iou", "iou_at_0.5"):
-            values, reference = ([part[s][name] for s in seeds] for part in (runs, by_arm[baseline]))
-            line[name] = statistics.fmean(values)
-            line[f"{name}_sd"] = statistics.stdev(values) if len(values) > 1 else float("nan")
-            line[f"{name}_difference"] = paired_difference(values, reference)
-        line["app_grad_ratio"] = statistics.fmean(runs[s]["app_grad_ratio"] for s in seeds)
-        for name in ("train_seconds", "peak_mb"):
-            line[f"{name}_ratio"] = statistics.fmean(runs[s][name] / by_arm[baseline][s][name] for s in seeds)
-        lines.append(line)
+        pairs = [(runs[seed], references[seed]) for seed in sorted(set(runs) & set(references))]
+        if pairs:
+            lines.append({"arm": arm, "runs": len(pairs), **_compared(pairs)})
     return lines
+
+
+def _compared(pairs: Sequence[tuple[Row, Row]]) -> Row:
+    """Means of the first of each pair, and differences and ratios to the second."""
+    line: Row = {}
+    for name in ("iou", "iou_at_0.5"):
+        values, reference = ([row[name] for row in side] for side in zip(*pairs, strict=True))
+        line[name] = statistics.fmean(values)
+        line[f"{name}_sd"] = statistics.stdev(values) if len(values) > 1 else float("nan")
+        line[f"{name}_difference"] = paired_difference(values, reference)
+    line["app_grad_ratio"] = statistics.fmean(ours["app_grad_ratio"] for ours, _ in pairs)
+    for name in ("train_seconds", "peak_mb"):
+        # a run that was killed just before its cost was written has no peak
+        ratios = [ours[name] / theirs[name] for ours, theirs in pairs if ours.get(name) and theirs.get(name)]
+        line[f"{name}_ratio"] = statistics.fmean(ratios) if ratios else float("nan")
+    return line
 
 
 def write_report(rows: Sequence[Row], out: Path, baseline: str = "none") -> str:
@@ -60,7 +74,7 @@ def write_report(rows: Sequence[Row], out: Path, baseline: str = "none") -> str:
 
 
 def markdown(lines: Sequence[Row], rows: Sequence[Row], baseline: str) -> str:
-    """The table; differences with their 95 % interval."""
+    """The table, with 95 % intervals of the differences; below it, which arms are left out and why."""
     head = (
         f"| arm | runs | test IoU, tuned | difference to {baseline} | test IoU at 0.5 | difference to {baseline} "
         "| gradient ratio | time | memory |"
@@ -72,11 +86,23 @@ def markdown(lines: Sequence[Row], rows: Sequence[Row], baseline: str) -> str:
             cells.append(f"{line[name]:.4f} ± {line[f'{name}_sd']:.4f}")
             cells.append("" if line["arm"] == baseline else _interval(line[f"{name}_difference"]))
         cells.append(f"{line['app_grad_ratio']:.1e}" if line["app_grad_ratio"] else "")
-        cells += [f"{line['train_seconds_ratio']:.2f}", f"{line['peak_mb_ratio']:.2f}"]
+        ratios = [line["train_seconds_ratio"], line["peak_mb_ratio"]]
+        cells += ["" if math.isnan(r) else f"{r:.2f}" for r in ratios]
         table.append(f"| {' | '.join(cells)} |")
     otsu = statistics.fmean(r["otsu_iou"] for r in rows)
     seeds = ", ".join(str(s) for s in sorted({r["seed"] for r in rows}))
-    return "\n".join([*table, "", f"Otsu: {otsu:.4f}. Seeds: {seeds}. Time and memory: over those of {baseline}.", ""])
+    facts = f"Otsu: {otsu:.4f}. Seeds: {seeds}. Time and memory: over those of {baseline}."
+    return "\n".join([*table, "", *_left_out(lines, rows, baseline), facts, ""])
+
+
+def _left_out(lines: Sequence[Row], rows: Sequence[Row], baseline: str) -> list[str]:
+    """A paragraph for what has runs and no line in the table."""
+    arms = list(dict.fromkeys(r["arm"] for r in rows))
+    if baseline not in arms:
+        return [f"{baseline} has no finished run: there is nothing to compare the others ({', '.join(arms)}) with.", ""]
+    compared = {line["arm"] for line in lines}
+    left_out = [arm for arm in arms if arm not in compared]
+    return [part for arm in left_out for part in (f"{arm} has no seed in common with {baseline}: it is left out.", "")]
 
 
 def _interval(d: dict[str, float]) -> str:
@@ -85,7 +111,8 @@ def _interval(d: dict[str, float]) -> str:
 
 def _csv(rows: Sequence[Row]) -> str:
     out = io.StringIO()
-    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+    columns = dict.fromkeys(name for row in rows for name in row)  # not every run has every cost
+    writer = csv.DictWriter(out, list(columns), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return out.getvalue()

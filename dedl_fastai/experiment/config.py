@@ -105,5 +105,7 @@ class SegConfig(TrainOptions):
         super().__post_init__()
         check_positive(self, "tile", "app_target", "app_lr", "app_width")
         check_not_negative(self, "rotate", "overlap")
+        if self.overlap >= 1:
+            raise UserError(f"--overlap {self.overlap:g}: it is a share of a tile, from 0 to below 1.")
         if self.app_released and self.app == "none":
             raise UserError("--app-released needs --app relu (as released) or --app gelu.")

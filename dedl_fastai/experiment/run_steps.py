@@ -21,10 +21,15 @@ from .config import DataOptions
 
 log = logging.getLogger(__name__)
 
+# Options that may change while a run goes on: where things lie and are computed, and those that say what the data and
+# its split are, which the data's fingerprint holds.
+_MAY_CHANGE = ("preset", "data", "split", "splits", "patient", "limit_fields", "workers", "device")
+
 
 def open_run(run: RunFolder, options: DataOptions, cohort: Cohort, card: dict[str, Any], device: torch.device) -> None:
-    """Write what is known before training; on a run that goes on, check that the data is still the same."""
+    """Write what is known before training; on a run that goes on, check that options and data are still the same."""
     if run.is_started:
+        check_same_options(run, options)
         before = run.read("manifest")
         if before["data"]["fingerprint"] != data_fingerprint(cohort):
             raise UserError(f"the fields in {cohort.root} are not those {run.path} was started with: start a new run.")
@@ -36,6 +41,18 @@ def open_run(run: RunFolder, options: DataOptions, cohort: Cohort, card: dict[st
     save_splits(cohort, run.path / "splits.json")
     run.write("model", card)
     run.write("config", options.to_dict())  # the last one: from here on the run counts as started
+
+
+def check_same_options(run: RunFolder, options: DataOptions) -> None:
+    """Raise a `UserError` if the run in the folder was started with options that lead to another result."""
+    before = type(options).from_dict(run.read("config"))
+    different = before.differences({k: v for k, v in options.to_dict().items() if k not in _MAY_CHANGE})
+    if different:
+        name, (here, there) = next(iter(different.items()))
+        raise UserError(
+            f"{run.path} was started with {name} = {here!r}, not {there!r}: a run goes on with its own options. "
+            f"Give the same ones, or start a new run in another folder."
+        )
 
 
 def fit_run(

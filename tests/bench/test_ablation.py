@@ -5,29 +5,64 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from dedl_fastai.bench.ablation import ARMS, run_ablation
+from dedl_fastai.bench.ablation import ARMS, plan_ablation, run_ablation
 from dedl_fastai.cli import app
 from dedl_fastai.errors import UserError
+from dedl_fastai.experiment.config import SegConfig
+from dedl_fastai.experiment.inputs import load_split_cohort
 
 from ..options import TINY, as_flags
 
 
+def only(paths):
+    """The one path there is."""
+    (path,) = paths
+    return path
+
+
 def test_two_arms_are_paired_and_not_repeated(tiny_folder, tmp_path):
-    options = {**TINY, "data": str(tiny_folder), "epochs": 2, "app_width": 96}
-    flags = [*as_flags(options), "--rows", "gelu", "--seeds", "5", "--out", str(tmp_path / "grid")]
+    options, grid = {**TINY, "data": str(tiny_folder), "epochs": 2, "app_width": 96}, tmp_path / "grid"
+    flags = [*as_flags(options), "--rows", "gelu", "--seeds", "5", "--out", str(grid)]
     result = CliRunner().invoke(app, ["bench", "run", "app-ablation", *flags])
     assert result.exit_code == 0, result.output
     assert "| gelu | 1 |" in result.stdout
-    configs = [json.loads((tmp_path / "grid" / f"{arm}-seed5" / "config.json").read_text()) for arm in ("none", "gelu")]
+    folders = [only(grid.glob(f"{arm}-seg-*-s5-*")) for arm in ("none", "gelu")]
+    configs = [json.loads((folder / "config.json").read_text()) for folder in folders]
     assert {k for k in configs[0] if configs[0][k] != configs[1][k]} == {"app"}
-    splits = [(tmp_path / "grid" / f"{arm}-seed5" / "splits.json").read_text() for arm in ("none", "gelu")]
+    splits = [(folder / "splits.json").read_text() for folder in folders]
     assert splits[0] == splits[1]
-    weights = tmp_path / "grid" / "gelu-seed5" / "best.safetensors"
+    weights = folders[1] / "best.safetensors"
     before = weights.stat().st_mtime_ns
-    rows, failed = run_ablation({**options, "data": str(tiny_folder)}, [5], tmp_path / "grid", ["gelu"])
+    rows, failed = run_ablation({**options, "data": str(tiny_folder)}, [5], grid, ["gelu"])
     assert weights.stat().st_mtime_ns == before and not failed
     assert [r["arm"] for r in rows] == ["none", "gelu"] and all(r["peak_mb"] > 100 for r in rows)
     assert rows[0]["app_grad_ratio"] == 0 and rows[1]["app_grad_ratio"] > 0
+    run_ablation({**options, "epochs": 1}, [5], grid, ["none"])
+    other = only(set(grid.glob("none-*")) - {folders[0]})
+    assert len((other / "history.csv").read_text().splitlines()) == 1 + 1
+
+
+def test_other_options_fields_or_split_are_other_runs(tiny_folder, tmp_path):
+    given = {**TINY, "data": str(tiny_folder)}
+    seen = set()
+    for changes in ({}, {"epochs": 9}, {"limit_fields": 4}, {"split": "random"}):
+        runs = plan_ablation({**given, **changes}, [5, 6], tmp_path, ["none", "relu", "released"])
+        assert list(runs) == [(arm, seed) for seed in (5, 6) for arm in ("none", "relu", "released")]
+        folders = {run.folder for run in runs.values()}
+        assert len(folders) == 6 and not folders & seen
+        seen |= folders
+    again = plan_ablation({**given, "workers": 1}, [5, 6], tmp_path, ["none"])
+    assert {run.folder for run in again.values()} <= seen
+
+
+def test_fields_are_limited_once(tiny_folder, tmp_path):
+    given = {**TINY, "data": str(tiny_folder), "limit_fields": 4, "seed": 5}
+    runs = plan_ablation(given, [5, 6], tmp_path, ["none"])
+    wanted = load_split_cohort(SegConfig.resolve(given)).table
+    assert set(wanted.split) == {"train", "valid", "test"} and len(wanted) == 4
+    for run in runs.values():
+        table = load_split_cohort(SegConfig.resolve(run.options)).table
+        assert dict(zip(table.field, table.split, strict=True)) == dict(zip(wanted.field, wanted.split, strict=True))
 
 
 def test_unknown_arm_and_table_are_user_errors(tiny_folder, tmp_path):

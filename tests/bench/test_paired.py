@@ -52,3 +52,35 @@ def test_report_is_table_csv_and_figure(tmp_path):
     with (tmp_path / "report.csv").open() as f:
         assert len(list(csv.DictReader(f))) == 6
     assert (tmp_path / "report.png").stat().st_size > 5000
+
+
+def test_an_arm_without_a_common_seed_is_named_and_left_out(tmp_path):
+    rows = [*ROWS, row("relu", 9, 0.9)]
+    assert [line["arm"] for line in summarise(rows)] == ["none", "gelu"]
+    text = write_report(rows, tmp_path)
+    assert "relu has no seed in common with none: it is left out." in text and "| relu |" not in text
+
+
+def test_without_a_finished_baseline_the_report_says_so(tmp_path):
+    rows = [r for r in ROWS if r["arm"] != "none"]
+    assert summarise(rows) == []
+    text = write_report(rows, tmp_path)
+    assert "none has no finished run: there is nothing to compare the others (gelu) with." in text
+    assert len((tmp_path / "report.csv").read_text().splitlines()) == 1 + 3
+    assert (tmp_path / "report.png").exists()
+
+
+def test_costs_that_were_not_measured_are_left_out_of_ratios_and_empty_in_the_table(tmp_path):
+    def without(r, *names):
+        return {k: v for k, v in r.items() if k not in names}
+
+    some = [without(ROWS[0], "peak_mb"), *ROWS[1:3], *({**r, "peak_mb": 750, "peak_gpu_mb": 9} for r in ROWS[3:])]
+    assert summarise(some)[1]["peak_mb_ratio"] == 1.5
+    write_report(some, tmp_path)
+    with (tmp_path / "report.csv").open() as f:
+        table = list(csv.DictReader(f))
+    assert [r["peak_mb"] for r in table] == ["", "500", "500", "750", "750", "750"]
+    assert [r["peak_gpu_mb"] for r in table] == ["", "", "", "9", "9", "9"]
+    none = [without(r, "peak_mb") for r in ROWS]
+    assert math.isnan(summarise(none)[1]["peak_mb_ratio"])
+    assert "| 1.20 |  |" in write_report(none, tmp_path)

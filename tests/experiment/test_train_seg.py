@@ -184,6 +184,23 @@ def test_resuming_with_changed_fields_is_refused(tiny_folder, tmp_path, monkeypa
         train_seg(options(data), tmp_path / "run")
 
 
+def test_an_unfinished_run_goes_on_with_its_own_options_only(tiny_folder, tmp_path, monkeypatch, finished):
+    run, moved = tmp_path / "run", tmp_path / "moved"
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_after_batches(patch, 7)
+        train_seg(options(tiny_folder), run)
+    before = {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()}
+    for changes in ({"epochs": 9}, {"lr": 0.5}, {"seed": 27}):
+        (name,) = changes
+        with pytest.raises(UserError, match=f"was started with {name} = "):
+            train_seg(options(tiny_folder, **changes), run)
+    assert before == {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()}
+    shutil.copytree(tiny_folder, moved)
+    splits = finished / "splits.json"  # the same sides, said in another way
+    train_seg(options(moved, split="auto", splits=str(splits), workers=1), run)
+    assert same(weights(finished), weights(run))
+
+
 def test_bad_options_leave_nothing_behind(tiny_folder, tmp_path):
     for wrong in ({"tile": 30}, {"encoder": "resnet19"}, {"loss": "hinge"}, {"channel": "CD3"}, {"percentiles": "3"}):
         with pytest.raises(UserError):
