@@ -170,7 +170,7 @@ def _absolute(name: str, value: Any) -> Any:
 
 
 def _content(name: str, value: Any) -> Any:
-    return hashlib.sha256(Path(value).read_bytes()).hexdigest() if _names_file(name, value) else value
+    return hashlib.sha256(Path(value).expanduser().read_bytes()).hexdigest() if _names_file(name, value) else value
 
 
 def _that_count(task: str, given: Mapping[str, Any], table: PaperTable) -> dict[str, Any]:

@@ -4,9 +4,10 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from ..training.processes import is_first
+from ..training.processes import from_first, is_first
 from ..training.run_folder import RunFolder
-from .config import SegConfig
+from .config import DataOptions, SegConfig
+from .run_steps import check_same_options
 from .seg import train_seg
 
 
@@ -16,13 +17,19 @@ def train_folds(options: SegConfig, out: str | Path, bar: bool | None = None) ->
     Writes and returns `out`/metrics.json: mean and standard deviation over the folds of every test and valid metric.
     """
     parent = RunFolder.at(out)
-    if is_first():
-        parent.write("config", options.to_dict())
+    from_first(lambda: open_parent(parent, options))
     members = {f"fold{i}": train_seg(options, parent.path / f"fold{i}", i, bar) for i in range(options.folds)}
     summary = summarise(members)
     if is_first():
         parent.write("metrics", summary)
     return summary
+
+
+def open_parent(parent: RunFolder, options: DataOptions) -> None:
+    """Write the options of runs that belong together; raise a `UserError` if they were started with others."""
+    if parent.is_started:
+        check_same_options(parent, options)
+    parent.write("config", options.to_dict())
 
 
 def summarise(members: dict[str, dict[str, Any]]) -> dict[str, Any]:

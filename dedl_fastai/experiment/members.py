@@ -14,7 +14,7 @@ from ..training.run_folder import RunFolder
 from .clf import member_options, train_clf
 from .clf_config import ClfConfig
 from .clf_evaluation import split_scores
-from .folds import spread
+from .folds import open_parent, spread
 from .inputs import load_clf_cohort
 from .options import numbers
 
@@ -34,7 +34,7 @@ def train_members(options: ClfConfig, out: str | Path, bar: bool | None = None) 
     the members' thresholds) on the test items.
     """
     parent = RunFolder.at(out)
-    parent.write("config", options.to_dict())
+    open_parent(parent, options)
     members: dict[str, dict[str, Any]] = {}
     for fold in range(max(1, options.folds)):
         cohort = load_clf_cohort(options, fold)

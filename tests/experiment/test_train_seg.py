@@ -216,6 +216,10 @@ def test_folds_validate_on_different_patients_and_average(tiny_folder, tmp_path)
         patients.append(set(counts["valid"]["patients"]))
         assert counts["test"]["patients"] == ["Myo231", "Myo511"]
     assert not patients[0] & patients[1]
+    config = (tmp_path / "folds" / "config.json").read_text()
+    with pytest.raises(UserError, match="was started with epochs = 1, not 2"):
+        train_folds(options(tiny_folder, folds=2, epochs=2), tmp_path / "folds")
+    assert (tmp_path / "folds" / "config.json").read_text() == config
     iou = summary["test"]["iou"]
     assert iou["mean"] == pytest.approx(np.mean(iou["values"]), abs=1e-6)
     assert iou["sd"] == pytest.approx(np.std(iou["values"], ddof=1), abs=1e-6)
