@@ -1,0 +1,156 @@
+"""`dedl-fastai predict` and its inputs: bad files, failures half-way, folders, names, cohorts."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import tifffile
+import zarr
+
+from dedl_fastai.experiment import segment
+from dedl_fastai.experiment.field_files import field_name
+from dedl_fastai.experiment.outputs import Kind
+from dedl_fastai.io import open_field
+
+from .results import WRITE, contents, dedl
+
+
+def test_killed_half_way_and_run_again_ends_with_the_same_files(run, finished, images, tmp_path, monkeypatch):
+    real = segment.KINDS["overlay"].write
+    calls = []
+
+    def killed(path, result):
+        calls.append(path)
+        if len(calls) == 2:
+            raise KeyboardInterrupt  # in the middle of the second field's files
+        real(path, result)
+
+    flags = ["predict", run, *images, "--out", tmp_path / "out", "--rules", "tfh5", "--write", WRITE]
+    with monkeypatch.context() as patch:
+        patch.setitem(segment.KINDS, "overlay", Kind("_overlay.png", killed))
+        assert dedl(*flags).exit_code != 0
+    assert len(pd.read_csv(tmp_path / "out" / "summary.csv")) == 1
+    half = tmp_path / "out" / f".{field_name(images[1])}.part"  # what a kill that lets nothing be tidied up leaves
+    half.mkdir()
+    (half / "canvas").write_bytes(b"half")
+    assert dedl(*flags).exit_code == 0
+    assert contents(tmp_path / "out") == contents(finished)
+
+
+def test_a_truncated_file_among_ten_costs_a_line_and_exit_code_1(run, copies, tmp_path):
+    result = dedl("predict", run, copies, "--out", tmp_path / "out", "--write", "cells")
+    assert result.exit_code == 1
+    assert [("f5b.tif" in line) for line in result.stderr.splitlines() if line.startswith("left out:")] == [True]
+    assert len(list((tmp_path / "out").glob("*_cells.csv"))) == 10
+    assert list(pd.read_csv(tmp_path / "out" / "summary.csv").field) == [f"f{i}" for i in range(10)]
+    assert "f5b.tif" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+class EngineError(Exception):
+    """onnxruntime's and OpenVINO's own errors are no RuntimeErrors either."""
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (MemoryError(), "memory"),
+        (OSError(5, "Input/output error"), "Input/output error"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory\nat 0x1"), "RuntimeError: DefaultCPUAllocator"),
+        (EngineError("Non-zero status code"), "EngineError: Non-zero status code"),
+    ],
+)
+def test_what_fails_for_one_field_does_not_stop_the_others(run, images, tmp_path, monkeypatch, error, says):
+    real = segment.predict_field
+
+    def fails_first(ensemble, field, **how):
+        if str(field.path) == images[0]:
+            raise error
+        return real(ensemble, field, **how)
+
+    monkeypatch.setattr(segment, "predict_field", fails_first)
+    result = dedl("predict", run, *images, "--out", tmp_path, "--write", "cells")
+    assert result.exit_code == 1
+    told = [line for line in result.stderr.splitlines() if line.startswith("left out:")]
+    assert len(told) == 1 and images[0] in told[0] and says in told[0] and "0x1" not in result.stderr
+    assert Path(images[0]).name in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert len(list(tmp_path.glob("*_cells.csv"))) == len(images) - 1
+
+
+def test_what_stops_the_run_leaves_a_report_of_what_is_finished(run, images, tmp_path, monkeypatch):
+    real = segment.predict_field
+
+    def stops(ensemble, field, **how):
+        if str(field.path) == images[1]:
+            raise KeyboardInterrupt
+        return real(ensemble, field, **how)
+
+    monkeypatch.setattr(segment, "predict_field", stops)
+    assert dedl("predict", run, *images, "--out", tmp_path, "--write", "cells").exit_code != 0
+    assert field_name(images[0]) in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_full_disk_stops_it_all_and_keeps_what_is_finished(run, images, tmp_path, monkeypatch):
+    real = segment.predict_field
+
+    def fills(ensemble, field, **how):
+        if str(field.path) == images[1]:
+            raise OSError(28, "No space left on device")
+        return real(ensemble, field, **how)
+
+    monkeypatch.setattr(segment, "predict_field", fills)
+    result = dedl("predict", run, *images, "--out", tmp_path, "--write", "cells")
+    assert result.exit_code == 2 and "No space left" in result.stderr
+    assert [p.name for p in tmp_path.glob("*_cells.csv")] == [f"{field_name(images[0])}_cells.csv"]
+    assert len(pd.read_csv(tmp_path / "summary.csv")) == 1
+    assert not list(tmp_path.glob(".*"))  # nothing half-written stays
+
+
+def test_two_images_of_one_name_are_refused_before_anything_is_predicted(run, images, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(images[0], tmp_path / folder / "x.tif")
+    result = dedl("predict", run, tmp_path / "a" / "x.tif", tmp_path / "b" / "x.tif", "--out", tmp_path / "out")
+    assert result.exit_code == 2 and "'x'" in result.stderr
+    assert not (tmp_path / "out").exists()
+    assert dedl("predict", run, tmp_path / "a" / "x.tif", "--out", tmp_path / "out", "--write", "cells").exit_code == 0
+    later = dedl("predict", run, tmp_path / "b" / "x.tif", "--out", tmp_path / "out", "--write", "cells")
+    assert later.exit_code == 2 and "--out" in later.stderr
+
+
+def test_results_beside_the_images_are_not_taken_for_images(run, images, tmp_path):
+    shutil.copy(images[0], tmp_path / "x.tif")
+    flags = ["predict", run, tmp_path, "--out", tmp_path, "--write", "mask,cells,overlay"]
+    assert dedl(*flags).exit_code == 0
+    before = contents(tmp_path)
+    assert dedl(*flags).exit_code == 0
+    assert contents(tmp_path) == before
+
+
+def test_zarr_folders_in_a_folder_are_images_of_it(run, images, tmp_path):
+    mixed, alone = tmp_path / "mixed", tmp_path / "alone"
+    with open_field(images[0]) as field:
+        plane = field.read("DAPI")
+    for folder in (mixed, alone):
+        folder.mkdir()
+        array = zarr.open_array(str(folder / "s.ome.zarr"), mode="w", shape=plane.shape, chunks=(64, 64), dtype="f4")
+        array[...] = plane
+    tifffile.imwrite(mixed / "t.tif", plane)
+    for folder, fields in ((mixed, ["s", "t"]), (alone, ["s"])):
+        out = tmp_path / f"of_{folder.name}"
+        result = dedl("predict", run, folder, "--out", out, "--write", "cells")
+        assert result.exit_code == 0, result.output
+        assert list(pd.read_csv(out / "summary.csv").field) == fields
+
+
+def test_an_image_that_a_cohort_lists_and_does_not_hold_is_left_out(run, images, tmp_path):
+    folder = tmp_path / "cohort"
+    folder.mkdir()
+    shutil.copy(images[0], folder / "a.tif")
+    (folder / "cohort.csv").write_text("image,mask\na.tif,no_mask.tif\nlost.tif,\n")
+    for _ in range(2):  # also where all that is there is finished
+        result = dedl("predict", run, folder, "--out", tmp_path / "out", "--write", "cells")
+        assert result.exit_code == 1
+        assert "left out:" in result.stderr and "lost.tif" in result.stderr and "no_mask" not in result.stderr
+        assert "lost.tif" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert list(pd.read_csv(tmp_path / "out" / "summary.csv").field) == ["a"]
