@@ -87,7 +87,7 @@ def test_options_of_nuclei_reach_both_ways(tmp_path, in_chunks):
     options = {"min_area_um2": 30.0, "max_hole_um2": 0.0, "h_px": 2.0}
     _, labels, _ = at_once(path, ensemble, **options)
     with predict_field(ensemble, path, nuclei=NucleiOptions(**options)) as found:
-        assert matched(labels, found.labels[:, :])
+        assert len(matched(labels, found.labels[:, :])) > 0
 
 
 def test_parting_by_intensity_is_that_of_the_whole_field(tmp_path, in_chunks):
@@ -96,7 +96,7 @@ def test_parting_by_intensity_is_that_of_the_whole_field(tmp_path, in_chunks):
     path, ensemble = write_field(tmp_path / "slide.ome.tif", planes), bright_ensemble()
     _, labels, _ = at_once(path, ensemble, intensity=planes[0])
     with predict_field(ensemble, path, nuclei=NucleiOptions(part_by="intensity")) as found:
-        assert matched(labels, found.labels[:, :])
+        assert len(matched(labels, found.labels[:, :])) > 0
         assert not np.array_equal(np.asarray(labels), at_once(path, ensemble)[1])  # or it would say nothing
 
 
