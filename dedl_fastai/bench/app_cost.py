@@ -1,6 +1,5 @@
 """`app_cost`: time and peak memory of a training step with APP over one without, for shares of the rows."""
 
-import resource
 import statistics
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +8,7 @@ import torch
 
 from ..models.device import pick_device
 from ..training.app import AppCallback
-from .process import in_own_process
+from .process import in_own_process, peak_mb
 from .step import device_name, learner_on_batches, seconds_of
 
 
@@ -68,4 +67,4 @@ def _measured_peak(network: tuple, share: float, device: str) -> int:
     _loop(network, share, device)()
     if pick_device(device).type == "cuda":
         return round(torch.cuda.max_memory_allocated() / 2**20)
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return round(peak_mb())

@@ -8,8 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from ..experiment.clf_config import ClfConfig
-from ..experiment.config import SegConfig
+from ..experiment.clf_config import CONFIGS
 from .paper import PaperCell
 
 TRAIN_TILES, VALID_TILES = 1452, 720  # the paper's 5.1
@@ -18,7 +17,6 @@ REFERENCE = {"arch": "unet", "encoder": "resnet18"}  # whose step is measured
 # What a million activations take, in billions of multiply-adds: fitted to steps of six U-Nets on a CPU, which it then
 # explains within 7 %. Multiply-adds alone would not do: EfficientNets take three times as long for one as ResNets.
 _MEGA_IN_GMACS = 0.09
-_CONFIGS = {"seg": SegConfig, "clf": ClfConfig}
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ def distinct_runs(cells: Iterable[PaperCell]) -> dict[tuple, PaperCell]:
     for cell in cells:
         if cell.why_not:
             continue
-        resolved = tuple(sorted(_CONFIGS[cell.task].resolve(cell.options).to_dict().items()))
+        resolved = tuple(sorted(CONFIGS[cell.task].resolve(cell.options).to_dict().items()))
         for seed in cell.seeds:
             for fold in range(max(1, cell.folds)):
                 found.setdefault((cell.task, resolved, seed, fold), cell)
@@ -89,7 +87,7 @@ def distinct_runs(cells: Iterable[PaperCell]) -> dict[tuple, PaperCell]:
 
 def run_hours(cell: PaperCell, speed: Speed) -> float:
     """Estimated hours of one training of a cell (one seed, one fold): all epochs of the paper, evaluation left out."""
-    epochs = _CONFIGS[cell.task].resolve(cell.options).epochs
+    epochs = CONFIGS[cell.task].resolve(cell.options).epochs
     train, valid = (TRAIN_TILES, VALID_TILES) if cell.task == "seg" else (TRAIN_PICTURES, VALID_PICTURES)
     pixels = 1.0
     if cell.task == "seg":  # smaller tiles are more

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..data.splits import save_splits
 from ..errors import UserError
-from ..experiment.clf_config import ClfConfig
+from ..experiment.clf_config import CONFIGS, ClfConfig
 from ..experiment.config import SegConfig
 from ..experiment.inputs import load_clf_cohort, load_split_cohort, with_demo_data
 from ..io.files import read_json, write_json
@@ -21,7 +21,6 @@ from .runs import RunSpec
 
 log = logging.getLogger(__name__)
 
-CONFIGS: dict[str, type[SegConfig | ClfConfig]] = {"seg": SegConfig, "clf": ClfConfig}
 # They do not change a run's result, or do so through the split, which is part of the data's fingerprint.
 _NOT_HASHED = ("preset", "data", "split", "splits", "patient", "limit_fields", "folds", "seed", "seeds")
 _FILES = ("weights", "rules")  # options that may name a file: its content counts, not its place

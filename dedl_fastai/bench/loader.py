@@ -1,6 +1,5 @@
 """`loader_speed`: an epoch of tiles from the cache against decoding TIFFs for each tile, and against tiles as .npy."""
 
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from ..data.cohort import Cohort
 from ..data.demo import FULL_SIZE, demo_cohort
 from ..data.scaling import PercentileScaling
 from ..data.tiles import Tile, cut, grid, tiles_of
-from .process import in_own_process
+from .process import in_own_process, peak_mb
 
 
 def loader_speed(fields: int = 2, size: tuple[int, int] = FULL_SIZE, tile: int = 480, bs: int = 16) -> dict[str, Any]:
@@ -89,9 +88,9 @@ def _write_tiles(cohort: Cohort, tile: int, folder: Path) -> list[tuple[Path, Pa
 
 def _peak_mb(tiles: list[Tile], bs: int) -> float:
     """Peak resident memory in MB of a fresh process that reads an epoch."""
-    return round(in_own_process(_read_all, tiles, bs) / 1024, 1)
+    return in_own_process(_read_all, tiles, bs)
 
 
-def _read_all(tiles: list[Tile], bs: int) -> int:
+def _read_all(tiles: list[Tile], bs: int) -> float:
     _epoch(lambda t: (t.pixels(), t.mask()), tiles, bs)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak_mb()

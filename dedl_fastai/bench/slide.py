@@ -1,6 +1,5 @@
 """`slide_cost`: memory and time of the prediction of a whole slide; `window_overhead`: what the window costs of it."""
 
-import resource
 import statistics
 import tempfile
 import time
@@ -26,7 +25,7 @@ from ..models.device import pick_device
 from ..models.segmentation import SegSpec, create_seg_model
 from ..training.model_card import seg_model_card
 from ..training.run_folder import RunFolder
-from .process import in_own_process
+from .process import in_own_process, peak_mb
 
 _BLOCK = 1024  # edge of what a made-up slide repeats
 TINY = {"encoder": "tu-test_resnet", "depth": 2, "decoder": (16, 16)}
@@ -129,7 +128,7 @@ def made_up_segmenter(spec: SegSpec, tile: int, device: str, bs: int = 8) -> Seg
 
 def _predict_slide(path: Path, spec: SegSpec, tile: int, device: str) -> dict[str, Any]:
     """What `slide_cost` tells, of this process."""
-    before = _peak_mb()
+    before = peak_mb()
     ensemble = Ensemble([made_up_segmenter(spec, tile, device)])
     started, cpu = time.perf_counter(), time.process_time()
     with predict_field(ensemble, path, keep=(), scratch=path.parent) as found:
@@ -145,18 +144,8 @@ def _predict_slide(path: Path, spec: SegSpec, tile: int, device: str) -> dict[st
             "cpu_seconds_per_megapixel": round(cpu / (height * width / 1e6), 3),
             "megapixels_per_second": round(height * width / seconds / 1e6, 3),
             "cells": len(found.cells),
-            "peak_mb": _peak_mb(),
+            "peak_mb": peak_mb(),
             "peak_mb_before": before,
             "scratch_mb": round(scratch / 2**20, 3),
             "labels_file_mb": round(labels.stat().st_size / 2**20, 3),
         }
-
-
-def _peak_mb() -> float:
-    """The largest resident memory of this process so far."""
-    status = Path("/proc/self/status")
-    if status.exists():  # Linux: what getrusage tells begins with the memory of the process that started this one
-        kb = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-    else:
-        kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(int(kb) / 1024, 1)

@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import resource
 import sys
 import threading
 import traceback
@@ -22,6 +21,7 @@ from ..experiment.seg import train_seg
 from ..io.files import write_json
 from ..training.run_folder import RunFolder
 from .locks import held
+from .process import peak_mb
 from .runs import DONE, FAILED, LOCKED, RunSpec, note, note_failure, outcome, run_lock, run_state
 
 LOCKED_EXIT = 75  # of a process that found its run taken
@@ -74,9 +74,8 @@ def _train(run: RunSpec) -> dict[str, Any]:
 
 def _peaks() -> dict[str, int]:
     """Peak memory of this process in MB, and what it took of the GPU."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     gpu = round(torch.cuda.max_memory_allocated() / 2**20) if torch.cuda.is_initialized() else 0
-    return {"peak_mb": round(peak), **({"peak_gpu_mb": gpu} if gpu else {})}
+    return {"peak_mb": round(peak_mb()), **({"peak_gpu_mb": gpu} if gpu else {})}
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .config import TrainOptions
+from .config import SegConfig, TrainOptions
 from .options import check_not_negative, check_positive, option
 
 _PAPER: dict[str, Any] = {"epochs": 20, "lr": 1e-3, "lr_min": 1e-6, "wd": 0.0}
@@ -58,3 +58,6 @@ class ClfConfig(TrainOptions):
         super().__post_init__()
         check_positive(self, "min_cells", "size", "body_lr", "swa")
         check_not_negative(self, "tile", "drop", "gamma")
+
+
+CONFIGS: dict[str, type[SegConfig | ClfConfig]] = {"seg": SegConfig, "clf": ClfConfig}  # task -> its options

@@ -11,6 +11,7 @@ from torch.amp import GradScaler, autocast
 
 from ..errors import UserError
 from .app_network import ACTIVATIONS, PAPER_WIDTHS, AppAutoencoder, reconstruction_grads
+from .processes import world_size
 
 SCHEDULES = ("constant", "cosine")
 _SMOOTHING = 0.5  # of the gradient ratio that weight="auto" follows: noise is halved, growth is followed in two steps
@@ -170,7 +171,7 @@ class AppCallback(Callback):
         wanted = max(1, round(self.rows * n))
         if wanted == n:
             return None
-        rank = dist.get_rank() if _is_distributed() else 0
+        rank = dist.get_rank() if world_size() > 1 else 0
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.learn.train_iter) * 64 + rank)
         return torch.randperm(n, generator=generator)[:wanted].to(device)
 
@@ -201,12 +202,12 @@ class AppCallback(Callback):
         self.n, self.loss_sum, self.ratio_sum, self.last_weight = 0, 0.0, 0.0, 0.0
 
     def _share_weights(self) -> None:
-        if _is_distributed():
+        if world_size() > 1:
             for tensor in self.autoencoder.state_dict().values():
                 dist.broadcast(tensor, 0)
 
     def _average_gradients(self) -> None:
-        if _is_distributed():
+        if world_size() > 1:
             for parameter in self.autoencoder.parameters():
                 if parameter.grad is not None:
                     dist.all_reduce(parameter.grad)
@@ -232,14 +233,10 @@ def _one_hot(mask: torch.Tensor, n_maps: int) -> torch.Tensor:
     return nn.functional.one_hot(mask.long(), n_maps).movedim(-1, 2).float()
 
 
-def _is_distributed() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-
-
 def _is_finite_everywhere(gradient: torch.Tensor) -> bool:
     """True if no process overflowed: one that leaves its term out alone would miss the exchange of the norms."""
     is_finite = gradient.isfinite().all().int()
-    if _is_distributed():
+    if world_size() > 1:
         dist.all_reduce(is_finite, dist.ReduceOp.MIN)
     return bool(is_finite)
 
@@ -247,7 +244,7 @@ def _is_finite_everywhere(gradient: torch.Tensor) -> bool:
 def _norms_over_processes(gradients: list[torch.Tensor]) -> list[float]:
     """Norms of the gradients of a whole batch: a share of it can have next to none of the main one."""
     squares = torch.stack([g.square().sum() for g in gradients])
-    if _is_distributed():
+    if world_size() > 1:
         dist.all_reduce(squares)
     return squares.sqrt().tolist()
 
