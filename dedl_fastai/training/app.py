@@ -11,7 +11,7 @@ from torch.amp import GradScaler, autocast
 
 from ..errors import UserError
 from .app_network import ACTIVATIONS, PAPER_WIDTHS, AppAutoencoder, reconstruction_grads
-from .processes import world_size
+from .processes import rank, share_weights, world_size
 
 SCHEDULES = ("constant", "cosine")
 _SMOOTHING = 0.5  # of the gradient ratio that weight="auto" follows: noise is halved, growth is followed in two steps
@@ -43,7 +43,7 @@ class AppCallback(Callback):
         hidden: tuple[int, ...] = PAPER_WIDTHS,
         out: str = "sigmoid",  # what the last layer ends with: sigmoid, linear, act (as released)
         maps: str = "foreground",  # foreground, or all (a map a class, as released)
-        rows: float = 0.25,  # share of the rows, drawn anew each step, that estimates the loss
+        rows: float = 0.25,  # share of each tile's rows, drawn anew each step, that estimates the loss
         seed: int = 0,
     ):
         if act not in ACTIVATIONS:
@@ -131,7 +131,7 @@ class AppCallback(Callback):
         amp = getattr(self.learn, "amp", None)
         self.cast = amp.dtype if amp is not None else None
         self.own_scaler = GradScaler(device.type, enabled=self.cast is torch.float16)
-        self._share_weights()
+        share_weights(self.autoencoder)
         if self.waiting is not None:
             self._restore(self.waiting, device)
             self.waiting = None
@@ -154,7 +154,7 @@ class AppCallback(Callback):
         maps = probability if self.maps == "all" else probability[:, 1:].sum(dim=1, keepdim=True)
         rows = maps.movedim(1, 2).flatten(0, 1)  # (B * H, K, W)
         truth = _one_hot(mask, maps.shape[1]).flatten(0, 1)
-        picked = self._pick(len(rows), logits.device)
+        picked = self._pick(len(mask), logits.shape[-2], logits.device)
         rows, truth = (rows, truth) if picked is None else (rows[picked], truth[picked])
         scale = self.own_scaler.scale(torch.ones((), device=logits.device))
         with autocast(logits.device.type, self.cast or torch.bfloat16, enabled=self.cast is not None):
@@ -166,19 +166,20 @@ class AppCallback(Callback):
         weight = self._weigh(flow, logits, mask, value)
         return weight * (flow - flow.detach() + value)
 
-    def _pick(self, n: int, device: torch.device) -> torch.Tensor | None:
-        """Indices of this step's rows, from the run's seed and the step's number alone."""
-        wanted = max(1, round(self.rows * n))
-        if wanted == n:
+    def _pick(self, tiles: int, height: int, device: torch.device) -> torch.Tensor | None:
+        """Indices of this step's rows: a share of each tile's, the same whichever process has the tile."""
+        wanted = max(1, round(self.rows * height))
+        if wanted == height:
             return None
-        rank = dist.get_rank() if world_size() > 1 else 0
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.learn.train_iter) * 64 + rank)
-        return torch.randperm(n, generator=generator)[:wanted].to(device)
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.learn.train_iter)
+        drawn = torch.rand(tiles * world_size(), height, generator=generator)[rank() :: world_size()].argsort(dim=1)
+        first = height * torch.arange(tiles)[:, None]
+        return (first + drawn[:, :wanted]).flatten().to(device)
 
     def _weigh(self, flow: torch.Tensor, logits: torch.Tensor, mask: torch.Tensor, value: torch.Tensor) -> float:
         """The term's weight for this batch; keeps the means for `history`."""
         gradients = [torch.autograd.grad(x, logits, retain_graph=True)[0].float() for x in (flow, self.learn.loss_grad)]
-        ours, main = _norms_over_processes(gradients)
+        ours, main, loss = _of_whole_batch(gradients, value)
         log_ratio = math.log(max(ours, 1e-30) / max(main, 1e-30))
         if self.log_ratio is None:
             self.log_ratio = log_ratio
@@ -186,9 +187,9 @@ class AppCallback(Callback):
         if self.weight == "auto":
             weight = self.target / math.exp(self.log_ratio)
         else:
-            weight = 1 / mask.numel() if self.weight == "released" else self.weight
+            weight = 1 / (mask.numel() * world_size()) if self.weight == "released" else self.weight
         self.n += 1
-        self.loss_sum += value.item()
+        self.loss_sum += loss
         self.ratio_sum += log_ratio + math.log(max(weight, 1e-30))
         self.last_weight = weight
         return weight
@@ -201,17 +202,12 @@ class AppCallback(Callback):
     def _forget_epoch(self) -> None:
         self.n, self.loss_sum, self.ratio_sum, self.last_weight = 0, 0.0, 0.0, 0.0
 
-    def _share_weights(self) -> None:
-        if world_size() > 1:
-            for tensor in self.autoencoder.state_dict().values():
-                dist.broadcast(tensor, 0)
-
     def _average_gradients(self) -> None:
         if world_size() > 1:
             for parameter in self.autoencoder.parameters():
                 if parameter.grad is not None:
                     dist.all_reduce(parameter.grad)
-                    parameter.grad /= dist.get_world_size()
+                    parameter.grad /= world_size()
 
 
 def _checked_weight(weight: float | str) -> float | str:
@@ -241,12 +237,12 @@ def _is_finite_everywhere(gradient: torch.Tensor) -> bool:
     return bool(is_finite)
 
 
-def _norms_over_processes(gradients: list[torch.Tensor]) -> list[float]:
-    """Norms of the gradients of a whole batch: a share of it can have next to none of the main one."""
-    squares = torch.stack([g.square().sum() for g in gradients])
+def _of_whole_batch(gradients: list[torch.Tensor], value: torch.Tensor) -> list[float]:
+    """The gradients' norms and the loss over all processes: a share can have next to none of the main gradient."""
+    sums = torch.stack([*(g.square().sum() for g in gradients), value.detach()])
     if world_size() > 1:
-        dist.all_reduce(squares)
-    return squares.sqrt().tolist()
+        dist.all_reduce(sums)
+    return [*sums[:-1].sqrt().tolist(), sums[-1].item() / world_size()]
 
 
 def _cloned(state: Any) -> Any:

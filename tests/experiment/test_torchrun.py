@@ -15,7 +15,7 @@ from dedl_fastai.experiment.seg import train_seg
 
 from ..conftest import ROOT
 from ..options import TINY, tiny_flags
-from .toy_run import train_augmented, train_plain
+from .toy_run import ROWS_OF_APP, train_augmented, train_plain
 
 pytest.importorskip("accelerate", reason="several processes need accelerate")
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch was built without torch.distributed")
@@ -61,9 +61,16 @@ def test_batch_norm_and_augmentation_are_those_of_one_process(both, tiny_folder,
         assert ours == pytest.approx(theirs, abs=5e-3)  # as rounding grows over 24 steps; another draw is 10 times that
 
 
+def test_app_sees_the_rows_that_one_process_draws(both, tiny_folder, tmp_path):
+    one, two = train_augmented(str(tiny_folder), tmp_path, **ROWS_OF_APP), both[0]["rows of app"]
+    for ours, theirs in zip(two["rows"], one["rows"], strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-4)
+    assert two["app"] == pytest.approx(one["app"], rel=1e-3)
+
+
 def test_both_processes_end_with_the_same_model_and_autoencoder(both):
     first, second = both
-    for training in ("plain", "augmented", "whole", "resumed"):
+    for training in ("plain", "augmented", "rows of app", "whole", "resumed"):
         assert same(first[training]["weights"], second[training]["weights"]), training
     assert first["plain"]["rows"] == second["plain"]["rows"]
     assert same(first["whole"]["autoencoder"], second["whole"]["autoencoder"])

@@ -18,6 +18,8 @@ from dedl_fastai.training.run_folder import RunFolder
 
 from ..options import TINY
 
+ROWS_OF_APP = {"app": "gelu", "app_width": 64, "app_rows": 0.25}
+
 
 class Interrupted(Exception):
     """Stands for whatever ends a run in the middle."""
@@ -41,6 +43,7 @@ def main(data: str, out: str) -> None:
     results = {
         "plain": train_plain(data, folder),
         "augmented": train_augmented(data, folder),
+        "rows of app": train_augmented(data, folder, **ROWS_OF_APP),
         "whole": train_with_app(data, folder / "whole"),
         "resumed": train_with_app(data, folder / "resumed", interrupt_in=2),
     }
@@ -64,17 +67,18 @@ def train_plain(data: str, folder: Path) -> dict:
     return {"weights": dict(learn.model.state_dict()), "tiles": (dls.train.n, dls.valid.n), "rows": rows}
 
 
-def train_augmented(data: str, folder: Path) -> dict:
-    """A run of `seg` without APP up to its evaluation: batch norm, augmentation, schedule; 96 training tiles."""
+def train_augmented(data: str, folder: Path, **changed: object) -> dict:
+    """A run of `seg` up to its evaluation: batch norm, augmentation, schedule; 96 training tiles."""
     cohort = Cohort.load(data)
     cohort = cohort.with_split(["train"] * 4 + ["valid"] + ["ignore"] * (len(cohort) - 5))
-    options = SegConfig.resolve({**TINY, "data": data, "tile": 24, "bs": 16, "lr": 1e-3, "loss": "ce"})
+    options = SegConfig.resolve({**TINY, "data": data, "tile": 24, "bs": 16, "lr": 1e-3, "loss": "ce", **changed})
     with first_before_others():
         dls = dataloaders_of(options, cohort)
     learn = learner_of(options, dls)
-    fit_run(learn, RunFolder.at(folder), options, Keeper(folder / "augmented"), bar=False)
+    fit_run(learn, RunFolder.at(folder), options, Keeper(folder / f"augmented-{options.app}"), bar=False)
     rows = [[float(value) for value in row] for row in learn.recorder.values]
-    return {"weights": dict(learn.model.state_dict()), "rows": rows}
+    app = learn.app.history() if options.app != "none" else {}
+    return {"weights": dict(learn.model.state_dict()), "rows": rows, "app": app}
 
 
 def train_with_app(data: str, folder: Path, interrupt_in: int | None = None) -> dict:
