@@ -1,6 +1,5 @@
 """`train_clf`: one classification run, from options to a finished run folder; resumable at any moment."""
 
-import logging
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -27,9 +26,7 @@ from .clf_config import ClfConfig
 from .clf_evaluation import evaluate_clf_run
 from .inputs import load_clf_cohort
 from .options import two_percentiles
-from .run_steps import close_run, fit_run, open_run
-
-log = logging.getLogger(__name__)
+from .run_steps import close_run, fit_run, metrics_if_complete, open_run
 
 AUGMENTATIONS = ("paper", "none")
 
@@ -46,9 +43,9 @@ def train_clf(
     for bad options and data, before anything is written.
     """
     run = RunFolder.at(out)
-    if run.is_complete:
-        log.info("%s is complete already", run.path)
-        return run.read("metrics")
+    finished = metrics_if_complete(run, options)
+    if finished is not None:
+        return finished
     started = time.perf_counter()
     cohort = cohort or load_clf_cohort(options)
     dls = clf_dataloaders_of(options, cohort)

@@ -43,6 +43,15 @@ def open_run(run: RunFolder, options: DataOptions, cohort: Cohort, card: dict[st
     run.write("config", options.to_dict())  # the last one: from here on the run counts as started
 
 
+def metrics_if_complete(run: RunFolder, options: DataOptions) -> dict[str, Any] | None:
+    """What a run that ended reached; None while there is something to do. Other options than its own are refused."""
+    if not run.is_complete:
+        return None
+    check_same_options(run, options)
+    log.info("%s is complete already", run.path)
+    return run.read("metrics")
+
+
 def check_same_options(run: RunFolder, options: DataOptions) -> None:
     """Raise a `UserError` if the run in the folder was started with options that lead to another result."""
     before = type(options).from_dict(run.read("config"))

@@ -1,6 +1,5 @@
 """`train_seg`: one segmentation run, from options to a finished run folder; resumable at any moment."""
 
-import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,7 @@ from .evaluation import tune_and_evaluate
 from .figures import draw_figures
 from .inputs import load_split_cohort
 from .options import numbers, two_percentiles
-from .run_steps import close_run, fit_run, open_run
-
-log = logging.getLogger(__name__)
+from .run_steps import close_run, fit_run, metrics_if_complete, open_run
 
 
 def train_seg(options: SegConfig, out: str | Path, fold: int = 0, bar: bool | None = None) -> dict[str, Any]:
@@ -39,9 +36,8 @@ def train_seg(options: SegConfig, out: str | Path, fold: int = 0, bar: bool | No
     for bad options and data, before anything is written.
     """
     run = RunFolder.at(out)
-    finished = from_first(lambda: run.read("metrics") if run.is_complete else None)
+    finished = from_first(lambda: metrics_if_complete(run, options))
     if finished is not None:
-        log.info("%s is complete already", run.path)
         return finished
     started = time.perf_counter()
     cohort = load_split_cohort(options, fold)

@@ -66,6 +66,12 @@ def test_evaluate_gives_the_same_digits(finished):
     assert again["test"] == metrics["test"]
 
 
+def test_a_finished_run_answers_for_its_own_options_only(many_folder, finished):
+    assert train_clf(options(many_folder), finished) == json.loads((finished / "metrics.json").read_text())
+    with pytest.raises(UserError, match="was started with epochs = "):
+        train_clf(options(many_folder, epochs=9), finished)
+
+
 def test_load_run_predicts_a_file(finished, many_folder):
     model = load_run(finished, device="cpu")
     assert isinstance(model, Classifier)

@@ -201,6 +201,12 @@ def test_an_unfinished_run_goes_on_with_its_own_options_only(tiny_folder, tmp_pa
     assert same(weights(finished), weights(run))
 
 
+def test_a_finished_run_answers_for_its_own_options_only(tiny_folder, finished):
+    assert train_seg(options(tiny_folder), finished) == json.loads((finished / "metrics.json").read_text())
+    with pytest.raises(UserError, match="was started with epochs = "):
+        train_seg(options(tiny_folder, epochs=9), finished)
+
+
 def test_bad_options_leave_nothing_behind(tiny_folder, tmp_path):
     for wrong in ({"tile": 30}, {"encoder": "resnet19"}, {"loss": "hinge"}, {"channel": "CD3"}, {"percentiles": "3"}):
         with pytest.raises(UserError):
