@@ -41,7 +41,7 @@ class AppCallback(Callback):
         lr: float = 1e-3,  # of the autoencoder's own Adam
         schedule: str = "constant",  # constant, cosine
         hidden: tuple[int, ...] = PAPER_WIDTHS,
-        out: str = "sigmoid",  # what the last layer ends with: sigmoid, linear, act (as released)
+        out: str = "linear",  # what the last layer ends with: linear, sigmoid, act (as released)
         maps: str = "foreground",  # foreground, or all (a map a class, as released)
         rows: float = 0.25,  # share of each tile's rows, drawn anew each step, that estimates the loss
         seed: int = 0,
@@ -54,6 +54,8 @@ class AppCallback(Callback):
             raise UserError(f"--app-rows {rows}: a share above 0, at most 1, is needed.")
         if loss not in ("mse", "ce"):
             raise UserError(f"--app-loss {loss!r} is unknown; it may be mse or ce.")
+        if loss == "ce" and out == "sigmoid":
+            raise UserError("the loss ce is of logits: the autoencoder's end may then be linear or act, not sigmoid.")
         if maps not in ("foreground", "all"):
             raise UserError(f"the maps {maps!r} are unknown; they may be foreground or all.")
         self.weight, self.target, self.kind = _checked_weight(weight), target, loss

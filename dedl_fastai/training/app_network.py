@@ -17,7 +17,9 @@ class AppAutoencoder(nn.Module):
     """Eleven linear layers on the last axis: width-15360-256-128-64-32-16-32-64-128-256-width (the paper's Fig. 1).
 
     Each row of a probability map is an item; nothing is shared between rows but the weights. `out` is what the last
-    layer ends with: "sigmoid" (a probability again), "linear", or "act" (the hidden activation, as released).
+    layer ends with, of which the paper says nothing: "linear", "sigmoid", or "act" (the hidden activation, as
+    released). With Adam at the paper's 1e-3 the first steps drive a sigmoid far below zero, all rows become empty, and
+    no gradient is left (`docs/app.md`); a linear end learns.
     """
 
     def __init__(
@@ -25,7 +27,7 @@ class AppAutoencoder(nn.Module):
         width: int,  # of a tile, in pixels
         hidden: Sequence[int] = PAPER_WIDTHS,
         act: str = "gelu",  # the paper's; "relu" in its ablation and in the released code
-        out: str = "sigmoid",
+        out: str = "linear",
     ):
         super().__init__()
         if act not in ACTIVATIONS:
@@ -49,7 +51,7 @@ def reconstruction_grads(
     autoencoder: nn.Module,
     rows: torch.Tensor,  # (N, K, width): predicted probabilities, detached
     truth: torch.Tensor,  # (N, K, width): 0 and 1
-    loss: str = "mse",  # mse (the paper), ce (the released code)
+    loss: str = "mse",  # mse (the paper), ce (the released code) of reconstructions that are logits
     scale: float | torch.Tensor = 1.0,
     chunk: int = _MANY_ROWS,
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -77,4 +79,4 @@ def _summed_loss(made: torch.Tensor, truth: torch.Tensor, loss: str) -> torch.Te
         raise UserError(f"--app-loss {loss!r} is unknown; it may be mse or ce.")
     if truth.shape[1] > 1:  # the maps of all classes: their reconstructions are taken as logits, as released
         return nn.functional.cross_entropy(made, truth.argmax(dim=1), reduction="sum") * truth.shape[1]
-    return nn.functional.binary_cross_entropy(made.clamp(1e-6, 1 - 1e-6), truth.to(made), reduction="sum")
+    return nn.functional.binary_cross_entropy_with_logits(made, truth.to(made), reduction="sum")
