@@ -15,6 +15,7 @@ from .processes import rank, share_weights, world_size
 
 SCHEDULES = ("constant", "cosine")
 _SMOOTHING = 0.5  # of the gradient ratio that weight="auto" follows: noise is halved, growth is followed in two steps
+_MOST = 2.0  # times the target: what the ratio may reach in one batch, also while the autoencoder's gradient grows
 
 
 class AppCallback(Callback):
@@ -187,7 +188,7 @@ class AppCallback(Callback):
             self.log_ratio = log_ratio
         self.log_ratio = _SMOOTHING * self.log_ratio + (1 - _SMOOTHING) * log_ratio
         if self.weight == "auto":
-            weight = self.target / math.exp(self.log_ratio)
+            weight = self.target / math.exp(max(self.log_ratio, log_ratio - math.log(_MOST)))
         else:
             weight = 1 / (mask.numel() * world_size()) if self.weight == "released" else self.weight
         self.n += 1

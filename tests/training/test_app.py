@@ -1,5 +1,6 @@
 """APP: the autoencoder's shape and gradients, the term it adds, what it leaves alone, and how it goes on."""
 
+import itertools
 import math
 
 import pytest
@@ -183,6 +184,29 @@ def test_auto_holds_the_gradient_ratio_within_a_factor_of_two(dls):
 
     fit(learner(dls, callback), 8, cbs=[Rows()])
     assert all(0.05 < r < 0.2 for r in ratios[1:]), ratios
+
+
+def test_auto_never_lets_a_batch_go_beyond_twice_the_target(tiny_folder, monkeypatch):
+    calls = itertools.count()
+
+    def leaping(*args):
+        value, gradient = reconstruction_grads(*args)
+        return value, gradient * (100 if next(calls) % 4 == 3 else 1)
+
+    monkeypatch.setattr("dedl_fastai.training.app.reconstruction_grads", leaping)
+    one_batch = seg_dataloaders(split_cohort(Cohort.load(tiny_folder), "paper"), tile=32, bs=64, seed=1, device="cpu")
+    callback = app(target=0.1)
+    ratios = []
+
+    class Rows(Callback):
+        order = 70
+
+        def after_epoch(self):
+            ratios.append(callback.history()["app_grad_ratio"])
+
+    fit(learner(one_batch, callback), 8, cbs=[Rows()])
+    assert ratios[3] == pytest.approx(0.2)
+    assert max(ratios) < 0.2001
 
 
 def test_released_combination_is_inert(dls):
