@@ -73,9 +73,15 @@ def _manifest(file: Path) -> Found:
     problems: Problems = []
     for column in sorted(set(PATHS) & set(table.columns)):
         absent = [bool(p) and not Path(p).is_file() for p in table[column]]
-        problems += [(p, f"is listed in {file.name} and not there") for p in table[column][absent]]
+        problems += [(p, _why_absent(p, file)) for p in table[column][absent]]
         table.loc[absent, column] = ""
     return table[table.image != ""], problems
+
+
+def _why_absent(path: str, manifest: Path) -> str:
+    if Path(path).is_dir():
+        return f"is a folder, and {manifest.name} lists files (zarr stores are read by `predict` only)"
+    return f"is listed in {manifest.name} and not there"
 
 
 def _manifest_below(root: Path) -> Found | None:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from dedl_fastai.errors import UserError
 
 from ..options import as_flags
 from .made_up import PAIR, TINY, one_by_one
+from .waiting import until
 
 dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
@@ -37,13 +37,6 @@ ENDLESS = 100000  # epochs
 
 def planned(data, folder, epochs=1, seeds=(1,)):
     return plan_grid(Request(PAIR, {**TINY, "data": str(data), "epochs": epochs}, seeds), folder)
-
-
-def until(condition, timeout: float = 100) -> None:
-    end = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < end, "it took too long"
-        time.sleep(0.02)
 
 
 def is_under_way(run: RunSpec) -> bool:

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from dedl_fastai.errors import UserError
 
 from ..options import NETWORK
 from .made_up import APP, PAIR, TINY, cell, one_by_one, table
+from .waiting import until
 
 ROOT = Path(__file__).parents[2]
 CODE = """
@@ -49,13 +49,6 @@ def process(data, folder, epochs: int, *seeds: int) -> subprocess.Popen:
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-def until(condition, timeout: float = 120) -> None:
-    end = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < end, "it took too long"
-        time.sleep(0.005)
 
 
 def epochs_of(run: Path) -> int:

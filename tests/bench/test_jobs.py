@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 
 import pytest
@@ -20,6 +19,7 @@ from dedl_fastai.bench.run_grid import run_grid
 from dedl_fastai.bench.runs import is_locked, notes, run_lock, run_state
 
 from .made_up import PAIR, TINY
+from .waiting import until
 
 ENDLESS = 100000  # epochs
 
@@ -34,13 +34,6 @@ def start(run, **how) -> subprocess.Popen:
     process.stdin.write(json.dumps(run.to_dict()) + "\n")
     process.stdin.flush()
     return process
-
-
-def until(condition, timeout: float = 100) -> None:
-    end = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < end, "it took too long"
-        time.sleep(0.01)
 
 
 def pid_of(run) -> int:

@@ -42,6 +42,13 @@ def test_manifest_keeps_names_that_look_like_numbers_or_missing_values(touch):
     assert table.patient.to_dict() == {"007": "01", "NA": "02", "nan": "None"}
 
 
+def test_manifest_says_of_a_zarr_store_that_it_is_a_folder(touch):
+    root = touch("a.png", "slide.zarr/zarr.json")
+    cohort = Cohort.load(manifest(root, image=["a.png", "slide.zarr"]))
+    assert list(cohort.table.field) == ["a"]
+    assert problems(cohort)["slide.zarr"].startswith("is a folder, and cohort.csv lists files")
+
+
 def test_manifest_keeps_columns_of_its_own(touch):
     root = touch("a.png")
     cohort = Cohort.load(manifest(root, image=["a.png"], stain=["DAPI only"]))
