@@ -1,5 +1,6 @@
 """`AppCallback`: the paper's autoencoder post-processing (APP) as a term of the training loss."""
 
+import logging
 import math
 from typing import Any
 
@@ -16,6 +17,9 @@ from .processes import rank, share_weights, world_size
 SCHEDULES = ("constant", "cosine")
 _SMOOTHING = 0.5  # of the gradient ratio that weight="auto" follows: noise is halved, growth is followed in two steps
 _MOST = 2.0  # times the target: what the ratio may reach in one batch, also while the autoencoder's gradient grows
+_DEAD = 1e5  # a weight that lives on rounding: an autoencoder that learns ends at 1 to 10, one that died at 1e6 to 1e9
+
+log = logging.getLogger(__name__)
 
 
 class AppCallback(Callback):
@@ -72,10 +76,16 @@ class AppCallback(Callback):
         self.before_mock = self.state_dict() if hasattr(self.learn, "lr_finder") else None
 
     def after_fit(self) -> None:
-        """After `lr_find`, put everything back as it was."""
+        """After `lr_find`, put everything back as it was; after a training, say if the autoencoder was dead."""
         if self.before_mock is not None:
             self.load_state_dict(self.before_mock)
             self.before_mock = None
+        elif self.weight == "auto" and self.last_weight > _DEAD:
+            log.warning(
+                "APP: the reconstruction hardly depends on the prediction (its gradient needed a weight of %.0e), so "
+                "that it taught nothing. Train longer, or use a lower --app-lr.",
+                self.last_weight,
+            )
 
     def before_epoch(self) -> None:
         """Start the means of the epoch."""

@@ -209,6 +209,17 @@ def test_auto_never_lets_a_batch_go_beyond_twice_the_target(tiny_folder, monkeyp
     assert max(ratios) < 0.2001
 
 
+@pytest.mark.parametrize("gradient_left", [1, 1e-9])
+def test_an_autoencoder_that_died_is_told(dls, monkeypatch, caplog, gradient_left):
+    def fading(*args):
+        value, gradient = reconstruction_grads(*args)
+        return value, gradient * gradient_left
+
+    monkeypatch.setattr("dedl_fastai.training.app.reconstruction_grads", fading)
+    fit(learner(dls, app()), 4)
+    assert ("hardly depends on the prediction" in caplog.text) == (gradient_left < 1)
+
+
 def test_released_combination_is_inert(dls):
     callback = app(act="relu", weight="released", maps="all", out="act")
     fit(learner(dls, callback), 2)
