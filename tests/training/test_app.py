@@ -33,6 +33,20 @@ def fit(learn, n=1, cbs=(), lr=1e-3):
     return learn
 
 
+def history_of(learn, n: int) -> list[dict]:
+    """The columns of APP after each of `n` epochs."""
+    rows = []
+
+    class Rows(Callback):
+        order = 70
+
+        def after_epoch(self):
+            rows.append(self.learn.app.history())
+
+    fit(learn, n, cbs=[Rows()])
+    return rows
+
+
 def app(**options) -> AppCallback:
     return AppCallback(**{"hidden": SMALL, "rows": 1.0, **options})
 
@@ -156,16 +170,8 @@ def test_same_data_order_and_first_weights_with_and_without(dls):
 
 
 def test_app_changes_what_is_learned_and_its_loss_falls(dls):
-    callback = app(target=0.5)
-    history = []
-
-    class Rows(Callback):
-        order = 70
-
-        def after_epoch(self):
-            history.append(callback.history())
-
-    with_app = fit(learner(dls, callback), 6, cbs=[Rows()])
+    with_app = learner(dls, app(target=0.5))
+    history = history_of(with_app, 6)
     without = fit(learner(dls), 6)
     assert history[-1]["app_loss"] < history[0]["app_loss"]
     pairs = zip(with_app.model.parameters(), without.model.parameters(), strict=True)
@@ -173,16 +179,7 @@ def test_app_changes_what_is_learned_and_its_loss_falls(dls):
 
 
 def test_auto_holds_the_gradient_ratio_within_a_factor_of_two(dls):
-    callback = app(target=0.1)
-    ratios = []
-
-    class Rows(Callback):
-        order = 70
-
-        def after_epoch(self):
-            ratios.append(callback.history()["app_grad_ratio"])
-
-    fit(learner(dls, callback), 8, cbs=[Rows()])
+    ratios = [row["app_grad_ratio"] for row in history_of(learner(dls, app(target=0.1)), 8)]
     assert all(0.05 < r < 0.2 for r in ratios[1:]), ratios
 
 
@@ -195,16 +192,7 @@ def test_auto_never_lets_a_batch_go_beyond_twice_the_target(tiny_folder, monkeyp
 
     monkeypatch.setattr("dedl_fastai.training.app.reconstruction_grads", leaping)
     one_batch = seg_dataloaders(split_cohort(Cohort.load(tiny_folder), "paper"), tile=32, bs=64, seed=1, device="cpu")
-    callback = app(target=0.1)
-    ratios = []
-
-    class Rows(Callback):
-        order = 70
-
-        def after_epoch(self):
-            ratios.append(callback.history()["app_grad_ratio"])
-
-    fit(learner(one_batch, callback), 8, cbs=[Rows()])
+    ratios = [row["app_grad_ratio"] for row in history_of(learner(one_batch, app(target=0.1)), 8)]
     assert ratios[3] == pytest.approx(0.2)
     assert max(ratios) < 0.2001
 
