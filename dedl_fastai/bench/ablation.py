@@ -23,6 +23,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "gelu-fixed": {"app": "gelu", "app_weight": "1"},
     "relu": {"app": "relu"},
     "relu-cosine": {"app": "relu", "app_schedule": "cosine"},
+    "summed": {"app": "gelu", "app_weight": "summed"},
     "released": {"app": "relu", "app_released": True},
 }
 

@@ -91,14 +91,18 @@ class SegConfig(TrainOptions):
     dihedral: bool = option(False, "Quarter turns of tiles too.")
     loss: str = option("weighted-ce", "weighted-ce (by class frequency, the paper's), ce, dice, ce-dice, focal.")
     app: str = option("none", "The paper's autoencoder post-processing (APP) while training: none, gelu, relu.")
-    app_weight: str = option("auto", "Weight of APP's loss: auto (holds --app-target), or a number.")
+    app_weight: str = option(
+        "auto", "Weight of APP's loss: auto (holds --app-target), summed (1, beside a summed main loss), or a number."
+    )
     app_target: float = option(0.1, "With auto: APP's share of the gradient at the logits, over the main loss's.")
     app_lr: float = option(1e-3, "Learning rate of the autoencoder.")
     app_schedule: str = option("constant", "Schedule of that rate: constant, cosine.")
     app_loss: str = option("mse", "APP's loss: mse (the paper), ce (the released code).")
     app_width: int = option(15360, "Neurons of the autoencoder's widest layer.")
     app_rows: float = option(0.25, "Share of the rows of a batch that APP's loss is estimated from.")
-    app_released: bool = option(False, "APP as released: all class maps, against a summed main loss; it does nothing.")
+    app_released: bool = option(
+        False, "APP as released: cross-entropy of all class maps, every row, as heavy as the main loss."
+    )
     overlap: float = option(0.25, "Share of a tile that its neighbour covers too, when whole fields are predicted.")
 
     def __post_init__(self):

@@ -26,6 +26,9 @@ from .inputs import load_split_cohort
 from .options import numbers, two_percentiles
 from .run_steps import close_run, fit_run, metrics_if_complete, open_run
 
+# Both losses are summed over the pixels there: as means they weigh the same.
+_APP_RELEASED = {"weight": 1.0, "rows": 1.0, "loss": "ce", "maps": "all", "out": "act"}
+
 
 def train_seg(options: SegConfig, out: str | Path, fold: int = 0, bar: bool | None = None) -> dict[str, Any]:
     """Train, tune the threshold, evaluate, draw; returns what metrics.json holds.
@@ -96,12 +99,12 @@ def app_of(options: SegConfig) -> Callback | str:
     from ..training.app import AppCallback
     from ..training.app_network import PAPER_WIDTHS
 
-    released = {"weight": "released", "maps": "all", "out": "act", "rows": 1.0} if options.app_released else {}
-    settings = {"weight": options.app_weight, "rows": options.app_rows, **released}
+    settings = {"weight": options.app_weight, "rows": options.app_rows, "loss": options.app_loss}
+    if options.app_released:
+        settings = _APP_RELEASED
     return AppCallback(
         options.app,
         target=options.app_target,
-        loss=options.app_loss,
         lr=options.app_lr,
         schedule=options.app_schedule,
         hidden=(options.app_width, *PAPER_WIDTHS[1:]),

@@ -29,8 +29,9 @@ class AppCallback(Callback):
     left. The main loss stays `train_loss`; `history()` tells the term's mean `app_loss`, the ratio of its weighted
     gradient's norm to the main one's at the logits, `app_grad_ratio`, and the weight.
 
-    With weight "auto" the ratio is held at `target`: as published, summed cross-entropy against mean squared error, it
-    is about a millionth and the term does nothing. Raises `UserError` for unknown names.
+    With weight "auto" the ratio is held at `target`: as published, a mean squared error ("summed") beside the released
+    code's summed cross-entropy, it is about a millionth and the term does nothing. Raises `UserError` for unknown
+    names.
     """
 
     order = 5  # before GradientAccumulation (6), which divides the sum; inside of MixedPrecision (10)
@@ -40,7 +41,7 @@ class AppCallback(Callback):
     def __init__(
         self,
         act: str = "gelu",  # gelu (the paper), relu
-        weight: float | str = "auto",  # a number, "auto", or "released": against a summed main loss
+        weight: float | str = "auto",  # a number, "auto", or "summed": 1, beside a main loss summed over the pixels
         target: float = 0.1,  # what "auto" holds the gradient ratio at
         loss: str = "mse",  # mse (the paper), ce (the released code)
         lr: float = 1e-3,  # of the autoencoder's own Adam
@@ -200,7 +201,7 @@ class AppCallback(Callback):
         if self.weight == "auto":
             weight = self.target / math.exp(max(self.log_ratio, log_ratio - math.log(_MOST)))
         else:
-            weight = 1 / (mask.numel() * world_size()) if self.weight == "released" else self.weight
+            weight = 1 / (mask.numel() * world_size()) if self.weight == "summed" else self.weight
         self.n += 1
         self.loss_sum += loss
         self.ratio_sum += log_ratio + math.log(max(weight, 1e-30))
@@ -224,14 +225,14 @@ class AppCallback(Callback):
 
 
 def _checked_weight(weight: float | str) -> float | str:
-    if weight in ("auto", "released"):
+    if weight in ("auto", "summed"):
         return weight
     try:
         number = float(weight)
     except ValueError:
         number = -1.0
     if number < 0 or not math.isfinite(number):
-        raise UserError(f"--app-weight {weight!r}: auto, or a number of at least 0, is needed.")
+        raise UserError(f"--app-weight {weight!r}: auto, summed, or a number of at least 0, is needed.")
     return number
 
 

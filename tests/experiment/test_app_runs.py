@@ -28,7 +28,7 @@ def options(folder, **changes) -> SegConfig:
     [
         {},
         {"app": "relu", "app_schedule": "cosine", "app_rows": 1.0, "accumulate": 3, "clip": 0.5},
-        {"app_released": True, "app": "relu", "app_loss": "ce"},
+        {"app_released": True, "app": "relu"},
         {"amp": "bf16", "app_weight": "0.3", "workers": 2},
     ],
     ids=lambda c: ",".join(f"{k}={v}" for k, v in c.items()) or "defaults",

@@ -10,8 +10,10 @@ from torch import nn
 
 from dedl_fastai.data import Cohort, seg_dataloaders, split_cohort
 from dedl_fastai.errors import UserError
+from dedl_fastai.experiment.config import SegConfig
+from dedl_fastai.experiment.seg import app_of
 from dedl_fastai.training import AppAutoencoder, AppCallback, EpochSeed, seg_learner
-from dedl_fastai.training.app_network import reconstruction_grads
+from dedl_fastai.training.app_network import PAPER_WIDTHS, reconstruction_grads
 
 SMALL = (96, 32, 16)
 
@@ -208,10 +210,37 @@ def test_an_autoencoder_that_died_is_told(dls, monkeypatch, caplog, gradient_lef
     assert ("hardly depends on the prediction" in caplog.text) == (gradient_left < 1)
 
 
-def test_released_combination_is_inert(dls):
-    callback = app(act="relu", weight="released", maps="all", out="act")
+def test_a_mean_error_beside_a_summed_main_loss_is_inert(dls):
+    callback = app(weight="summed")
     fit(learner(dls, callback), 2)
     assert 0 < callback.history()["app_grad_ratio"] < 1e-3
+    assert callback.history()["app_weight"] == pytest.approx(
+        1 / (4 * 32 * 32)
+    )  # the last batch: 36 tiles in batches of 8
+
+
+def test_released_is_two_summed_cross_entropies(tiny_folder):
+    one_batch = seg_dataloaders(split_cohort(Cohort.load(tiny_folder), "paper"), tile=32, bs=64, seed=1, device="cpu")
+    callback = app_of(SegConfig.resolve({"app": "relu", "app_released": True, "app_width": 64, "seed": 3}))
+    learn = learner(one_batch, callback, loss="ce")
+    seen = {}
+
+    class Grab(Callback):
+        def before_batch(self):
+            seen.setdefault("weights", {k: v.clone() for k, v in self.model.state_dict().items()})
+            seen.setdefault("batch", [b.as_subclass(torch.Tensor).clone() for b in (self.x, self.y)])
+
+    fit(learn, cbs=[Grab()])
+    learn.model.load_state_dict(seen["weights"])
+    learn.model.train()
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        network = AppAutoencoder(32, (64, *PAPER_WIDTHS[1:]), "relu", "act")
+    logits, mask = learn.model(seen["batch"][0]), seen["batch"][1].long()
+    made = network(logits.softmax(1).movedim(1, 2)).movedim(2, 1)
+    sums = [nn.functional.cross_entropy(x, mask, reduction="sum") for x in (made, logits)]
+    ours, main = (torch.autograd.grad(x, logits, retain_graph=True)[0].norm().item() for x in sums)
+    assert callback.history()["app_grad_ratio"] == pytest.approx(ours / main, rel=1e-3)
 
 
 def test_a_share_of_the_rows_estimates_the_same_gradient():
