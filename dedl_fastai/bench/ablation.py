@@ -11,7 +11,7 @@ from ..experiment.config import SegConfig
 from ..experiment.inputs import load_split_cohort
 from ..io.files import write_json
 from ..training.run_folder import RunFolder, data_fingerprint
-from .grid import run_name
+from .grid import canonical, run_name
 from .jobs import LocalJobs
 from .run_grid import failures, run_grid
 from .runs import DONE, RunSpec, run_state
@@ -60,11 +60,15 @@ def plan_ablation(
 ) -> dict[tuple[str, int], RunSpec]:
     """The run of every arm and seed, first seed first, below `folder`; writes the split that they share.
 
-    It is the split of the first seed. A folder's name holds the arm, and a hash of all that decides the result. Raises
-    `UserError`, before anything is written, for unknown arms, and for options and data that do not do.
+    It is the split of the seed in `given` (default: 26). A folder's name holds the arm, and a hash of all that decides
+    the result. Raises `UserError`, before anything is written, for unknown arms, and for options and data that do not
+    do.
     """
     arms = _with_baseline(arms or list(ARMS))
-    base = SegConfig.resolve({**given, "seed": seeds[0]})
+    for name in ("app", "app_released"):
+        if name in given:
+            raise UserError(f"--{name.replace('_', '-')} is what the arms differ in: choose arms with --rows.")
+    base = SegConfig.resolve(given)
     whole = load_split_cohort(replace(base, limit_fields=0))  # `limit_fields` is applied after the file
     splits = folder / "splits" / f"{data_fingerprint(whole)}.json"
     fixed = {**given, "split": "auto", "splits": str(splits)}
@@ -76,7 +80,7 @@ def plan_ablation(
 
 
 def _run(fixed: Mapping[str, Any], arm: str, seed: int, folder: Path, fingerprint: str) -> RunSpec:
-    options = SegConfig.resolve({**fixed, **ARMS[arm], "seed": seed}).to_dict()
+    options = SegConfig.resolve(canonical({**fixed, **ARMS[arm], "seed": seed})).to_dict()
     name = f"{arm}-{run_name('seg', options, seed, None, fingerprint)}"
     return RunSpec(str(folder / name), "seg", f"{arm} seed {seed}", "test.iou", options, seed)
 

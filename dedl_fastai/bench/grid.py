@@ -21,6 +21,8 @@ from .runs import RunSpec
 
 log = logging.getLogger(__name__)
 
+# To be raised when the same options come to train another model: runs of older code are not taken for today's then.
+_RECIPE = 2
 # They do not change a run's result, or do so through the split, which is part of the data's fingerprint.
 _NOT_HASHED = ("preset", "data", "split", "splits", "patient", "limit_fields", "folds", "seed", "seeds")
 _FILES = ("weights", "rules")  # options that may name a file: its content counts, not its place
@@ -45,14 +47,8 @@ def plan_grid(request: Request, folder: Path) -> list[RunSpec]:
     """
     options = {task: _given_for(task, request) for task in _tasks(request.table)}
     planner = _Planner(folder, request, options)
-    cells = [
-        planned
-        for row in request.table.rows
-        for cell in row.cells
-        if not cell.why_not and cell.task
-        for planned in [planner.cell(row, cell)]
-    ]
-    if not cells:
+    cells = [planner.cell(row, cell) for row in request.table.rows for cell in row.cells]
+    if not planner.runs:
         raise UserError(f"{request.table.name} has no cell that can be run: {_why_not(request.table)}.")
     folder.mkdir(parents=True, exist_ok=True)
     planner.save_splits()
@@ -80,13 +76,15 @@ class _Planner:
         self.prints: dict[str, tuple[str, Path | None]] = {}
 
     def cell(self, row: PaperRow, cell: PaperCell) -> dict[str, Any]:
-        """The runs of a cell, for grid.json."""
+        """The runs of a cell, for grid.json; none where it cannot be run."""
+        if cell.why_not or not cell.task:
+            return {"row": row.key, "column": cell.column, "runs": []}
         given = {**cell.options, **self.options[cell.task]}
         folds = self.request.folds
         if folds is None:
             folds = 0 if given.get("splits") else cell.folds  # a file of splits has one fold
         given["folds"] = folds
-        base = CONFIGS[cell.task].resolve(given)
+        base = CONFIGS[cell.task].resolve(canonical(given))
         runs = []
         for seed in self.request.seeds or cell.seeds or (base.seed,):
             for fold in range(max(1, folds)):
@@ -142,11 +140,23 @@ def run_name(task: str, options: Mapping[str, Any], seed: int, fold: int | None,
 
     Where the data lies, on which device and with how many workers it is read do not count; what the data is does.
     """
-    digest = _hash([task, _counted(options), seed, fingerprint])
+    digest = _hash([_RECIPE, task, _counted(options), seed, fingerprint])
     parts = [task, *(str(options[n]) for n in _NAMED if options.get(n, "none") != "none"), f"s{seed}"]
     parts += [] if fold is None else [f"f{fold}"]
     readable = "-".join(p.replace("/", "_").replace(":", "_") for p in parts)
     return f"{readable}-{digest}"
+
+
+def canonical(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The given options without those that others make idle: what trains the same is started with the same options."""
+    idle: tuple[str, ...] = ()
+    if given.get("app", "none") == "none":
+        idle = tuple(name for name in given if name.startswith("app_"))
+    elif given.get("app_released"):
+        idle = ("app_weight", "app_target", "app_rows", "app_loss")
+    elif given.get("app_weight", "auto") != "auto":
+        idle = ("app_target",)
+    return {k: v for k, v in given.items() if k not in idle}
 
 
 def _hash(values: list[Any]) -> str:
@@ -154,10 +164,8 @@ def _hash(values: list[Any]) -> str:
 
 
 def _counted(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that decide a result, with the content of files; those of APP only where it is used."""
-    unused = [n for n in options if n.startswith("app_")] if options.get("app") == "none" else []
-    unused += ["app_target"] if options.get("app_weight", "auto") != "auto" else []
-    return {k: _content(k, v) for k, v in options.items() if k not in (*_NOT_HASHED, *_PLACES, *unused)}
+    """The options that decide a result, with the content of files."""
+    return {k: _content(k, v) for k, v in options.items() if k not in (*_NOT_HASHED, *_PLACES)}
 
 
 def _names_file(name: str, value: Any) -> bool:
@@ -175,8 +183,9 @@ def _content(name: str, value: Any) -> Any:
 def _that_count(task: str, given: Mapping[str, Any], table: PaperTable) -> dict[str, Any]:
     """The given options without those that change nothing: defaults, and where a run is carried out."""
     kind, preset = CONFIGS[task], given.get("preset", CONFIGS[task].default_of("preset"))
-    overrule = {"preset", *(name for row in table.rows for c in row.cells for name in c.options)}
+    overrule = {*(name for row in table.rows for c in row.cells for name in c.options)}
     idle = {k for k, v in given.items() if k not in overrule and v == kind.default_of(k, preset)}
+    idle -= {"preset"} if preset != kind.default_of("preset") else set()
     return {k: v for k, v in given.items() if k not in _PLACES and k not in idle}
 
 
@@ -217,12 +226,18 @@ def _add(folder: Path, part: dict[str, Any]) -> None:
     """Merge a request into grid.json: more rows, seeds and cells of the same table and options are one part."""
     with held(folder / "grid.lock", wait=-1):
         parts = read_grid(folder) if (folder / "grid.json").is_file() else []
-        same = next((p for p in parts if all(p[k] == part[k] for k in ("table", "options", "folds"))), None)
+        same = next((p for p in parts if _identity(p) == _identity(part)), None)
         if same is None:
             parts.append(part)
         else:
             same["cells"] = _merged(same["cells"], part["cells"])
         write_json(folder / "grid.json", {"parts": parts})
+
+
+def _identity(part: dict[str, Any]) -> tuple[Any, ...]:
+    """Table, folds and options, with the data's name instead of its place: a folder may move while a grid goes on."""
+    named = {task: {**given, "data": Path(given["data"]).name} for task, given in part["options"].items()}
+    return part["table"], part["folds"], named
 
 
 def _merged(ours: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -60,13 +60,18 @@ class PairedResult:
 
 
 def replicates_of(values: Mapping[Run, float]) -> dict[int, float]:
-    """seed -> mean over its folds; with a single seed, fold -> value."""
-    if len({seed for seed, _ in values}) == 1:
-        return {fold: v for (_, fold), v in sorted(values.items())}
-    by_seed: dict[int, list[float]] = {}
-    for (seed, _), value in sorted(values.items()):
-        by_seed.setdefault(seed, []).append(value)
-    return {seed: statistics.fmean(v) for seed, v in by_seed.items()}
+    """seed -> mean over its folds, of the seeds with the most folds; with a single such seed, fold -> value.
+
+    Folds differ more than seeds do: a seed that lacks some would shift the mean and widen the spread.
+    """
+    by_seed: dict[int, dict[int, float]] = {}
+    for (seed, fold), value in sorted(values.items()):
+        by_seed.setdefault(seed, {})[fold] = value
+    most = max(map(len, by_seed.values()), default=0)
+    by_seed = {seed: folds for seed, folds in by_seed.items() if len(folds) == most}
+    if len(by_seed) == 1:
+        return next(iter(by_seed.values()))
+    return {seed: statistics.fmean(folds.values()) for seed, folds in by_seed.items()}
 
 
 def collect(part: Mapping[str, Any], table: PaperTable, folder: Path) -> list[CellResult]:
@@ -96,7 +101,8 @@ def app_differences(results: Sequence[CellResult]) -> list[PairedResult]:
         if result.cell.options.get("app", "none") == "none":
             continue
         without = next((r for r in results if _is_baseline(r, result)), None)
-        common = sorted(set(result.values) & set(without.values)) if without else []
+        both_have = set(result.values) & set(without.values) if without else set()
+        common = sorted(k for k in both_have if result.folders[k] != without.folders[k])  # one run is no pair
         if not common:
             continue
         ours, theirs = [replicates_of({k: r.values[k] for k in common}) for r in (result, without)]
@@ -149,7 +155,7 @@ def machines(results: Sequence[CellResult]) -> list[tuple[str, int]]:
     counts: dict[str, int] = {}
     for path in sorted({p for r in results for p in r.folders.values()}):
         m = read_json(path / "manifest.json")
-        hardware = m["gpu"] or f"{m['cpus']} CPU cores, {m['threads']} threads"
+        hardware = m["gpu"] or f"{m.get('cpu', 'CPU')}, {m['cpus']} cores, {m['threads']} threads"
         versions = ", ".join(f"{p} {v}" for p, v in m["packages"].items() if v)
         line = f"{hardware}; {m['platform']}; Python {m['python']}, dedl_fastai {m['dedl_fastai']}, {versions}"
         counts[line] = counts.get(line, 0) + 1

@@ -34,6 +34,7 @@ class Section:
     tables: list[TextTable]
     remarks: list[str] = field(default_factory=list)
     figure: Path | None = None
+    raw: Sequence[TextTable] = ()  # for CSV alone
 
     def markdown(self) -> str:
         """Heading, tables, remarks."""
@@ -68,7 +69,7 @@ def write_grid_report(
         table = find_table(part["table"])
         results = collect(part, table, folder)
         sections.append(_section(part, table, results, name, out))
-        everything.append((sections[-1].title, results))
+        everything.append((sections[-1].title, name, results))
     for section in sections:
         _write_section(section, out, as_csv, as_latex)
     cost = _cost_section(everything)
@@ -94,7 +95,8 @@ def _named(parts: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], 
 def _write_section(section: Section, out: Path, as_csv: bool, as_latex: bool) -> None:
     write_text(out / f"{section.name}.md", section.markdown())
     if as_csv:
-        write_text(out / f"{section.name}.csv", "\n".join(t.csv() for t in section.tables))
+        for t in (*section.tables, *section.raw):
+            write_text(out / f"{section.name}{t.name}.csv", t.csv())
     if as_latex:
         write_text(out / f"{section.name}.tex", "\n\n".join(t.latex() for t in section.tables) + "\n")
 
@@ -109,7 +111,8 @@ def _section(
     path = out / f"{name}.png"
     save_figure(table_figure(table, results, pairs, trivial), path)
     title = f"Table {table.number}: {table.title}" if table.number else table.title
-    return Section(name, f"{title} ({_options(part)})", tables, _remarks(table, results, pairs), path)
+    remarks = _remarks(table, results, pairs) + _split_remark(part)
+    return Section(name, f"{title} ({_options(part)})", tables, remarks, path, [_runs_table(results)])
 
 
 def _main_table(table: PaperTable, results: Sequence[CellResult]) -> TextTable:
@@ -137,6 +140,17 @@ def _runs(r: CellResult) -> str:
     return f"{count}, {r.failed} failed" if r.failed else count
 
 
+def _runs_table(results: Sequence[CellResult]) -> TextTable:
+    """Every finished run's value in full, for other programs."""
+    rows = [
+        [r.row.label, r.cell.column, r.cell.metric, str(seed), str(fold), repr(value), r.folders[seed, fold].name]
+        for r in results
+        for (seed, fold), value in sorted(r.values.items())
+    ]
+    heads = ["row", "column", "metric", "seed", "fold", "value", "run"]
+    return TextTable("The runs", heads, rows, "-runs")
+
+
 def _paired_table(pairs: Sequence[PairedResult]) -> TextTable:
     rows = []
     for p in pairs:
@@ -147,7 +161,7 @@ def _paired_table(pairs: Sequence[PairedResult]) -> TextTable:
         here = [shown_difference(h["mean"], unit), interval, shown_p(h["p"]), shown_p(p.signed_rank_p), str(h["n"])]
         rows.append([p.result.row.label, p.result.cell.column, shown_difference(p.published, unit), *here])
     heads = ["row", "column", "published", "here", "95 % interval", "p, t test", "p, signed rank", "pairs"]
-    return TextTable("With APP minus without, paired", heads, rows)
+    return TextTable("With APP minus without, paired", heads, rows, "-paired")
 
 
 def _baseline_table(trivial: Mapping[str, Sequence[float]]) -> TextTable:
@@ -155,16 +169,26 @@ def _baseline_table(trivial: Mapping[str, Sequence[float]]) -> TextTable:
         [name, shown(statistics.fmean(v), statistics.stdev(v) if len(v) > 1 else None, ""), str(len(v))]
         for name, v in trivial.items()
     ]
-    return TextTable("Trivial predictors on the same items", ["baseline", "here", "runs"], rows)
+    return TextTable("Trivial predictors on the same items", ["baseline", "here", "runs"], rows, "-baselines")
 
 
 def _remarks(table: PaperTable, results: Sequence[CellResult], pairs: Sequence[PairedResult]) -> list[str]:
     remarks = ["± is the standard deviation over seeds (each seed's mean over its folds), or over folds of one seed."]
     if any(len(r.values) < r.asked for r in results):
-        remarks.append("Runs as 2/5: so many of those asked for are finished; the means are over those.")
+        remarks.append(
+            "Runs as 2/5: so many of those asked for are finished; the means are over those, and leave out seeds that "
+            "lack folds which others have."
+        )
     if pairs:
         remarks.append("Pairs are runs of one seed (and fold). p values are not corrected for the number of tests.")
     return [*remarks, *table.notes]
+
+
+def _split_remark(part: Mapping[str, Any]) -> list[str]:
+    given = part["options"].get("seg")
+    if given is None or given.get("split") == "paper":
+        return []
+    return ["Tested on other patients than the paper's; with the Van Buren data, --split paper takes those."]
 
 
 def _options(part: Mapping[str, Any]) -> str:
@@ -176,14 +200,15 @@ def _options(part: Mapping[str, Any]) -> str:
     return "; ".join(said) + (f"; {part['folds']} folds" if part["folds"] is not None else "")
 
 
-def _cost_section(everything: Sequence[tuple[str, Sequence[CellResult]]]) -> Section:
-    tables = [_cost_table(title, results) for title, results in everything]
-    lines = machines([r for _, results in everything for r in results])
-    tables.append(TextTable("Machines and versions", ["runs", "where, with what"], [[str(n), m] for m, n in lines]))
+def _cost_section(everything: Sequence[tuple[str, str, Sequence[CellResult]]]) -> Section:
+    tables = [_cost_table(title, name, results) for title, name, results in everything]
+    lines = machines([r for _, _, results in everything for r in results])
+    rows = [[str(n), m] for m, n in lines]
+    tables.append(TextTable("Machines and versions", ["runs", "where, with what"], rows, "-machines"))
     return Section("costs", "Time and memory", tables)
 
 
-def _cost_table(title: str, results: Sequence[CellResult]) -> TextTable:
+def _cost_table(title: str, name: str, results: Sequence[CellResult]) -> TextTable:
     rows = []
     for r in results:
         if r.folders:
@@ -193,4 +218,5 @@ def _cost_table(title: str, results: Sequence[CellResult]) -> TextTable:
             memory = [f"{max(c[n])} MB" if c[n] else NONE for n in ("peak_mb", "peak_gpu_mb")]
             time = shown(statistics.fmean(seconds), spread, "s") if seconds else NONE
             rows.append([r.row.label, r.cell.column, str(len(r.folders)), time, *memory])
-    return TextTable(title, ["row", "column", "runs", "training", "peak memory", "peak GPU memory"], rows)
+    heads = ["row", "column", "runs", "training", "peak memory", "peak GPU memory"]
+    return TextTable(title, heads, rows, f"-{name}")

@@ -15,7 +15,7 @@ from torch.amp import autocast
 
 from ..data.block import SegFacts
 from ..data.scaling import PercentileScaling
-from ..models.device import pick_device
+from ..models.device import cpu_name, pick_device
 from ..training.callbacks import EpochSeed
 from ..training.learner import AMPS, FieldLearner, seg_learner
 
@@ -111,8 +111,10 @@ def _bare(learn: FieldLearner, amp: str, channels_last: bool) -> Callable:
 
 
 def device_name(device: torch.device) -> str:
-    """The GPU's name, or how many CPU threads there are."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    """The GPU's name, or the processor's with the threads that are used."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{cpu_name()}, {torch.get_num_threads()} threads"
 
 
 def seconds_of(loop: Callable, device: torch.device) -> float:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 NONE = "–"  # where there is no number
-_LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "±": r"$\pm$", "–": "--", "−": "$-$"}
+_LATEX = {c: rf"\{c}" for c in "&%_#${}"} | {"±": r"$\pm$", "–": "--", "−": "$-$", "<": "$<$", ">": "$>$"}
+_LATEX |= {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class TextTable:
     title: str
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
+    name: str = ""  # what the name of its CSV file ends with
 
     def markdown(self) -> str:
         """A pipe table below its title in bold."""

@@ -45,7 +45,7 @@ def step(
     amp: Amp = "no",
     channels_last: Annotated[bool, typer.Option(help="Memory format of the tensors.")] = False,
     steps: Annotated[int, typer.Option(help="Steps a round.")] = 5,
-    rounds: Annotated[int, typer.Option(help="Rounds of each loop, by turns.")] = 6,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each loop, by turns.")] = 6,
     device: Device = "auto",
 ) -> None:
     """Time the Learner's training step and a bare loop over the same model and batches. Prints JSON."""
@@ -65,7 +65,7 @@ def app_cost(
     bs: BatchSize = 16,
     amp: Amp = "no",
     rows: Annotated[str, typer.Option(help="Shares of the rows, with commas between.")] = "0.25,1",
-    rounds: Annotated[int, typer.Option(help="Rounds of each, by turns.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each, by turns.")] = 5,
     device: Device = "auto",
 ) -> None:
     """Time and peak memory of training steps with and without APP. Prints JSON."""
@@ -104,7 +104,7 @@ def engines(
     decoder: Decoder = "",
     tile: TileEdge = 480,
     bs: BatchSize = 8,
-    rounds: Annotated[int, typer.Option(help="Rounds of each engine, by turns.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each engine, by turns.")] = 5,
     device: Device = "auto",
 ) -> None:
     """Time the engines of `predict` and compare their results with PyTorch's in float32. Prints JSON."""

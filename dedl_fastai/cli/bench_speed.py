@@ -17,7 +17,7 @@ def speed(
     decoder: Annotated[str, typer.Option("--decoder", help="Widths of the decoder, with commas between.")] = "",
     tile: Annotated[int, typer.Option("--tile", help="Edge of a tile in pixels.")] = 480,
     bs: Annotated[int, typer.Option("--bs", help="Tiles a batch.")] = 16,
-    rounds: Annotated[int, typer.Option("--rounds", help="Rounds of each variant, by turns.")] = 5,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds of each variant, by turns.")] = 5,
     parts: Annotated[
         str, typer.Option("--parts", help="Of train,app,engines,loader, with commas between.")
     ] = "train,app,engines,loader",
@@ -47,6 +47,9 @@ def speed(
 
 def _read(path: Path) -> dict:
     try:
-        return json.loads(path.read_text())
+        found = json.loads(path.read_text())
     except (OSError, ValueError) as e:
         raise UserError(f"--against {path} is no file of `bench speed` ({e}).") from e
+    if not isinstance(found, dict) or "hardware" not in found:
+        raise UserError(f"--against {path} is no file of `bench speed` (it names no hardware).")
+    return found

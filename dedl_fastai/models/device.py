@@ -1,4 +1,7 @@
-"""Which device to calculate on."""
+"""Which device to calculate on, and what the processor is called."""
+
+import platform
+from pathlib import Path
 
 import torch
 
@@ -15,3 +18,11 @@ def pick_device(name: str = "auto") -> torch.device:
     except (RuntimeError, AssertionError) as e:
         raise UserError(f"--device {name!r} is not usable here ({str(e).splitlines()[0]}): use auto or cpu.") from e
     return device
+
+
+def cpu_name() -> str:
+    """The processor's name as the system tells it; "CPU" where it does not."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(errors="replace").splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return (names[0] if names else platform.processor()) or "CPU"

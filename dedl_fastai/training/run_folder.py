@@ -16,6 +16,7 @@ from .. import __version__
 from ..data.cohort import Cohort
 from ..errors import UserError
 from ..io.files import read_json, write_json
+from ..models.device import cpu_name
 
 _PACKAGES = (
     "fastai",
@@ -95,6 +96,7 @@ def manifest(seed: int, workers: int, device: torch.device, cohort: Cohort) -> d
         "packages": package_versions(),
         "device": str(device),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else "",
+        "cpu": cpu_name(),
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "seed": seed,

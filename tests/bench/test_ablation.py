@@ -28,7 +28,7 @@ def test_two_arms_are_paired_and_not_repeated(tiny_folder, tmp_path):
     assert "| gelu | 1 |" in result.stdout
     folders = [only(grid.glob(f"{arm}-seg-*-s5-*")) for arm in ("none", "gelu")]
     configs = [json.loads((folder / "config.json").read_text()) for folder in folders]
-    assert {k for k in configs[0] if configs[0][k] != configs[1][k]} == {"app"}
+    assert {k for k in configs[0] if configs[0][k] != configs[1][k]} == {"app", "app_width"}  # idle without APP
     splits = [(folder / "splits.json").read_text() for folder in folders]
     assert splits[0] == splits[1]
     weights = folders[1] / "best.safetensors"
@@ -53,6 +53,22 @@ def test_other_options_fields_or_split_are_other_runs(tiny_folder, tmp_path):
         seen |= folders
     again = plan_ablation({**given, "workers": 1}, [5, 6], tmp_path, ["none"])
     assert {run.folder for run in again.values()} <= seen
+
+
+def test_the_split_is_of_the_option_seed_whatever_the_seeds(tiny_folder, tmp_path):
+    given = {**TINY, "data": str(tiny_folder), "split": "random"}
+    splits = {
+        what: only({r.options["splits"] for r in plan_ablation({**given, **seed}, seeds, tmp_path, ["none"]).values()})
+        for what, seed, seeds in [("first", {}, [1, 2]), ("turned", {}, [2, 1]), ("other", {"seed": 4}, [1, 2])]
+    }
+    assert splits["first"] == splits["turned"] != splits["other"]
+
+
+@pytest.mark.parametrize("flag", [{"app": "gelu"}, {"app_released": True}])
+def test_what_the_arms_differ_in_is_no_option(tiny_folder, tmp_path, flag):
+    with pytest.raises(UserError, match="choose arms with --rows"):
+        plan_ablation({**TINY, "data": str(tiny_folder), **flag}, [1], tmp_path / "grid")
+    assert not (tmp_path / "grid").exists()
 
 
 def test_fields_are_limited_once(tiny_folder, tmp_path):

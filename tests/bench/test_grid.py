@@ -106,6 +106,36 @@ def test_options_that_change_nothing_share_part_and_runs(tiny_folder, tmp_path):
     assert other[0] == first[0] and other[1] != first[1]  # the run without APP is the same
 
 
+def test_a_run_without_app_is_started_alike_whatever_is_said_of_app(tiny_folder, tmp_path):
+    given = {**TINY, "data": str(tiny_folder)}
+    for changes in ({"app_rows": 1.0}, {"app_width": 128, "app_released": True}):
+        plain, with_app = plan_grid(Request(PAIR, given, (1,)), tmp_path)
+        same, other = plan_grid(Request(PAIR, {**given, **changes}, (1,)), tmp_path)
+        assert same == plain
+        assert other.folder != with_app.folder and other.options["app"] == "gelu"
+
+
+def test_runs_of_an_older_recipe_are_not_taken(tiny_folder, tmp_path, monkeypatch):
+    before = names(tiny_folder, tmp_path)
+    monkeypatch.setattr("dedl_fastai.bench.grid._RECIPE", 0)
+    assert not set(names(tiny_folder, tmp_path)) & set(before)
+
+
+def test_data_that_moved_goes_on_in_the_same_table(tiny_folder, tmp_path):
+    names(shutil.copytree(tiny_folder, tmp_path / "here" / "cohort"), tmp_path / "g", seeds=(1,))
+    names(shutil.copytree(tiny_folder, tmp_path / "there" / "cohort"), tmp_path / "g", seeds=(2,), preset="demo")
+    (part,) = read_grid(tmp_path / "g")
+    assert [[r["seed"] for r in c["runs"]] for c in part["cells"]] == [[1, 2], [1, 2]]
+
+
+def test_rows_that_cannot_run_are_kept_for_the_report(tiny_folder, tmp_path):
+    quoted = table({"a": [cell("x", NETWORK)], "b": [cell("x", {}, 0.63, task="", why_not="quoted")]})
+    assert len(names(tiny_folder, tmp_path, quoted, seeds=(1,))) == 1
+    (part,) = read_grid(tmp_path)
+    assert [len(c["runs"]) for c in part["cells"]] == [1, 0]
+    assert "| B | x | 0.63 | – | – | not run: quoted |" in write_grid_report(tmp_path, find_table=lambda name: quoted)
+
+
 def test_runs_of_changed_data_leave_the_report_with_a_word(tiny_folder, tmp_path, caplog):
     copy = shutil.copytree(tiny_folder, tmp_path / "copy")
     names(copy, tmp_path / "g", seeds=(1, 2))

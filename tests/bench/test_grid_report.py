@@ -5,6 +5,7 @@ import math
 import statistics
 from html.parser import HTMLParser
 
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -103,6 +104,49 @@ def test_folds_are_averaged_before_the_spread_over_seeds(tmp_path):
     assert collect(one, PAPER, tmp_path)[0].sd == pytest.approx(statistics.stdev([0.5, 0.7]))
 
 
+def test_seeds_that_lack_folds_of_others_are_left_out_of_the_mean(tmp_path):
+    values = {(1, 0): 0.9, (1, 1): 0.7, (2, 0): 0.6}
+    for (seed, fold), v in values.items():
+        finished(tmp_path, f"{seed}{fold}", v)
+    part = grid_of(tmp_path, {("r", "without"): [(f"{s}{f}", s, f) for s, f in [*values, (2, 1)]]})
+    result = collect(part, PAPER, tmp_path)[0]
+    assert result.mean == pytest.approx(0.8) and result.replicates == [0.9, 0.7]
+    text = report(tmp_path)
+    assert "3/4" in text and "leave out seeds that lack folds" in text
+
+
+def test_a_run_is_not_paired_with_itself(tmp_path):
+    finished(tmp_path, "a", 0.5)
+    part = grid_of(tmp_path, {("r", "without"): [("a", 1, 0)], ("r", "with"): [("a", 1, 0)]})
+    assert app_differences(collect(part, PAPER, tmp_path)) == []
+    assert "With APP minus without" not in report(tmp_path)
+
+
+def test_csv_files_are_read_by_other_programs(grid):
+    report(grid[0], as_csv=True)
+    out = grid[0] / "report"
+    assert sorted(p.name for p in out.glob("*.csv")) == [
+        *("costs-machines.csv", "costs-made-up.csv"),
+        *("made-up-baselines.csv", "made-up-paired.csv", "made-up-runs.csv", "made-up.csv"),
+    ]
+    tables = {p.name: pd.read_csv(p) for p in out.glob("*.csv")}
+    runs = tables["made-up-runs.csv"]
+    with_app = runs[runs.column == "with"]
+    assert (
+        list(with_app.value) == list(WITH)
+        and list(with_app.seed) == [0, 1, 2]
+        and set(with_app.run) == {"b0", "b1", "b2"}
+    )
+    assert len(tables["made-up.csv"]) == 4 and len(tables["made-up-paired.csv"]) == 1
+
+
+def test_the_report_says_which_patients_were_tested(tmp_path):
+    finished(tmp_path, "a", 0.5)
+    for options, said in (({}, True), ({"split": "paper"}, False)):
+        grid_of(tmp_path, {("r", "without"): [("a", 1, 0)]}, options)
+        assert ("other patients than the paper's" in report(tmp_path)) == said
+
+
 def test_constant_label_sets_are_baselines_of_f1(tmp_path):
     finished(tmp_path, "a", 0.5)
     scores = {"f1_macro": 0.4, "best_macro": {"f1_macro": 0.65}, "best_micro": {"f1_micro": 0.8}}
@@ -142,6 +186,8 @@ def test_files_are_those_asked_for_and_html_stands_alone(grid):
 def test_a_pipe_and_a_tag_are_escaped():
     t = TextTable("a <b>", ["x|y"], [["1 & 2_3"]])
     assert r"| x\|y |" in t.markdown() and "a &lt;b&gt;" in t.html() and r"1 \& 2\_3" in t.latex()
+    odd = TextTable("p", ["x"], [[r"<0.001 ^(Myo\d+) {~}"]]).latex()
+    assert r"$<$0.001 \textasciicircum{}(Myo\textbackslash{}d+) \{\textasciitilde{}\}" in odd
 
 
 def test_durations_read_like_the_papers():

@@ -67,6 +67,11 @@ def test_bench_speed_writes_its_numbers_and_refuses_what_it_does_not_know(tmp_pa
         refused = run(app, ["bench", "speed", *small, "--against", str(same)])
         assert refused.exit_code == 2 and "another --out" in " ".join(refused.output.split())
     assert file.read_bytes() == before
-    for wrong in (["--parts", "train,fun"], ["--models", "unet"], ["--against", str(tmp_path / "none.json")]):
+    (tmp_path / "list.json").write_text("[1]")
+    none, other = str(tmp_path / "none.json"), str(tmp_path / "list.json")
+    for wrong in (
+        *(["--parts", "train,fun"], ["--models", "unet"], ["--rounds", "0"]),
+        *(["--against", none], ["--against", other]),
+    ):
         refused = run(app, ["bench", "speed", *small, *wrong])
         assert refused.exit_code == 2 and wrong[0] in refused.output
