@@ -63,5 +63,6 @@ def _draw_differences(ax: Axes, pairs: Sequence[PairedResult], shown: Sequence[C
         ax.errorbar(h["mean"], y + 0.15, xerr=half, fmt="o", color=_HERE, markersize=5, capsize=2)
     ax.set_yticks(range(len(shown)), [])
     ax.set_ylim(len(shown) - 0.4, -0.6)
+    ax.locator_params(axis="x", nbins=6)  # the panel is narrow
     ax.set_xlabel("with APP minus without, paired; 95 % interval")
     ax.grid(axis="x", alpha=0.3)
