@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -177,15 +178,23 @@ def _absolute(name: str, value: Any) -> Any:
 
 
 def _content(name: str, value: Any) -> Any:
-    return hashlib.sha256(Path(value).expanduser().read_bytes()).hexdigest() if _names_file(name, value) else value
+    if not _names_file(name, value):
+        return value
+    path = Path(value).expanduser()
+    return _digest(path, path.stat().st_mtime_ns, path.stat().st_size)
+
+
+@lru_cache(maxsize=32)
+def _digest(path: Path, changed: int, size: int) -> str:
+    """Of a file as it is; weights are large, and many runs of a grid begin with the same."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _that_count(task: str, given: Mapping[str, Any], table: PaperTable) -> dict[str, Any]:
     """The given options without those that change nothing: defaults, and where a run is carried out."""
     kind, preset = CONFIGS[task], given.get("preset", CONFIGS[task].default_of("preset"))
-    overrule = {*(name for row in table.rows for c in row.cells for name in c.options)}
+    overrule = {name for row in table.rows for c in row.cells for name in c.options}
     idle = {k for k, v in given.items() if k not in overrule and v == kind.default_of(k, preset)}
-    idle -= {"preset"} if preset != kind.default_of("preset") else set()
     return {k: v for k, v in given.items() if k not in _PLACES and k not in idle}
 
 

@@ -51,6 +51,18 @@ class EngineError(Exception):
     """onnxruntime's and OpenVINO's own errors are no RuntimeErrors either."""
 
 
+def raise_for(monkeypatch, image: str, error: BaseException) -> None:
+    """Let the prediction of this image alone raise the error."""
+    real = segment.predict_field
+
+    def fails(ensemble, field, **how):
+        if str(field.path) == image:
+            raise error
+        return real(ensemble, field, **how)
+
+    monkeypatch.setattr(segment, "predict_field", fails)
+
+
 @pytest.mark.parametrize(
     ("error", "says"),
     [
@@ -61,14 +73,7 @@ class EngineError(Exception):
     ],
 )
 def test_what_fails_for_one_field_does_not_stop_the_others(run, images, tmp_path, monkeypatch, error, says):
-    real = segment.predict_field
-
-    def fails_first(ensemble, field, **how):
-        if str(field.path) == images[0]:
-            raise error
-        return real(ensemble, field, **how)
-
-    monkeypatch.setattr(segment, "predict_field", fails_first)
+    raise_for(monkeypatch, images[0], error)
     result = dedl("predict", run, *images, "--out", tmp_path, "--write", "cells")
     assert result.exit_code == 1
     told = [line for line in result.stderr.splitlines() if line.startswith("left out:")]
@@ -78,27 +83,13 @@ def test_what_fails_for_one_field_does_not_stop_the_others(run, images, tmp_path
 
 
 def test_what_stops_the_run_leaves_a_report_of_what_is_finished(run, images, tmp_path, monkeypatch):
-    real = segment.predict_field
-
-    def stops(ensemble, field, **how):
-        if str(field.path) == images[1]:
-            raise KeyboardInterrupt
-        return real(ensemble, field, **how)
-
-    monkeypatch.setattr(segment, "predict_field", stops)
+    raise_for(monkeypatch, images[1], KeyboardInterrupt())
     assert dedl("predict", run, *images, "--out", tmp_path, "--write", "cells").exit_code != 0
     assert field_name(images[0]) in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_full_disk_stops_it_all_and_keeps_what_is_finished(run, images, tmp_path, monkeypatch):
-    real = segment.predict_field
-
-    def fills(ensemble, field, **how):
-        if str(field.path) == images[1]:
-            raise OSError(28, "No space left on device")
-        return real(ensemble, field, **how)
-
-    monkeypatch.setattr(segment, "predict_field", fills)
+    raise_for(monkeypatch, images[1], OSError(28, "No space left on device"))
     result = dedl("predict", run, *images, "--out", tmp_path, "--write", "cells")
     assert result.exit_code == 2 and "No space left" in result.stderr
     assert [p.name for p in tmp_path.glob("*_cells.csv")] == [f"{field_name(images[0])}_cells.csv"]
