@@ -5,4 +5,5 @@ from fastai.vision.all import *
 from .data import *
 from .inference import *
 from .io import *
+from .phenotypes import *
 from .training import *

@@ -13,7 +13,6 @@ from torch import nn
 from ..data.block import SegFacts
 from ..data.demo_cells import scatter_cells
 from ..data.demo_render import render
-from ..data.phenotypes import Rules
 from ..data.scaling import PercentileScaling
 from ..inference.canvas import Computed
 from ..inference.ensemble import Ensemble
@@ -23,6 +22,7 @@ from ..inference.window import window_batches
 from ..io.ome import write_ome_tiff
 from ..models.device import pick_device
 from ..models.segmentation import SegSpec, create_seg_model
+from ..phenotypes.rules import Rules
 from ..training.model_card import seg_model_card
 from ..training.run_folder import RunFolder
 from .process import in_own_process, peak_mb

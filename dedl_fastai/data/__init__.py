@@ -7,7 +7,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "augment": ["TileAugment"],
         "block": ["FieldBlock", "NucleiBlock", "SegFacts", "seg_dataloaders"],
-        "cell_classes": ["classify_cells"],
         "check": ["check_cohort"],
         "clf_augment": ["PictureAugment"],
         "clf_block": ["ClassesBlock", "PictureBlock", "clf_dataloaders"],
@@ -18,7 +17,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "cohort": ["Cohort"],
         "demo": ["FULL_SIZE", "demo_cohort"],
         "labels": ["Labels", "field_labels", "write_labels"],
-        "phenotypes": ["Rules"],
         "scaling": ["PercentileScaling"],
         "splits": ["apply_splits", "save_splits", "split_cohort"],
         "tile_labels": ["cell_centres", "splits_by_place"],

@@ -14,13 +14,13 @@ from fastai.torch_core import set_seed
 from fastai.vision.core import imagenet_stats
 
 from ..errors import UserError
+from ..phenotypes.rules import Rules
 from .clf_augment import PictureAugment
 from .clf_inputs import resolve_channels
 from .clf_items import ClfFacts, ClfItem, clf_items, label_cohort
 from .clf_types import ClassTargets, TensorPicture
 from .cohort import Cohort
 from .labels import Labels
-from .phenotypes import Rules
 from .scaling import PercentileScaling
 
 log = logging.getLogger(__name__)

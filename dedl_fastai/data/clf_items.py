@@ -9,11 +9,11 @@ import numpy as np
 
 from ..errors import UserError
 from ..io.field import open_field
+from ..phenotypes.rules import Rules
 from .cache import cache_folder, cached_array, for_each
 from .clf_inputs import n_planes, read_input, resized
 from .cohort import Cohort
 from .labels import Labels, field_labels
-from .phenotypes import Rules
 from .scaling import PercentileScaling
 from .tile_labels import by_tile, tile_corners
 from .tiles import cut

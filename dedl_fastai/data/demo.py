@@ -8,10 +8,10 @@ import pandas as pd
 from ..errors import UserError
 from ..io.files import written_whole
 from ..io.writers import write_component_tiff, write_label_tiff
+from ..phenotypes.rules import Rules
 from .cohort import Cohort
 from .demo_cells import Cells, scatter_cells
 from .demo_render import CHANNELS, composite, render
-from .phenotypes import Rules
 from .splits import PAPER_PATIENTS
 
 FULL_SIZE = (1408, 1876)  # a field of the paper

@@ -10,10 +10,10 @@ import pandas as pd
 from ..errors import UserError
 from ..io.files import write_text, written_whole
 from ..io.tables import read_cell_table
+from ..phenotypes.classify import CellClasses, classify_cells, other_last, parse_thresholds
+from ..phenotypes.rules import Rules
 from .cache import for_each
-from .cell_classes import CellClasses, classify_cells, other_last, parse_thresholds
 from .cohort import Cohort
-from .phenotypes import Rules
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..data.cell_classes import OTHER
 from ..io.files import write_text
+from ..phenotypes.classify import OTHER
 from .field_facts import AREA_STEPS, Facts, thumbnail_file
 from .overlay import NO_CLASS, NO_RULES, Color, class_colors
 

@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 from skimage.measure import block_reduce
 from skimage.segmentation import find_boundaries
 
-from ..data.cell_classes import OTHER
 from ..io.field import Field
+from ..phenotypes.classify import OTHER
 
 Color = tuple[int, int, int]
 # Okabe and Ito's colours that stand out from grey and from each other, also to the colour-blind

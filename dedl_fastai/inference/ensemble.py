@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..data.phenotypes import Rules
 from ..data.pixels import ScaledField
 from ..errors import UserError
 from ..io.field import Field, open_field
+from ..phenotypes.rules import Rules
 from .load import load_run, own_overlap
 from .measure import add_phenotypes, check_thresholds, measure_cells
 from .nuclei import NucleiOptions

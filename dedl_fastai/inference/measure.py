@@ -7,10 +7,10 @@ import pandas as pd
 from scipy.spatial import cKDTree
 from skimage.segmentation import expand_labels
 
-from ..data.cell_classes import classify_cells
-from ..data.phenotypes import Rules
 from ..errors import UserError
 from ..io.field import Field
+from ..phenotypes.classify import classify_cells
+from ..phenotypes.rules import Rules
 from .instances import touches_border
 from .shapes import Pixels, shape_table
 

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dedl_fastai.data import Cohort, Rules, field_labels, write_labels
+from dedl_fastai.data import Cohort, field_labels, write_labels
 from dedl_fastai.errors import UserError
+from dedl_fastai.phenotypes import Rules
 
 RULES = Rules.parse("b = CD19+ CD4-\nt = CD19- CD4+\nother =")
 

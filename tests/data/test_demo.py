@@ -6,9 +6,10 @@ import pytest
 from skimage.draw import polygon
 from skimage.filters import threshold_otsu
 
-from dedl_fastai.data import FULL_SIZE, Rules, demo_cohort
+from dedl_fastai.data import FULL_SIZE, demo_cohort
 from dedl_fastai.errors import UserError
 from dedl_fastai.io import open_field, read_cell_table, read_mask, read_outlines
+from dedl_fastai.phenotypes import Rules
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ import pytest
 import tifffile
 from PIL import Image
 
-from dedl_fastai.data.phenotypes import Rules
 from dedl_fastai.errors import UserError
 from dedl_fastai.experiment import predictions
 from dedl_fastai.experiment.field_facts import facts_of, summary_table, write_facts
@@ -22,6 +21,7 @@ from dedl_fastai.inference.classifier import Classifier
 from dedl_fastai.inference.measure import add_phenotypes, measure_cells
 from dedl_fastai.inference.slide import FieldCells
 from dedl_fastai.io import open_field, write_ome_tiff
+from dedl_fastai.phenotypes.rules import Rules
 
 RULES = Rules.parse("dim = A- \n<bright> & = A+")
 

@@ -6,7 +6,6 @@ import shutil
 import numpy as np
 import pytest
 
-from dedl_fastai.data import Rules
 from dedl_fastai.errors import UserError
 from dedl_fastai.experiment.config import SegConfig
 from dedl_fastai.experiment.seg import train_seg
@@ -14,6 +13,7 @@ from dedl_fastai.inference import Ensemble, load_run
 from dedl_fastai.inference.measure import measure_cells
 from dedl_fastai.inference.nuclei import NucleiOptions
 from dedl_fastai.io import open_field
+from dedl_fastai.phenotypes import Rules
 
 from ..options import TINY
 from .fields import bright_ensemble, nuclei_plane, write_field

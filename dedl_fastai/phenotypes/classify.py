@@ -10,7 +10,7 @@ import pandas as pd
 from skimage.filters import threshold_otsu
 
 from ..errors import UserError
-from .phenotypes import Rules
+from .rules import Rules
 
 log = logging.getLogger(__name__)
 

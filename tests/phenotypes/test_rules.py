@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from dedl_fastai.data import Rules
 from dedl_fastai.errors import UserError
+from dedl_fastai.phenotypes import Rules
 
 
 def cells(*positive, markers=("cd19", "CD4", "CXCR5", "PD1", "CXCR3", "CD27")):
