@@ -19,7 +19,7 @@ from ..inference.ensemble import Ensemble
 from ..inference.segmenter import Segmenter
 from ..inference.slide import predict_field
 from ..inference.window import window_batches
-from ..io.ome import write_ome_tiff
+from ..io.ome_tiff import write_ome_tiff
 from ..models.device import pick_device
 from ..models.segmentation import SegSpec, create_seg_model
 from ..phenotypes.rules import Rules

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from ..errors import UserError
-from ..io.field import open_field
+from ..io.cell_tables import read_cell_table, read_outlines
+from ..io.fields.field import open_field
 from ..io.masks import read_mask
-from ..io.tables import read_cell_table, read_outlines
 from .cohort import Cohort, Problem
 from .pixels import pick_channels
 

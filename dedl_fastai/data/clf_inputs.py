@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from ..errors import UserError
-from ..io.field import Field, open_field
-from ..io.picture_field import RGB
+from ..io.fields.field import Field, open_field
+from ..io.fields.picture_field import RGB
 from .pixels import pick_channels, read_scaled
 from .scaling import PercentileScaling
 

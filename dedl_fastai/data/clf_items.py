@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from ..io.field import open_field
+from ..io.fields.field import open_field
 from ..phenotypes.rules import Rules
 from .cache import cache_folder, cached_array, for_each
 from .clf_inputs import n_planes, read_input, resized

@@ -7,7 +7,7 @@ import pandas as pd
 
 from ..errors import UserError
 from ..io.files import written_whole
-from ..io.writers import write_component_tiff, write_label_tiff
+from ..io.inform_writer import write_component_tiff, write_label_tiff
 from ..phenotypes.rules import Rules
 from .cohort import Cohort
 from .demo_cells import Cells, scatter_cells

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from ..io.field import Field, open_field
+from ..io.fields.field import Field, open_field
 from .scaling import PercentileScaling, stretched
 
 log = logging.getLogger(__name__)

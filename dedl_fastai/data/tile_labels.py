@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UserError
-from ..io.field import Field, open_field
+from ..io.fields.field import Field, open_field
 from .cohort import Cohort
 from .labels import Labels, cells_of_row, labelled
 from .tiles import grid

@@ -16,12 +16,12 @@ from ..extras import optional
 from ..inference.measure import neighbourhoods
 from ..inference.slide import FieldCells
 from ..io.anndata import write_h5ad
+from ..io.cell_tables import PARQUET, write_parquet
 from ..io.files import written_whole
 from ..io.geojson import write_geojson
-from ..io.ome import write_ome_tiff
+from ..io.imagej_rois import ROIS, check_fits_rois, write_imagej_rois
+from ..io.ome_tiff import write_ome_tiff
 from ..io.outlines import cell_polygons
-from ..io.roi import ROIS, check_fits_rois, write_imagej_rois
-from ..io.tables import PARQUET, write_parquet
 from .overlay import class_colors, draw_overlay
 
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from skimage.measure import block_reduce
 from skimage.segmentation import find_boundaries
 
-from ..io.field import Field
+from ..io.fields.field import Field
 from ..phenotypes.classify import OTHER
 
 Color = tuple[int, int, int]

@@ -14,8 +14,8 @@ from ..errors import UserError
 from ..inference.classifier import Classifier
 from ..inference.clf_scores import predicted_labels
 from ..inference.load import load_run
+from ..io.fields.zarr_field import is_zarr
 from ..io.files import written_whole
-from ..io.zarr_field import is_zarr
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from ..errors import UserError
 from ..inference.ensemble import Ensemble
 from ..inference.measure import add_phenotypes, measure_cells
 from ..inference.slide import predict_field
-from ..io.field import Field, open_field
+from ..io.fields.field import Field, open_field
 from ..io.files import written_whole
 from .cell_options import CellOptions, ModelOptions, made_with, settings_of
 from .field_facts import Facts, all_facts, check_settings, facts_file, facts_of, in_order, summary_table, write_facts

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..data.pixels import ScaledField
 from ..errors import UserError
-from ..io.field import Field, open_field
+from ..io.fields.field import Field, open_field
 from ..phenotypes.rules import Rules
 from .load import load_run, own_overlap
 from .measure import add_phenotypes, check_thresholds, measure_cells

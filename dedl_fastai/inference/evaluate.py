@@ -13,7 +13,7 @@ from skimage.filters import threshold_otsu
 
 from ..data.cache import CachedField
 from ..data.pixels import pick_channels
-from ..io.field import open_field
+from ..io.fields.field import open_field
 from ..io.files import written_whole
 from ..io.masks import holds_ids, read_labels
 from ..training.metrics import BoundaryCounts, Counts

@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 from skimage.segmentation import expand_labels
 
 from ..errors import UserError
-from ..io.field import Field
+from ..io.fields.field import Field
 from ..phenotypes.classify import classify_cells
 from ..phenotypes.rules import Rules
 from .instances import touches_border

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import ndimage as ndi
 
 from ..errors import UserError
-from ..io.field import Field
+from ..io.fields.field import Field
 from .canvas import Scratch
 from .chunks import Box, ChunkedLabels
 from .instances import instances

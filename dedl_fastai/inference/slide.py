@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UserError
-from ..io.field import Field, open_field
+from ..io.fields.field import Field, open_field
 from .canvas import Computed, Scratch
 from .chunks import chunk_rows
 from .nuclei import NucleiFinder, NucleiOptions

@@ -6,11 +6,11 @@ import numpy as np
 from skimage.measure import label
 
 from ..errors import UserError
-from .field import Field, open_field
+from .fields.field import Field, open_field
+from .fields.inform import read_segmentation_maps
+from .fields.tiff_field import TiffField
+from .fields.tiff_pages import all_pages, open_tiff
 from .files import existing_file
-from .inform import read_segmentation_maps
-from .tiff import all_pages, open_tiff
-from .tiff_field import TiffField
 
 _EXPECTED = "expected 0 and 1, 0 and 255, or the ids 0, 1, 2, ... of the nuclei"
 _LEAST_EQUAL = 0.8  # of neighbouring foreground pixels: 0.94 to 1 in real label maps, 0.1 to 0.78 in grey images

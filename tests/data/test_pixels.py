@@ -7,7 +7,7 @@ from dedl_fastai.data import PercentileScaling, pixels
 from dedl_fastai.data.pixels import ScaledField, read_scaled
 from dedl_fastai.errors import UserError
 from dedl_fastai.io import open_field
-from dedl_fastai.io.ome import write_ome_tiff
+from dedl_fastai.io.ome_tiff import write_ome_tiff
 
 SCALING = PercentileScaling()
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from dedl_fastai.inference.ensemble import Ensemble
 from dedl_fastai.inference.segmenter import Segmenter
-from dedl_fastai.io.ome import write_ome_tiff
+from dedl_fastai.io.ome_tiff import write_ome_tiff
 from dedl_fastai.training.run_folder import RunFolder
 
 CARD = {

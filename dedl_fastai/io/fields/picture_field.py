@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..errors import UserError
+from ...errors import UserError
 from .field import Field
 
 RGB = ("red", "green", "blue")

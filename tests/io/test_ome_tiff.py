@@ -109,7 +109,7 @@ def test_memory_stays_far_below_the_image(tmp_path, dtype):
 
 
 def test_bigtiff_is_taken_where_32_bits_might_not_do(tmp_path, monkeypatch):
-    monkeypatch.setattr("dedl_fastai.io.ome._CLASSIC_BYTES", 10_000)
+    monkeypatch.setattr("dedl_fastai.io.ome_tiff._CLASSIC_BYTES", 10_000)
     for edge, is_big in ((50, False), (200, True)):
         write_ome_tiff(tmp_path / "a.ome.tif", np.eye(edge, dtype=np.uint8), ["mask"])
         with tifffile.TiffFile(tmp_path / "a.ome.tif") as tif:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UserError
-from .files import existing_file
+from ...errors import UserError
+from ..files import existing_file
 
 
 class Field(ABC):

@@ -7,9 +7,9 @@ from xml.etree import ElementTree
 import numpy as np
 import tifffile
 
-from ..errors import UserError
-from .files import existing_file
-from .tiff import all_pages, check_complete, open_tiff, read_region
+from ...errors import UserError
+from ..files import existing_file
+from .tiff_pages import all_pages, check_complete, open_tiff, read_region
 
 ROLES = ("tissue", "nucleus", "cytoplasm", "membrane")
 _QPI_ROOT = "PerkinElmer-QPI-ImageDescription"

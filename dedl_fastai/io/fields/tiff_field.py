@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from ..errors import UserError
+from ...errors import UserError
 from .field import Field
 from .inform import child_text, component_color, component_name, parse_xml, qpi_root
 from .picture_field import RGB, RGB_COLORS
-from .tiff import DAMAGED, check_complete, open_tiff, position_um, read_region, resolution_um
+from .tiff_pages import DAMAGED, check_complete, open_tiff, position_um, read_region, resolution_um
 
 _UM_PER = {"um": 1.0, "µm": 1.0, "μm": 1.0, "micron": 1.0, "microns": 1.0, "\\u00b5m": 1.0, "nm": 1e-3, "mm": 1e3}
 

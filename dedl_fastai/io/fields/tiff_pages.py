@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from ..errors import UserError
+from ...errors import UserError
 
 DAMAGED = (  # what tifffile and its codecs raise on a file that is cut short or has wrong bytes
     ArithmeticError,
