@@ -12,7 +12,7 @@ import torch
 
 from ..data.cache import CachedField, cache_cohort
 from ..data.cohort import Cohort
-from ..data.demo import FULL_SIZE, demo_cohort
+from ..data.demo.cohort import FULL_SIZE, demo_cohort
 from ..data.scaling import PercentileScaling
 from ..data.tiles import Tile, cut, grid, tiles_of
 from .process import in_own_process, peak_mb

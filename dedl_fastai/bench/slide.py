@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..data.block import SegFacts
-from ..data.demo_cells import scatter_cells
-from ..data.demo_render import render
+from ..data.demo.cells import scatter_cells
+from ..data.demo.render import render
 from ..data.scaling import PercentileScaling
+from ..data.segmentation.block import SegFacts
 from ..inference.canvas import Computed
 from ..inference.ensemble import Ensemble
 from ..inference.segmenter import Segmenter

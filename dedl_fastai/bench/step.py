@@ -13,8 +13,8 @@ from fastai.data.core import DataLoaders
 from torch import nn
 from torch.amp import autocast
 
-from ..data.block import SegFacts
 from ..data.scaling import PercentileScaling
+from ..data.segmentation.block import SegFacts
 from ..models.device import cpu_name, pick_device
 from ..training.callbacks import EpochSeed
 from ..training.learner import AMPS, FieldLearner, seg_learner

@@ -22,14 +22,14 @@ def demo(
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
 ) -> None:
     """Write a made-up cohort in Van Buren's layout: component TIFFs, masks, outlines, cell tables."""
-    from ..data.demo import demo_cohort
+    from ..data.demo.cohort import demo_cohort
 
     typer.echo(repr(demo_cohort(folder, fields, patients, _size(size), seed)))
 
 
 def _size(text: str) -> tuple[int, int]:
     if text == "full":
-        from ..data.demo import FULL_SIZE
+        from ..data.demo.cohort import FULL_SIZE
 
         return FULL_SIZE
     parts = text.lower().split("x")

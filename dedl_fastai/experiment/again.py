@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..data.classification.tile_labels import splits_by_place
 from ..data.cohort import SPLITS, Cohort
 from ..data.pixels import parse_channels
 from ..data.splits import apply_splits
-from ..data.tile_labels import splits_by_place
 from ..errors import UserError
 from ..inference.classifier import Classifier
 from ..inference.ensemble import Ensemble

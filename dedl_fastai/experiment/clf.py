@@ -8,10 +8,10 @@ from typing import Any
 from fastai.data.core import DataLoaders
 from fastai.torch_core import set_seed
 
-from ..data.clf_augment import PictureAugment
-from ..data.clf_block import clf_dataloaders
+from ..data.classification.augment import PictureAugment
+from ..data.classification.block import clf_dataloaders
+from ..data.classification.labels import write_labels
 from ..data.cohort import Cohort
-from ..data.labels import write_labels
 from ..data.pixels import parse_channels
 from ..data.scaling import PercentileScaling
 from ..errors import UserError

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..data.clf_items import ClfItem, clf_items, labels_for
+from ..data.classification.items import ClfItem, clf_items, labels_for
+from ..data.classification.labels import Labels
 from ..data.cohort import Cohort
-from ..data.labels import Labels
 from ..inference.classifier import Classifier
 from ..inference.clf_scores import bootstrap_intervals, clf_scores, constant_scores, tune_thresholds
 from ..inference.forest import forest_probabilities, picture_statistics

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..data.block import SegFacts
 from ..data.cache import cache_cohort
 from ..data.cohort import Cohort
+from ..data.segmentation.block import SegFacts
 from ..errors import UserError
 from ..inference.ensemble import Ensemble
 from ..inference.evaluate import (

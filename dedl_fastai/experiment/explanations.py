@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 
-from ..data.clf_items import picture_of
+from ..data.classification.items import picture_of
 from ..errors import UserError
 from ..inference.classifier import Classifier
 from ..inference.explain import activation_map, display_picture, overlay

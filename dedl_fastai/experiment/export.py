@@ -13,7 +13,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from ..data.cache import cache_cohort
-from ..data.clf_items import tiles_of_file
+from ..data.classification.items import tiles_of_file
 from ..data.cohort import Cohort
 from ..data.tiles import tiles_of
 from ..errors import UserError

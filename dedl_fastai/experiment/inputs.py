@@ -7,12 +7,12 @@ from typing import Any
 
 import platformdirs
 
-from ..data.clf_splits import clf_folds, paper_clf_split
+from ..data.classification.folds import clf_folds, paper_clf_split
+from ..data.classification.labels import field_labels
+from ..data.classification.tile_labels import splits_by_place
 from ..data.cohort import Cohort
-from ..data.demo import demo_cohort
-from ..data.labels import field_labels
+from ..data.demo.cohort import demo_cohort
 from ..data.splits import apply_splits, check_no_leak, split_cohort
-from ..data.tile_labels import splits_by_place
 from ..errors import UserError
 from ..io.files import folder_written_whole
 from .clf_config import ClfConfig

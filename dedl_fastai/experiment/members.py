@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.clf_items import clf_items
+from ..data.classification.items import clf_items
 from ..data.cohort import Cohort
 from ..inference.load import load_run
 from ..training.run_folder import RunFolder

@@ -8,11 +8,11 @@ from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
 from fastai.torch_core import set_seed
 
-from ..data.augment import TileAugment
-from ..data.block import seg_dataloaders
 from ..data.cohort import Cohort
 from ..data.pixels import parse_channels
 from ..data.scaling import PercentileScaling
+from ..data.segmentation.augment import TileAugment
+from ..data.segmentation.block import seg_dataloaders
 from ..inference.load import load_run
 from ..training.callbacks import EpochSeed, Keeper
 from ..training.learner import FieldLearner, seg_learner

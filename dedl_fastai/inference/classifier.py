@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..data.clf_items import ClfItem, tiles_of_file
+from ..data.classification.items import ClfItem, tiles_of_file
 from ..training.model_card import clf_facts_of
 from ..training.run_folder import RunFolder
 from .clf_scores import predicted_labels

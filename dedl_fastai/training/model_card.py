@@ -6,9 +6,9 @@ from typing import Any
 from torch import nn
 
 from .. import __version__
-from ..data.block import SegFacts
-from ..data.clf_items import ClfFacts
+from ..data.classification.items import ClfFacts
 from ..data.scaling import PercentileScaling
+from ..data.segmentation.block import SegFacts
 from ..errors import UserError
 from ..models.classification import ClfSpec, create_clf_model
 from ..models.segmentation import SegSpec, create_seg_model

@@ -12,13 +12,13 @@ from fastai.data.core import DataLoaders
 from fastai.data.transforms import FuncSplitter, Normalize
 from fastai.torch_core import set_seed
 
-from ..errors import UserError
+from ...errors import UserError
+from ..cache import CachedField, cache_cohort
+from ..cohort import Cohort
+from ..scaling import PercentileScaling
+from ..tiles import Tile, is_blank, tiles_of
 from .augment import TileAugment
-from .cache import CachedField, cache_cohort
-from .cohort import Cohort
-from .scaling import PercentileScaling
-from .tiles import Tile, is_blank, tiles_of
-from .types import TensorField, TensorNuclei
+from .tensors import TensorField, TensorNuclei
 
 log = logging.getLogger(__name__)
 

@@ -13,15 +13,15 @@ from fastai.data.transforms import FuncSplitter, Normalize
 from fastai.torch_core import set_seed
 from fastai.vision.core import imagenet_stats
 
-from ..errors import UserError
-from ..phenotypes.rules import Rules
-from .clf_augment import PictureAugment
-from .clf_inputs import resolve_channels
-from .clf_items import ClfFacts, ClfItem, clf_items, label_cohort
-from .clf_types import ClassTargets, TensorPicture
-from .cohort import Cohort
+from ...errors import UserError
+from ...phenotypes.rules import Rules
+from ..cohort import Cohort
+from ..scaling import PercentileScaling
+from .augment import PictureAugment
+from .inputs import resolve_channels
+from .items import ClfFacts, ClfItem, clf_items, label_cohort
 from .labels import Labels
-from .scaling import PercentileScaling
+from .tensors import ClassTargets, TensorPicture
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from dedl_fastai.data import Cohort, cell_centres, field_labels, splits_by_place
-from dedl_fastai.data.tile_labels import by_tile, split_by_place, tile_corners, tile_labels
+from dedl_fastai.data.classification.tile_labels import by_tile, split_by_place, tile_corners, tile_labels
 from dedl_fastai.errors import UserError
 from dedl_fastai.io import write_component_tiff
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from ..errors import UserError
-from ..io.fields.field import Field, open_field
-from .cohort import Cohort
+from ...errors import UserError
+from ...io.fields.field import Field, open_field
+from ..cohort import Cohort
+from ..tiles import grid
 from .labels import Labels, cells_of_row, labelled
-from .tiles import grid
 
 log = logging.getLogger(__name__)
 

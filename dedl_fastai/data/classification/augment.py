@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from fastai.vision.augment import RandTransform
 
-from .clf_types import TensorPicture
+from .tensors import TensorPicture
 
 _LUMA = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])  # RGB -> YIQ
 _CORNERS = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])  # (x, y), of the picture

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dedl_fastai.data import PictureAugment, TensorPicture
-from dedl_fastai.data.clf_augment import color_matrices, homographies, rotations, warped
+from dedl_fastai.data.classification.augment import color_matrices, homographies, rotations, warped
 
 GEOMETRY_OFF = dict(degrees=0.0, distortion=0.0)
 COLOR_OFF = dict(brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)

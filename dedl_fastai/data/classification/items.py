@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError
-from ..io.fields.field import open_field
-from ..phenotypes.rules import Rules
-from .cache import cache_folder, cached_array, for_each
-from .clf_inputs import n_planes, read_input, resized
-from .cohort import Cohort
+from ...errors import UserError
+from ...io.fields.field import open_field
+from ...phenotypes.rules import Rules
+from ..cache import cache_folder, cached_array, for_each
+from ..cohort import Cohort
+from ..scaling import PercentileScaling
+from ..tiles import cut
+from .inputs import n_planes, read_input, resized
 from .labels import Labels, field_labels
-from .scaling import PercentileScaling
 from .tile_labels import by_tile, tile_corners
-from .tiles import cut
 
 log = logging.getLogger(__name__)
 

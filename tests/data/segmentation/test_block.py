@@ -16,8 +16,8 @@ from dedl_fastai.data import (
     split_cohort,
 )
 from dedl_fastai.data import cache as cache_module
-from dedl_fastai.data.augment import TileAugment
-from dedl_fastai.data.block import SegFacts
+from dedl_fastai.data.segmentation.augment import TileAugment
+from dedl_fastai.data.segmentation.block import SegFacts
 
 KEEP = TileAugment(max_rotate=0, flips=False)  # leaves every tile as it is
 

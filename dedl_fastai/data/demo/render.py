@@ -4,7 +4,7 @@ import numpy as np
 from scipy import ndimage as ndi
 from skimage.draw import polygon
 
-from .demo_cells import Cells, smooth_noise
+from .cells import Cells, smooth_noise
 
 CHANNELS = {  # page order of the paper (its 4.1) with display colours
     "DAPI": (0, 0, 255),

@@ -21,9 +21,9 @@ from dedl_fastai.data import (
     split_cohort,
     tiles_of_file,
 )
-from dedl_fastai.data import clf_items as items_module
-from dedl_fastai.data.clf_items import clf_items
-from dedl_fastai.data.clf_types import MISSED, RIGHT, WRONG, verdicts
+from dedl_fastai.data.classification import items as items_module
+from dedl_fastai.data.classification.items import clf_items
+from dedl_fastai.data.classification.tensors import MISSED, RIGHT, WRONG, verdicts
 from dedl_fastai.errors import UserError
 
 KEEP = PictureAugment(p=0)  # leaves every picture as it is

@@ -12,8 +12,8 @@ from fastai.vision.learner import show_results
 from matplotlib.axes import Axes
 from plum import dispatch
 
-from .clf_inputs import render
-from .clf_items import ClfItem
+from .inputs import render
+from .items import ClfItem
 
 RIGHT, WRONG, MISSED = "white", "#ff6b6b", "#ffc14d"
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from dedl_fastai.data import PercentileScaling, read_input
-from dedl_fastai.data.clf_inputs import n_planes, render, resized, resolve_channels
+from dedl_fastai.data.classification.inputs import n_planes, render, resized, resolve_channels
 from dedl_fastai.data.pixels import read_scaled
 from dedl_fastai.errors import UserError
 from dedl_fastai.io import open_field, write_component_tiff

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dedl_fastai.data import TensorField, TensorNuclei, seg_dataloaders
-from dedl_fastai.data.augment import TileAugment
+from dedl_fastai.data.segmentation.augment import TileAugment
 
 
 def blobs(n=16, size=48):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage as ndi
 
-from ..phenotypes.rules import Rules
+from ...phenotypes.rules import Rules
 
 N_RAYS = 32  # outline points a nucleus, as in Van Buren's label tables
 PREVALENCE = {

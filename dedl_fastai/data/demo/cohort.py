@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..errors import UserError
-from ..io.files import written_whole
-from ..io.inform_writer import write_component_tiff, write_label_tiff
-from ..phenotypes.rules import Rules
-from .cohort import Cohort
-from .demo_cells import Cells, scatter_cells
-from .demo_render import CHANNELS, composite, render
-from .splits import PAPER_PATIENTS
+from ...errors import UserError
+from ...io.files import written_whole
+from ...io.inform_writer import write_component_tiff, write_label_tiff
+from ...phenotypes.rules import Rules
+from ..cohort import Cohort
+from ..splits import PAPER_PATIENTS
+from .cells import Cells, scatter_cells
+from .render import CHANNELS, composite, render
 
 FULL_SIZE = (1408, 1876)  # a field of the paper
 PIXEL_SIZE_UM = 0.4971  # 20x

@@ -8,7 +8,7 @@ from fastai.vision.learner import show_results
 from matplotlib.axes import Axes
 from plum import dispatch
 
-from .tiles import Tile
+from ..tiles import Tile
 
 
 class TensorField(TensorImage):

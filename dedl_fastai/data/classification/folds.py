@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import KFold, train_test_split
 
-from ..errors import UserError
-from .cohort import Cohort
+from ...errors import UserError
+from ..cohort import Cohort
 from .labels import Labels
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from dedl_fastai.data import Cohort, cell_centres, clf_dataloaders, field_labels, split_cohort
-from dedl_fastai.data.clf_items import clf_items
+from dedl_fastai.data.classification.items import clf_items
 from dedl_fastai.io import open_field, read_cell_table, read_segmentation_maps
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..errors import UserError
-from ..io.cell_tables import read_cell_table
-from ..io.files import write_text, written_whole
-from ..phenotypes.classify import CellClasses, classify_cells, other_last, parse_thresholds
-from ..phenotypes.rules import Rules
-from .cache import for_each
-from .cohort import Cohort
+from ...errors import UserError
+from ...io.cell_tables import read_cell_table
+from ...io.files import write_text, written_whole
+from ...phenotypes.classify import CellClasses, classify_cells, other_last, parse_thresholds
+from ...phenotypes.rules import Rules
+from ..cache import for_each
+from ..cohort import Cohort
 
 log = logging.getLogger(__name__)
 

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..errors import UserError
-from ..io.fields.field import Field, open_field
-from ..io.fields.picture_field import RGB
-from .pixels import pick_channels, read_scaled
-from .scaling import PercentileScaling
+from ...errors import UserError
+from ...io.fields.field import Field, open_field
+from ...io.fields.picture_field import RGB
+from ..pixels import pick_channels, read_scaled
+from ..scaling import PercentileScaling
 
 log = logging.getLogger(__name__)
 

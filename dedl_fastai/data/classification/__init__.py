@@ -1,0 +1,1 @@
+"""Classification data: labels, inputs and folds, and the DataBlock of pictures and classes."""
