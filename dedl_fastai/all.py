@@ -2,6 +2,7 @@
 
 from fastai.vision.all import *
 
+from .cells import *
 from .data import *
 from .inference import *
 from .io import *

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..cells.options import NucleiOptions
 from ..data.classification.tile_labels import splits_by_place
 from ..data.cohort import SPLITS, Cohort
 from ..data.pixels import parse_channels
@@ -13,7 +14,6 @@ from ..errors import UserError
 from ..inference.classifier import Classifier
 from ..inference.ensemble import Ensemble
 from ..inference.load import load_run
-from ..inference.nuclei import NucleiOptions
 from ..training.model_card import read_card
 from ..training.run_folder import RunFolder, data_fingerprint
 from .clf_config import ClfConfig

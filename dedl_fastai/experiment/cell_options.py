@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..cells.options import NucleiOptions
 from ..data.pixels import parse_channels
 from ..errors import UserError
 from ..inference.ensemble import Ensemble
 from ..inference.load import own_overlap
-from ..inference.nuclei import NucleiOptions
 from ..inference.window import TTA
 from ..phenotypes.classify import parse_thresholds
 from ..phenotypes.rules import Rules

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..cells.options import NucleiOptions
 from ..data.cache import cache_cohort
 from ..data.cohort import Cohort
 from ..data.segmentation.block import SegFacts
@@ -24,7 +25,6 @@ from ..inference.evaluate import (
     temporary_maps,
     tune_threshold,
 )
-from ..inference.nuclei import NucleiOptions
 from ..inference.segmenter import Segmenter
 from ..io.files import written_whole
 

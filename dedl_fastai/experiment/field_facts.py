@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from ..cells.phenotyping import field_summary
 from ..errors import UserError
-from ..inference.measure import field_summary
 from ..io.files import read_json, write_json, written_whole
 from .outputs import KINDS, Result
 

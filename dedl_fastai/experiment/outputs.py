@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from PIL.Image import Image
 
+from ..cells.neighbours import neighbourhoods
 from ..errors import UserError
 from ..extras import optional
-from ..inference.measure import neighbourhoods
 from ..inference.slide import FieldCells
 from ..io.anndata import write_h5ad
 from ..io.cell_tables import PARQUET, write_parquet

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from ..cells.measure import measure_cells
+from ..cells.phenotyping import add_phenotypes
 from ..errors import UserError
 from ..inference.ensemble import Ensemble
-from ..inference.measure import add_phenotypes, measure_cells
 from ..inference.slide import predict_field
 from ..io.fields.field import Field, open_field
 from ..io.files import written_whole

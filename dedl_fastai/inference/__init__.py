@@ -9,8 +9,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "engines": ["make_engine"],
         "ensemble": ["Ensemble"],
         "load": ["load_run"],
-        "measure": ["add_phenotypes", "measure_cells", "neighbourhoods"],
-        "nuclei": ["NucleiOptions"],
         "segmenter": ["Segmenter"],
         "slide": ["FieldCells", "predict_field"],
         "window": ["predict_probability"],

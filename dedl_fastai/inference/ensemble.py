@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..cells.measure import measure_cells
+from ..cells.options import NucleiOptions
+from ..cells.phenotyping import add_phenotypes, check_thresholds
 from ..data.pixels import ScaledField
 from ..errors import UserError
 from ..io.fields.field import Field, open_field
 from ..phenotypes.rules import Rules
 from .load import load_run, own_overlap
-from .measure import add_phenotypes, check_thresholds, measure_cells
-from .nuclei import NucleiOptions
 from .segmenter import Segmenter
 from .slide import predict_field
 from .window import Band, Pixels, entropy_bits, predict_bands

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from skimage.filters import threshold_otsu
 
+from ..cells.options import NucleiOptions
 from ..data.cache import CachedField
 from ..data.pixels import pick_channels
 from ..io.fields.field import open_field
@@ -18,7 +19,6 @@ from ..io.files import written_whole
 from ..io.masks import holds_ids, read_labels
 from ..training.metrics import BoundaryCounts, Counts
 from .matching import Matches, count_matches, pool_matches
-from .nuclei import NucleiOptions
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +10,11 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage as ndi
 
-from ..errors import UserError
+from ..cells.measure import measure_cells
+from ..cells.options import NucleiOptions
 from ..io.fields.field import Field
 from .canvas import Scratch
 from .chunks import Box, ChunkedLabels
-from .instances import instances
-from .measure import measure_cells
 from .rows import RollingRows
 from .window import entropy_bits
 
@@ -23,35 +22,6 @@ AT_ONCE_PIXELS = 1 << 22  # fields up to 2048 x 2048 are labelled in one piece, 
 CHUNK = 1024  # edge of the chunks of larger ones
 _HALO_PX, _HALO_UM = 128, 64.0  # what a chunk sees round it: nuclei up to this size are as if labelled at once
 _INTENSITY_UM = 8.0  # how far from a pixel the intensity matters for parting nuclei there
-
-
-@dataclass(frozen=True)
-class NucleiOptions:
-    """How nuclei are parted and which of them stay; areas are in pixels where the pixel size is unknown."""
-
-    min_area_um2: float = 10.0  # smaller objects are dropped
-    max_hole_um2: float = 2.5  # larger holes stay: between packed nuclei they are the gaps that part them
-    h_px: float = 0.75  # how far the distance to the rim must sink between two nuclei to part them
-    part_by: str = "distance"  # intensity: packed nuclei are parted where the model's first channel dips, too
-
-    def __post_init__(self):
-        if self.part_by not in ("distance", "intensity"):
-            raise UserError(f"nuclei are parted by distance or by intensity, not by {self.part_by!r}.")
-        if min(self.min_area_um2, self.max_hole_um2, self.h_px) < 0:
-            raise UserError("areas of nuclei and holes, and the depth that parts nuclei, cannot be below 0.")
-
-    def find(
-        self,
-        probability: np.ndarray,  # (H, W), or a mask
-        threshold: float,
-        field: Field,  # that it is of, or a part of
-        channel: int,  # of the nuclei, for `part_by="intensity"`
-        region: Sequence[int] = (),  # y0, y1, x0, x1 of that part; default: all
-    ) -> np.ndarray:
-        """Labels of the nuclei, int32 (H, W), see `instances`."""
-        intensity = field.read(channel, *region) if self.part_by == "intensity" else None
-        areas = (self.min_area_um2, self.max_hole_um2)
-        return instances(probability, threshold, field.pixel_size_um, *areas, self.h_px, intensity=intensity)
 
 
 @dataclass

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ..cells.options import NucleiOptions
 from ..errors import UserError
 from ..io.fields.field import Field, open_field
 from .canvas import Computed, Scratch
 from .chunks import chunk_rows
-from .nuclei import NucleiFinder, NucleiOptions
+from .nuclei import NucleiFinder
 from .rows import RollingRows
 from .window import entropy_bits
 

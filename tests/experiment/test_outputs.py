@@ -11,6 +11,8 @@ import pytest
 import tifffile
 from PIL import Image
 
+from dedl_fastai.cells.measure import measure_cells
+from dedl_fastai.cells.phenotyping import add_phenotypes
 from dedl_fastai.errors import UserError
 from dedl_fastai.experiment import predictions
 from dedl_fastai.experiment.field_facts import facts_of, summary_table, write_facts
@@ -18,7 +20,6 @@ from dedl_fastai.experiment.field_report import write_report
 from dedl_fastai.experiment.outputs import KINDS, Result, check_size, parse_kinds
 from dedl_fastai.experiment.overlay import NO_RULES, class_colors, draw_overlay
 from dedl_fastai.inference.classifier import Classifier
-from dedl_fastai.inference.measure import add_phenotypes, measure_cells
 from dedl_fastai.inference.slide import FieldCells
 from dedl_fastai.io import open_field, write_ome_tiff
 from dedl_fastai.phenotypes.rules import Rules

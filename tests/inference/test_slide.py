@@ -6,11 +6,11 @@ import pytest
 import zarr
 from scipy import ndimage as ndi
 
+from dedl_fastai.cells.measure import measure_cells
+from dedl_fastai.cells.options import NucleiOptions
+from dedl_fastai.cells.watershed import instances
 from dedl_fastai.errors import UserError
 from dedl_fastai.inference import canvas, nuclei
-from dedl_fastai.inference.instances import instances
-from dedl_fastai.inference.measure import measure_cells
-from dedl_fastai.inference.nuclei import NucleiOptions
 from dedl_fastai.inference.slide import predict_field
 from dedl_fastai.io import open_field
 

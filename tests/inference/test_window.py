@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
+from dedl_fastai.cells.watershed import instances
 from dedl_fastai.errors import UserError
-from dedl_fastai.inference.instances import instances
 from dedl_fastai.inference.window import (
     blend_weight,
     predict_bands,

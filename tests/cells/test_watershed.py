@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from dedl_fastai.cells.watershed import fill_holes, in_raster_order, instances, touches_border
 from dedl_fastai.errors import UserError
-from dedl_fastai.inference.instances import fill_holes, in_raster_order, instances, touches_border
 from dedl_fastai.inference.matching import match, matching_table
 from dedl_fastai.io import open_field, read_labels, read_mask, read_outlines, read_segmentation_maps
 

@@ -8,9 +8,11 @@ import pytest
 from skimage.measure import label, regionprops_table
 from skimage.morphology import convex_hull_image
 
+from dedl_fastai.cells.measure import measure_cells
+from dedl_fastai.cells.neighbours import neighbourhoods
+from dedl_fastai.cells.phenotyping import add_phenotypes, field_summary
+from dedl_fastai.cells.watershed import instances
 from dedl_fastai.errors import UserError
-from dedl_fastai.inference.instances import instances
-from dedl_fastai.inference.measure import add_phenotypes, field_summary, measure_cells, neighbourhoods
 from dedl_fastai.io import open_field, read_cell_table, read_mask, read_segmentation_maps
 from dedl_fastai.phenotypes.rules import Rules
 
