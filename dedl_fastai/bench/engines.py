@@ -11,12 +11,12 @@ from torch import nn
 
 from ..errors import UserError
 from ..experiment.export import example_inputs
-from ..inference.agreement import Agreement
 from ..inference.engines import Engine, TorchEngine, make_engine
 from ..inference.load import load_run
 from ..inference.segmenter import Segmenter
 from ..models.device import pick_device
 from ..models.segmentation import SegSpec, create_seg_model
+from ..scores.agreement import Agreement
 from .step import device_name, seconds_of
 
 VARIANTS: dict[str, dict[str, Any]] = {  # the first is what the others are compared with

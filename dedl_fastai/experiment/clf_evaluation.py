@@ -10,9 +10,9 @@ from ..data.classification.items import ClfItem, clf_items, labels_for
 from ..data.classification.labels import Labels
 from ..data.cohort import Cohort
 from ..inference.classifier import Classifier
-from ..inference.clf_scores import bootstrap_intervals, clf_scores, constant_scores, tune_thresholds
-from ..inference.forest import forest_probabilities, picture_statistics
 from ..inference.load import load_run
+from ..scores.class_labels import bootstrap_intervals, clf_scores, constant_scores, tune_thresholds
+from ..scores.forest import forest_probabilities, picture_statistics
 from ..training.model_card import WEIGHT_FILES
 from ..training.run_folder import RunFolder
 from .clf_config import ClfConfig

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
-from ..inference.clf_scores import BINS, calibration_bins, calibration_error, predicted_labels, varying_classes
 from ..inference.explain import display_picture
+from ..scores.class_labels import BINS, calibration_bins, calibration_error, predicted_labels, varying_classes
 from .figures import save_figure
 
 _COLUMNS = 4  # panels beside each other

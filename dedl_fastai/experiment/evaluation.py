@@ -14,7 +14,9 @@ from ..data.cohort import Cohort
 from ..data.segmentation.block import SegFacts
 from ..errors import UserError
 from ..inference.ensemble import Ensemble
-from ..inference.evaluate import (
+from ..inference.segmenter import Segmenter
+from ..io.files import written_whole
+from ..scores.whole_fields import (
     STEPS,
     FieldPrediction,
     predict_fields,
@@ -25,8 +27,6 @@ from ..inference.evaluate import (
     temporary_maps,
     tune_threshold,
 )
-from ..inference.segmenter import Segmenter
-from ..io.files import written_whole
 
 log = logging.getLogger(__name__)
 

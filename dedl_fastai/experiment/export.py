@@ -18,13 +18,13 @@ from ..data.cohort import Cohort
 from ..data.tiles import tiles_of
 from ..errors import UserError
 from ..extras import optional
-from ..inference.agreement import Agreement
 from ..inference.classifier import Classifier
 from ..inference.load import load_run
 from ..inference.portable import Foreground, exported_program, onnx_bytes
 from ..inference.runtimes import OnnxEngine
 from ..inference.segmenter import Segmenter
 from ..io.files import written_whole
+from ..scores.agreement import Agreement
 
 log = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ from ..data.cohort import Cohort
 from ..data.layouts import LAYOUTS, images_in
 from ..errors import UserError
 from ..inference.classifier import Classifier
-from ..inference.clf_scores import predicted_labels
 from ..inference.load import load_run
 from ..io.fields.zarr_field import is_zarr
 from ..io.files import written_whole
+from ..scores.class_labels import predicted_labels
 
 log = logging.getLogger(__name__)
 

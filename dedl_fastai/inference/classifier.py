@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from ..data.classification.items import ClfItem, tiles_of_file
+from ..scores.class_labels import predicted_labels
 from ..training.model_card import clf_facts_of
 from ..training.run_folder import RunFolder
-from .clf_scores import predicted_labels
 
 
 @dataclass

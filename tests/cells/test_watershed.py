@@ -5,8 +5,8 @@ import pytest
 
 from dedl_fastai.cells.watershed import fill_holes, in_raster_order, instances, touches_border
 from dedl_fastai.errors import UserError
-from dedl_fastai.inference.matching import match, matching_table
 from dedl_fastai.io import open_field, read_labels, read_mask, read_outlines, read_segmentation_maps
+from dedl_fastai.scores.object_matches import match, matching_table
 
 
 def disc(shape, y, x, r):

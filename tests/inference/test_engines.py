@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from dedl_fastai.errors import UserError
-from dedl_fastai.inference.agreement import Agreement
 from dedl_fastai.inference.engines import ENGINES, TorchEngine, make_engine
 from dedl_fastai.models.segmentation import SegSpec, create_seg_model
+from dedl_fastai.scores.agreement import Agreement
 
 NEEDS = {"torch": (), "onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino")}
 NETWORKS = [("unet", "tu-test_resnet"), ("unetplusplus", "tu-test_efficientnet")]

@@ -7,7 +7,8 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score, recall_score
 
-from dedl_fastai.training.metrics import BoundaryCounts, Counts, TileDice, TileIoU
+from dedl_fastai.scores.pixel_counts import BoundaryCounts, Counts
+from dedl_fastai.training.metrics import TileDice, TileIoU
 
 
 def mask_of(text: str) -> np.ndarray:

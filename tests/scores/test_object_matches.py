@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from dedl_fastai.errors import UserError
-from dedl_fastai.inference.matching import IOUS, Matches, count_matches, match, matching_table
+from dedl_fastai.scores.object_matches import IOUS, Matches, count_matches, match, matching_table
 
 
 def boxes(*spans, width=60):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dedl_fastai.inference.clf_scores import clf_scores, constant_scores
-from dedl_fastai.inference.forest import HISTOGRAM, PERCENTILES, forest_probabilities, picture_statistics
+from dedl_fastai.scores.class_labels import clf_scores, constant_scores
+from dedl_fastai.scores.forest import HISTOGRAM, PERCENTILES, forest_probabilities, picture_statistics
 
 A_CHANNEL = 2 + len(PERCENTILES) + HISTOGRAM + 2 + 2
 

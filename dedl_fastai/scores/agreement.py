@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..training.metrics import Counts
-from .clf_scores import predicted_labels
+from .class_labels import predicted_labels
+from .pixel_counts import Counts
 
 
 @dataclass(frozen=True)

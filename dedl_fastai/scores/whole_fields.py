@@ -17,8 +17,8 @@ from ..data.pixels import pick_channels
 from ..io.fields.field import open_field
 from ..io.files import written_whole
 from ..io.masks import holds_ids, read_labels
-from ..training.metrics import BoundaryCounts, Counts
-from .matching import Matches, count_matches, pool_matches
+from .object_matches import Matches, count_matches, pool_matches
+from .pixel_counts import BoundaryCounts, Counts
 
 log = logging.getLogger(__name__)
 

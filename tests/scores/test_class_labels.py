@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics as sk
 
 from dedl_fastai.errors import UserError
-from dedl_fastai.inference.clf_scores import (
+from dedl_fastai.scores.class_labels import (
     best_constant,
     bootstrap_intervals,
     calibration_bins,
@@ -285,7 +285,7 @@ def test_intervals_depend_on_the_seed_alone(monkeypatch):
     first = bootstrap_intervals(p, y, who, 0.5, n=200, seed=1)
     assert first == bootstrap_intervals(p, y, who, 0.5, n=200, seed=1)
     assert first != bootstrap_intervals(p, y, who, 0.5, n=200, seed=2)
-    monkeypatch.setattr("dedl_fastai.inference.clf_scores._BLOCK", 500)
+    monkeypatch.setattr("dedl_fastai.scores.class_labels._BLOCK", 500)
     assert first == bootstrap_intervals(p, y, who, 0.5, n=200, seed=1)
 
 

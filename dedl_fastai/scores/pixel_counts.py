@@ -1,0 +1,91 @@
+"""Pixels of a mask against the truth: counts that add up over fields, with IoU, Dice, accuracies and boundary F1."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage as ndi
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Pixels of a binary prediction against the truth; counts of several fields add up."""
+
+    tp: int = 0
+    fp: int = 0
+    fn: int = 0
+    tn: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn, self.tn + other.tn)
+
+    @classmethod
+    def of(cls, predicted: np.ndarray, truth: np.ndarray) -> "Counts":
+        """Counts of two masks of one shape."""
+        p, t = predicted.astype(bool), truth.astype(bool)
+        tp, n_p, n_t = int((p & t).sum()), int(p.sum()), int(t.sum())
+        return cls(tp, n_p - tp, n_t - tp, p.size - n_p - n_t + tp)
+
+    @property
+    def iou(self) -> float:
+        """Intersection over union of the nuclei, TP / (TP + FP + FN); 1 where neither mask holds a nucleus."""
+        return _ratio(self.tp, self.tp + self.fp + self.fn)
+
+    @property
+    def dice(self) -> float:
+        """2 TP / (2 TP + FP + FN); 1 where neither mask holds a nucleus."""
+        return _ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
+
+    def scores(self) -> dict[str, float]:
+        """IoU, Dice, pixel accuracy, and the share of nucleus and of background pixels that are right."""
+        return {
+            "iou": self.iou,
+            "dice": self.dice,
+            "pixel_accuracy": _ratio(self.tp + self.tn, self.tp + self.fp + self.fn + self.tn),
+            "mask_accuracy": _ratio(self.tp, self.tp + self.fn),
+            "background_accuracy": _ratio(self.tn, self.tn + self.fp),
+        }
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else 1.0
+
+
+@dataclass(frozen=True)
+class BoundaryCounts:
+    """Boundary pixels of prediction and truth, and how many of each lie near the other's boundary."""
+
+    predicted: int = 0
+    predicted_near: int = 0
+    true: int = 0
+    true_near: int = 0
+
+    def __add__(self, other: "BoundaryCounts") -> "BoundaryCounts":
+        return BoundaryCounts(
+            self.predicted + other.predicted,
+            self.predicted_near + other.predicted_near,
+            self.true + other.true,
+            self.true_near + other.true_near,
+        )
+
+    @classmethod
+    def of(cls, predicted: np.ndarray, truth: np.ndarray, tolerance: int = 2) -> "BoundaryCounts":
+        """Counts of two masks; near is within `tolerance` pixels along both axes."""
+        p, t = _boundary(predicted), _boundary(truth)
+        square = (2 * tolerance + 1,) * 2
+        near_p, near_t = (ndi.maximum_filter(b, size=square, mode="constant") for b in (p, t))
+        return cls(int(p.sum()), int((p & near_t).sum()), int(t.sum()), int((t & near_p).sum()))
+
+    @property
+    def f1(self) -> float:
+        """Boundary F1 (Csurka et al. 2013): harmonic mean of the two shares; 1 where neither has a boundary."""
+        if not self.predicted and not self.true:
+            return 1.0
+        precision = self.predicted_near / self.predicted if self.predicted else 0.0
+        recall = self.true_near / self.true if self.true else 0.0
+        return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def _boundary(mask: np.ndarray) -> np.ndarray:
+    """Mask pixels with a background pixel beside them; the field's edge is no boundary."""
+    mask = mask.astype(bool)
+    return mask & ~ndi.binary_erosion(mask, border_value=1)
