@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ..models.device import pick_device
-from ..training.app import AppCallback
+from ..training.segmentation.app import AppCallback
 from .process import in_own_process, peak_mb
 from .step import device_name, learner_on_batches, seconds_of
 

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..experiment.config import SegConfig
 from ..models.classification import ClfSpec, create_clf_model
 from ..models.segmentation import SegSpec, create_seg_model
-from ..training.app_network import AppAutoencoder
+from ..training.segmentation.autoencoder import AppAutoencoder
 from .costs import NetworkCost
 from .paper import MORE, TABLES, PaperCell, load_table
 

@@ -17,7 +17,9 @@ from ..data.scaling import PercentileScaling
 from ..data.segmentation.block import SegFacts
 from ..models.device import cpu_name, pick_device
 from ..training.callbacks import EpochSeed
-from ..training.learner import AMPS, FieldLearner, seg_learner
+from ..training.learner import FieldLearner
+from ..training.precision import AMPS
+from ..training.segmentation.learner import seg_learner
 
 
 class _Batches(list):

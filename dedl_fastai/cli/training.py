@@ -34,7 +34,7 @@ def run_training(
     """Train with the options given and print the table that `train` returns."""
     with _one_command(task, several):
         from ..experiment.start import start_run
-        from ..training.processes import from_first, is_first
+        from ..training.processes.group import from_first, is_first
 
         options, folder = from_first(lambda: start_run(task, kind, given, out, resume))
         try:
@@ -102,7 +102,7 @@ def _one_command(task: str, several: bool) -> Iterator[None]:
     if not _started_by_torchrun():
         yield
         return
-    from ..training.processes import close_group, fails_first, is_first, open_group
+    from ..training.processes.group import close_group, fails_first, is_first, open_group
 
     try:
         open_group()

@@ -16,8 +16,9 @@ from ..data.pixels import parse_channels
 from ..data.scaling import PercentileScaling
 from ..errors import UserError
 from ..models.device import pick_device
-from ..training.callbacks import EpochSeed, Keeper
-from ..training.clf_factory import clf_learner
+from ..training.callbacks import EpochSeed
+from ..training.classification.learner import clf_learner
+from ..training.keeper import Keeper
 from ..training.learner import FieldLearner
 from ..training.model_card import clf_model_card
 from ..training.run_folder import RunFolder

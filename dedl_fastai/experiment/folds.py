@@ -4,7 +4,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from ..training.processes import from_first, is_first
+from ..training.processes.group import from_first, is_first
 from ..training.run_folder import RunFolder
 from .config import DataOptions, SegConfig
 from .run_steps import check_same_options

@@ -13,9 +13,10 @@ from fastai.callback.core import Callback
 from ..data.cohort import Cohort
 from ..data.splits import save_splits
 from ..errors import UserError
-from ..training.callbacks import EpochLine, Keeper
+from ..training.callbacks import EpochLine
+from ..training.keeper import Keeper
 from ..training.learner import FieldLearner
-from ..training.processes import is_first, world_size
+from ..training.processes.group import is_first, world_size
 from ..training.run_folder import RunFolder, data_fingerprint, manifest
 from .config import DataOptions
 
@@ -78,7 +79,7 @@ def fit_run(
         log.info("continuing after epoch %d of %d", done, options.epochs)
     with ExitStack() as stack:
         if world_size() > 1:
-            from ..training.distributed import on_all_processes  # needs accelerate
+            from ..training.processes.learner import on_all_processes  # needs accelerate
 
             stack.enter_context(on_all_processes(learn))
         if not is_first() or not (sys.stdout.isatty() if bar is None else bar):

@@ -14,11 +14,13 @@ from ..data.scaling import PercentileScaling
 from ..data.segmentation.augment import TileAugment
 from ..data.segmentation.block import seg_dataloaders
 from ..inference.load import load_run
-from ..training.callbacks import EpochSeed, Keeper
-from ..training.learner import FieldLearner, seg_learner
+from ..training.callbacks import EpochSeed
+from ..training.keeper import Keeper
+from ..training.learner import FieldLearner
 from ..training.model_card import seg_model_card
-from ..training.processes import first_before_others, from_first, process_device, share_of_batch
+from ..training.processes.group import first_before_others, from_first, process_device, share_of_batch
 from ..training.run_folder import RunFolder
+from ..training.segmentation.learner import seg_learner
 from .config import SegConfig
 from .evaluation import tune_and_evaluate
 from .figures import draw_figures
@@ -96,8 +98,8 @@ def app_of(options: SegConfig) -> Callback | str:
     """The APP callback as the options want it, or "none"."""
     if options.app == "none":
         return "none"
-    from ..training.app import AppCallback
-    from ..training.app_network import PAPER_WIDTHS
+    from ..training.segmentation.app import AppCallback
+    from ..training.segmentation.autoencoder import PAPER_WIDTHS
 
     settings = {"weight": options.app_weight, "rows": options.app_rows, "loss": options.app_loss}
     if options.app_released:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..errors import UserError
-from ..training.learner import AMPS
+from ..training.precision import AMPS
 from .portable import Foreground, exported_program, foreground, onnx_bytes
 from .runtimes import OnnxEngine, OpenVinoEngine
 

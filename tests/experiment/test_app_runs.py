@@ -67,7 +67,7 @@ def test_evaluate_and_load_run_do_not_import_app(tiny_folder, tmp_path):
     code = (
         "import sys; from dedl_fastai.experiment.again import evaluate_run; "
         f"evaluate_run({str(tmp_path / 'run')!r}); "
-        "print([m for m in sys.modules if m.startswith('dedl_fastai.training.app')])"
+        "print([m for m in sys.modules if m.startswith('dedl_fastai.training.segmentation.app')])"
     )
     command = [sys.executable, "-W", "ignore", "-c", code]
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -13,7 +13,7 @@ from dedl_fastai.experiment.inputs import load_split_cohort
 from dedl_fastai.experiment.run_steps import fit_run
 from dedl_fastai.experiment.seg import dataloaders_of, learner_of
 from dedl_fastai.training import EpochSeed, FieldLearner, Keeper, TileIoU
-from dedl_fastai.training.processes import close_group, first_before_others, open_group, rank, share_of_batch
+from dedl_fastai.training.processes.group import close_group, first_before_others, open_group, rank, share_of_batch
 from dedl_fastai.training.run_folder import RunFolder
 
 from ..options import TINY

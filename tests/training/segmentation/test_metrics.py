@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score, recall_score
 
 from dedl_fastai.scores.pixel_counts import BoundaryCounts, Counts
-from dedl_fastai.training.metrics import TileDice, TileIoU
+from dedl_fastai.training.segmentation.metrics import TileDice, TileIoU
 
 
 def mask_of(text: str) -> np.ndarray:

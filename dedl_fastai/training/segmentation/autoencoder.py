@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from ..errors import UserError
+from ...errors import UserError
 
 ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
 PAPER_WIDTHS = (15360, 256, 128, 64, 32, 16)

@@ -14,9 +14,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from ..errors import UserError
-from ..extras import optional
-from ..models.device import pick_device
+from ...errors import UserError
+from ...extras import optional
+from ...models.device import pick_device
 
 T = TypeVar("T")
 

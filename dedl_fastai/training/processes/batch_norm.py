@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .processes import world_size
+from .group import world_size
 
 
 @contextmanager

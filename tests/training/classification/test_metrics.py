@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from sklearn.metrics import average_precision_score, f1_score
 
-from dedl_fastai.training.clf_metrics import F1Macro, F1Micro, MeanAP
+from dedl_fastai.training.classification.metrics import F1Macro, F1Micro, MeanAP
 
 
 def value(metric, logits, labels, bs=5):

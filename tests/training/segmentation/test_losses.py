@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dedl_fastai.errors import UserError
-from dedl_fastai.training.losses import LOSSES, CrossEntropy, Dice, Focal, SegLoss, seg_loss
+from dedl_fastai.training.segmentation.losses import LOSSES, CrossEntropy, Dice, Focal, SegLoss, seg_loss
 
 WEIGHTS = (0.6, 3.2)
 

@@ -11,7 +11,7 @@ from dedl_fastai.errors import UserError
 from dedl_fastai.models.classification import ClfSpec, body_parameters, head_parameters
 from dedl_fastai.training import EpochSeed, Keeper, class_weights, clf_learner
 
-from .pictures import Facts, pictures, quiet_fit
+from ..pictures import Facts, pictures, quiet_fit
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +173,7 @@ def test_wrong_options_are_user_errors(dls, wrong, says):
 
 
 def test_the_name_is_the_factory_whatever_was_imported_before():
-    import dedl_fastai.training.clf_factory
+    import dedl_fastai.training.classification.learner
     from dedl_fastai.training import clf_learner as again
 
-    assert again is dedl_fastai.training.clf_factory.clf_learner
+    assert again is dedl_fastai.training.classification.learner.clf_learner

@@ -19,10 +19,10 @@ from fastai.learner import Learner
 from fastai.torch_core import to_detach
 from timm.layers import convert_sync_batchnorm
 
-from ..data.segmentation.augment import TileAugment
-from ..errors import UserError
-from .processes import rank, world_size
-from .shared_norm import shared_batch_norm
+from ...data.segmentation.augment import TileAugment
+from ...errors import UserError
+from .batch_norm import shared_batch_norm
+from .group import rank, world_size
 
 
 class TileShare(DistributedDL):

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..errors import UserError
+from ...errors import UserError
 
 LOSSES = ("focal", "bce", "asymmetric")
 CLASS_WEIGHTS = ("inverse", "effective", "none", "dedl")

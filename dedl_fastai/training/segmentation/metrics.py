@@ -4,7 +4,7 @@ import torch
 import torch.distributed as dist
 from fastai.learner import Learner, Metric
 
-from ..scores.pixel_counts import Counts
+from ...scores.pixel_counts import Counts
 
 
 class _PooledMetric(Metric):

@@ -10,9 +10,9 @@ from fastai.callback.core import Callback
 from torch import nn
 from torch.amp import GradScaler, autocast
 
-from ..errors import UserError
-from .app_network import ACTIVATIONS, PAPER_WIDTHS, AppAutoencoder, reconstruction_grads
-from .processes import rank, share_weights, world_size
+from ...errors import UserError
+from ..processes.group import rank, share_weights, world_size
+from .autoencoder import ACTIVATIONS, PAPER_WIDTHS, AppAutoencoder, reconstruction_grads
 
 SCHEDULES = ("constant", "cosine")
 _SMOOTHING = 0.5  # of the gradient ratio that weight="auto" follows: noise is halved, growth is followed in two steps

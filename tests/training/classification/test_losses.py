@@ -5,7 +5,14 @@ import pytest
 import torch
 
 from dedl_fastai.errors import UserError
-from dedl_fastai.training.clf_losses import CLASS_WEIGHTS, LOSSES, Asymmetric, ClfLoss, class_weights, clf_loss
+from dedl_fastai.training.classification.losses import (
+    CLASS_WEIGHTS,
+    LOSSES,
+    Asymmetric,
+    ClfLoss,
+    class_weights,
+    clf_loss,
+)
 
 WEIGHTS = (0.5, 2.0, 1.0, 0.2, 1.3)
 

@@ -9,11 +9,12 @@ from fastai.callback.training import BnFreeze
 from fastai.data.core import DataLoaders
 from torch import nn
 
-from ..errors import UserError
-from ..models.classification import ClfSpec, body_parameters, create_clf_model, head_parameters
-from .clf_losses import class_weights, clf_loss
-from .clf_metrics import F1Macro, F1Micro, MeanAP
-from .learner import FieldLearner, optimizer, precision_callbacks
+from ...errors import UserError
+from ...models.classification import ClfSpec, body_parameters, create_clf_model, head_parameters
+from ..learner import FieldLearner, optimizer
+from ..precision import precision_callbacks
+from .losses import class_weights, clf_loss
+from .metrics import F1Macro, F1Micro, MeanAP
 
 log = logging.getLogger(__name__)
 

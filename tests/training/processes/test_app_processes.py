@@ -13,8 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dedl_fastai.data import Cohort, seg_dataloaders, split_cohort
 from dedl_fastai.training import AppCallback, EpochSeed, seg_learner
-from dedl_fastai.training import app as app_module
-from dedl_fastai.training.processes import close_group
+from dedl_fastai.training.processes.group import close_group
+from dedl_fastai.training.segmentation import app as app_module
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch was built without torch.distributed")
 

@@ -13,7 +13,7 @@ from dedl_fastai.errors import UserError
 from dedl_fastai.experiment.config import SegConfig
 from dedl_fastai.experiment.seg import app_of
 from dedl_fastai.training import AppAutoencoder, AppCallback, EpochSeed, seg_learner
-from dedl_fastai.training.app_network import PAPER_WIDTHS, reconstruction_grads
+from dedl_fastai.training.segmentation.autoencoder import PAPER_WIDTHS, reconstruction_grads
 
 SMALL = (96, 32, 16)
 
@@ -192,7 +192,7 @@ def test_auto_never_lets_a_batch_go_beyond_twice_the_target(tiny_folder, monkeyp
         value, gradient = reconstruction_grads(*args)
         return value, gradient * (100 if next(calls) % 4 == 3 else 1)
 
-    monkeypatch.setattr("dedl_fastai.training.app.reconstruction_grads", leaping)
+    monkeypatch.setattr("dedl_fastai.training.segmentation.app.reconstruction_grads", leaping)
     one_batch = seg_dataloaders(split_cohort(Cohort.load(tiny_folder), "paper"), tile=32, bs=64, seed=1, device="cpu")
     ratios = [row["app_grad_ratio"] for row in history_of(learner(one_batch, app(target=0.1)), 8)]
     assert ratios[3] == pytest.approx(0.2)
@@ -205,7 +205,7 @@ def test_an_autoencoder_that_died_is_told(dls, monkeypatch, caplog, gradient_lef
         value, gradient = reconstruction_grads(*args)
         return value, gradient * gradient_left
 
-    monkeypatch.setattr("dedl_fastai.training.app.reconstruction_grads", fading)
+    monkeypatch.setattr("dedl_fastai.training.segmentation.app.reconstruction_grads", fading)
     fit(learner(dls, app()), 4)
     assert ("hardly depends on the prediction" in caplog.text) == (gradient_left < 1)
 

@@ -1,0 +1,1 @@
+"""Training a classification model: learner, losses, metrics."""

@@ -1,0 +1,177 @@
+"""`Keeper`: best and last weights, history, and after each epoch all that is needed to resume a run."""
+
+import csv
+import io
+import logging
+import time
+from pathlib import Path
+
+import torch
+from fastai.callback.core import Callback, CancelFitException
+from fastai.callback.training import GradientAccumulation
+
+from ..errors import UserError
+from ..io.files import existing_file, write_text, written_whole
+from ..models.weights import read_tensors, write_tensors
+from .processes.group import from_first, is_first, share_weights
+
+log = logging.getLogger(__name__)
+
+
+class Keeper(Callback):
+    """Keeps a run on disk: history, best and last weights, and after each epoch all that is needed to go on.
+
+    Give it to `fit(cbs=...)`, not to the Learner: `validate` and `lr_find` must not touch the files. It stops the run
+    after `patience` epochs without a better `monitor` (0: never), and restores the best weights at the end. Other
+    callbacks may offer `history()` (columns of history.csv), `state_dict()` and `load_state_dict()` (resumed with it).
+    With several processes the first one writes, all decide alike, and all end with its weights.
+    """
+
+    order = 64
+
+    def __init__(self, folder: str | Path, monitor: str = "iou", higher_is_better: bool = True, patience: int = 0):
+        self.folder, self.monitor, self.patience = Path(folder), monitor, patience
+        self.sign = 1 if higher_is_better else -1
+        self.rows: list[dict] = []
+        self.best, self.best_epoch = None, -1
+        self.loaded: dict | None = None
+
+    @property
+    def resume_file(self) -> Path:
+        """The state of an unfinished run."""
+        return self.folder / "resume.pt"
+
+    def load(self) -> int:
+        """Read the state of an unfinished run; returns how many epochs are done (0 if there is none)."""
+        self.loaded = from_first(self._read_state)
+        return self.loaded["epochs_done"] if self.loaded else 0
+
+    def before_fit(self) -> None:
+        """Continue from the loaded state, if there is one."""
+        if self.loaded is None:
+            return
+        state, self.loaded = self.loaded, None
+        self.learn.first_epoch = state["epochs_done"]
+        self._model().load_state_dict(state["model"])
+        self.learn.opt.load_state_dict(state["opt"])
+        if state["scaler"] and getattr(self.learn, "scaler", None):
+            self.learn.scaler.load_state_dict(state["scaler"])
+        self.learn.train_iter = state["train_iter"]
+        self.learn.recorder.smooth_loss.count, self.learn.recorder.smooth_loss.val = state["smooth_loss"]
+        self.rows, self.best, self.best_epoch = state["rows"], state["best"], state["best_epoch"]
+        self._load_accumulated(state["accumulated"])
+        for name, value in state["callbacks"].items():
+            getattr(self.learn, name).load_state_dict(value)
+        if self._is_stale():  # the run had stopped early, and was ended before it was finished
+            self.learn.first_epoch = self.learn.n_epoch
+
+    def before_epoch(self) -> None:
+        """Start the clock."""
+        self.started = time.perf_counter()
+
+    def after_epoch(self) -> None:
+        """Write history, weights and state; stop if nothing got better for long."""
+        row = self._row()
+        self.rows.append(row)
+        value = row[self.monitor]
+        if self.best is None or self.sign * value > self.sign * self.best:
+            self.best, self.best_epoch = value, self.learn.epoch
+            self._write_weights("best")
+        self._save_state()
+        self._write_history()
+        if self._is_stale():
+            log.info("no better %s for %d epochs: stopped", self.monitor, self.patience)
+            raise CancelFitException("early stopping")
+
+    def after_fit(self) -> None:
+        """Write the last weights, then put the best ones back into the model."""
+        self._write_weights("last")
+        self._write_history()  # a run that was killed right after its last state lacks a row
+        if is_first():
+            self._model().load_state_dict(read_tensors(self.folder / "best.safetensors"))
+        share_weights(self._model())
+        self.learn.first_epoch = 0
+
+    def _write_weights(self, name: str) -> None:
+        if is_first():
+            write_tensors(self.folder / f"{name}.safetensors", self._model().state_dict())
+
+    def _write_history(self) -> None:
+        if is_first():
+            write_text(self.folder / "history.csv", _csv(self.rows))
+
+    def _is_stale(self) -> bool:
+        return bool(self.patience) and len(self.rows) - 1 - self.best_epoch >= self.patience
+
+    def _row(self) -> dict:
+        names, values = self.learn.recorder.metric_names[1:-1], self.learn.recorder.values[-1]
+        row = {"epoch": self.learn.epoch, **dict(zip(names, map(float, values), strict=True))}
+        row["lr"] = float(self.learn.opt.hypers[-1]["lr"])
+        for cb in self.learn.cbs:
+            if cb is not self and hasattr(type(cb), "history"):
+                row |= cb.history()
+        return {**row, "seconds": round(time.perf_counter() - self.started, 2)}
+
+    def _model(self) -> torch.nn.Module:
+        return getattr(self.learn.model, "module", self.learn.model)
+
+    def _read_state(self) -> dict | None:
+        if not self.resume_file.exists():
+            return None
+        try:
+            return torch.load(existing_file(self.resume_file), map_location="cpu", weights_only=True)
+        except (RuntimeError, ValueError, EOFError, KeyError) as e:
+            raise UserError(f"{self.resume_file} does not read ({e}): remove the run folder and start again.") from e
+
+    def _save_state(self) -> None:
+        if not is_first():
+            return
+        scaler = getattr(self.learn, "scaler", None)
+        state = {
+            "epochs_done": self.learn.epoch + 1,
+            "model": self._model().state_dict(),
+            "opt": self.learn.opt.state_dict(),
+            "scaler": scaler.state_dict() if scaler else {},
+            "train_iter": self.learn.train_iter,
+            "smooth_loss": (self.learn.recorder.smooth_loss.count, self.learn.recorder.smooth_loss.val),
+            "rows": self.rows,
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "accumulated": self._accumulated(),
+            "callbacks": {c.name: c.state_dict() for c in self.learn.cbs if hasattr(type(c), "load_state_dict")},
+        }
+        data = io.BytesIO()
+        torch.save(state, data)
+        with written_whole(self.resume_file) as tmp:
+            tmp.write_bytes(data.getbuffer())
+
+    def _accumulator(self) -> GradientAccumulation | None:
+        return next((c for c in self.learn.cbs if isinstance(c, GradientAccumulation)), None)
+
+    def _accumulated(self) -> dict:
+        """Gradients that wait for their step: accumulation goes on over the end of an epoch."""
+        cb = self._accumulator()
+        if cb is None or not cb.count:
+            return {}
+        return {
+            "count": cb.count,
+            "grads": {n: p.grad for n, p in self._model().named_parameters() if p.grad is not None},
+        }
+
+    def _load_accumulated(self, state: dict) -> None:
+        cb = self._accumulator()
+        if cb is None or not state:
+            return
+        cb.count = state["count"]
+        parameters = dict(self._model().named_parameters())
+        for name, grad in state["grads"].items():
+            parameters[name].grad = grad.to(parameters[name].device)
+
+
+def _csv(rows: list[dict]) -> str:
+    out = io.StringIO()
+    columns = list(dict.fromkeys(k for row in rows for k in row))
+    writer = csv.DictWriter(out, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()

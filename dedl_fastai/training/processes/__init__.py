@@ -1,0 +1,1 @@
+"""Training one model on several processes: the process group, its loaders, and shared batch norm."""
