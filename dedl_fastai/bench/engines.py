@@ -11,7 +11,7 @@ from torch import nn
 
 from ..errors import UserError
 from ..experiment.export import example_inputs
-from ..inference.engines import Engine, TorchEngine, make_engine
+from ..inference.engines.engine import Engine, TorchEngine, make_engine
 from ..inference.load import load_run
 from ..inference.segmenter import Segmenter
 from ..models.device import pick_device

@@ -14,10 +14,10 @@ from ..data.demo.cells import scatter_cells
 from ..data.demo.render import render
 from ..data.scaling import PercentileScaling
 from ..data.segmentation.block import SegFacts
-from ..inference.canvas import Computed
 from ..inference.ensemble import Ensemble
+from ..inference.field_cells import predict_field
+from ..inference.scratch import Computed
 from ..inference.segmenter import Segmenter
-from ..inference.slide import predict_field
 from ..inference.window import window_batches
 from ..io.ome_tiff import write_ome_tiff
 from ..models.device import pick_device

@@ -19,9 +19,9 @@ from ..data.tiles import tiles_of
 from ..errors import UserError
 from ..extras import optional
 from ..inference.classifier import Classifier
+from ..inference.engines.portable import Foreground, exported_program, onnx_bytes
+from ..inference.engines.runtimes import OnnxEngine
 from ..inference.load import load_run
-from ..inference.portable import Foreground, exported_program, onnx_bytes
-from ..inference.runtimes import OnnxEngine
 from ..inference.segmenter import Segmenter
 from ..io.files import written_whole
 from ..scores.agreement import Agreement

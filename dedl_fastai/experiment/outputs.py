@@ -14,7 +14,7 @@ from PIL.Image import Image
 from ..cells.neighbours import neighbourhoods
 from ..errors import UserError
 from ..extras import optional
-from ..inference.slide import FieldCells
+from ..inference.field_cells import FieldCells
 from ..io.anndata import write_h5ad
 from ..io.cell_tables import PARQUET, write_parquet
 from ..io.files import written_whole

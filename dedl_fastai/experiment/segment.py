@@ -14,7 +14,7 @@ from ..cells.measure import measure_cells
 from ..cells.phenotyping import add_phenotypes
 from ..errors import UserError
 from ..inference.ensemble import Ensemble
-from ..inference.slide import predict_field
+from ..inference.field_cells import predict_field
 from ..io.fields.field import Field, open_field
 from ..io.files import written_whole
 from .cell_options import CellOptions, ModelOptions, made_with, settings_of

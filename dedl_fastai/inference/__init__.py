@@ -6,11 +6,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "classifier": ["Classifier"],
-        "engines": ["make_engine"],
+        "engines.engine": ["make_engine"],
         "ensemble": ["Ensemble"],
         "load": ["load_run"],
         "segmenter": ["Segmenter"],
-        "slide": ["FieldCells", "predict_field"],
-        "window": ["predict_probability"],
+        "field_cells": ["FieldCells", "predict_field"],
     },
 )

@@ -15,9 +15,9 @@ from ..data.pixels import ScaledField
 from ..errors import UserError
 from ..io.fields.field import Field, open_field
 from ..phenotypes.rules import Rules
+from .field_cells import predict_field
 from .load import load_run, own_overlap
 from .segmenter import Segmenter
-from .slide import predict_field
 from .window import Band, Pixels, entropy_bits, predict_bands
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..io.fields.field import Field, open_field
 from ..training.model_card import seg_facts_of
 from ..training.run_folder import RunFolder
-from .engines import Engine, make_engine
+from .engines.engine import Engine, make_engine
 from .window import Band, Pixels, normalised, predict_bands
 
 

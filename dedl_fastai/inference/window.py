@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from ..errors import UserError
-from .engines import make_engine
-from .rows import RollingRows
+from .engines.engine import make_engine
+from .rolling_rows import RollingRows
 
 Predict = Callable[[np.ndarray], np.ndarray]  # tiles (b, C, t, t) in [0, 1] -> probability (b, t, t)
 _QUARTER_TURNS_AND_FLIP = {  # of a tile, undone after the prediction

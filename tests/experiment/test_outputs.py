@@ -20,7 +20,7 @@ from dedl_fastai.experiment.field_report import write_report
 from dedl_fastai.experiment.outputs import KINDS, Result, check_size, parse_kinds
 from dedl_fastai.experiment.overlay import NO_RULES, class_colors, draw_overlay
 from dedl_fastai.inference.classifier import Classifier
-from dedl_fastai.inference.slide import FieldCells
+from dedl_fastai.inference.field_cells import FieldCells
 from dedl_fastai.io import open_field, write_ome_tiff
 from dedl_fastai.phenotypes.rules import Rules
 

@@ -4,11 +4,11 @@ Tiles are predicted and blended band by band (window.py); nuclei are found in ch
 (chunks.py); cells are measured chunk by chunk from the file. A field of up to 2048 x 2048 pixels is a single chunk.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -16,19 +16,31 @@ import pandas as pd
 from ..cells.options import NucleiOptions
 from ..errors import UserError
 from ..io.fields.field import Field, open_field
-from .canvas import Computed, Scratch
 from .chunks import chunk_rows
-from .nuclei import NucleiFinder
-from .rows import RollingRows
-from .window import entropy_bits
-
-if TYPE_CHECKING:
-    from .ensemble import Ensemble
+from .finder import NucleiFinder
+from .rolling_rows import RollingRows
+from .scratch import Computed, Scratch
+from .window import Band, Pixels, entropy_bits
 
 _PREDICTED = 0.8  # share of the whole work, for `progress`, when all is predicted
 PLANES = ("probability", "uncertainty", "sd")
 
 Progress = Callable[[float], None]  # share done, 0..1
+
+
+class FieldModel(Protocol):
+    """What `predict_field` needs of a model: an `Ensemble`."""
+
+    threshold: float
+
+    def channel_indices(self, field: Field, channels: Sequence[str]) -> list[int]:
+        """Indices of the channels that the model sees."""
+
+    def pixels(self, field: Field, channels: Sequence[str]) -> Pixels:
+        """The field's channels, scaled."""
+
+    def bands(self, pixels: Pixels, spread: bool) -> Iterator[Band]:
+        """The probability in bands of finished rows, from top to bottom."""
 
 
 @dataclass
@@ -64,7 +76,7 @@ class FieldCells:
 
 
 def predict_field(
-    ensemble: "Ensemble",
+    ensemble: FieldModel,
     field: str | Path | Field,  # an image file, or one that is open and stays so
     *,
     channels: Sequence[str] = (),  # what the model's channels are called in this file, if not as in training
@@ -117,7 +129,7 @@ def _uncertainty(probability: Any) -> Any:
 
 
 def _find(
-    ensemble: "Ensemble",
+    ensemble: FieldModel,
     field: Field,
     channels: Sequence[str],
     finder: NucleiFinder,

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
 
-from ..errors import UserError
-from ..extras import optional
+from ...errors import UserError
+from ...extras import optional
 
 INPUT, OUTPUT = "pixels", "probability"  # what they are called in the graph
 _BATCH = ({0: Dim("batch")},)

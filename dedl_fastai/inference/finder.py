@@ -13,9 +13,9 @@ from scipy import ndimage as ndi
 from ..cells.measure import measure_cells
 from ..cells.options import NucleiOptions
 from ..io.fields.field import Field
-from .canvas import Scratch
 from .chunks import Box, ChunkedLabels
-from .rows import RollingRows
+from .rolling_rows import RollingRows
+from .scratch import Scratch
 from .window import entropy_bits
 
 AT_ONCE_PIXELS = 1 << 22  # fields up to 2048 x 2048 are labelled in one piece, which takes some 80 bytes a pixel

@@ -5,9 +5,9 @@ import pytest
 import zarr
 
 from dedl_fastai.errors import UserError
-from dedl_fastai.inference import canvas
-from dedl_fastai.inference.canvas import Computed, Scratch
-from dedl_fastai.inference.rows import RollingRows
+from dedl_fastai.inference import scratch as scratch_module
+from dedl_fastai.inference.rolling_rows import RollingRows
+from dedl_fastai.inference.scratch import Computed, Scratch
 
 
 def test_small_planes_are_arrays_and_need_no_folder(tmp_path):
@@ -19,7 +19,7 @@ def test_small_planes_are_arrays_and_need_no_folder(tmp_path):
 
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])
 def test_large_planes_are_on_disk_until_the_end(tmp_path, monkeypatch, dtype):
-    monkeypatch.setattr(canvas, "IN_MEMORY_PIXELS", 100)
+    monkeypatch.setattr(scratch_module, "IN_MEMORY_PIXELS", 100)
     with Scratch(tmp_path) as scratch:
         plane = scratch.plane("labels", (700, 40), dtype)
         assert isinstance(plane, zarr.Array) and plane.shape == (700, 40) and plane.dtype == dtype
@@ -31,7 +31,7 @@ def test_large_planes_are_on_disk_until_the_end(tmp_path, monkeypatch, dtype):
 
 
 def test_folder_goes_away_after_an_error_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(canvas, "IN_MEMORY_PIXELS", 100)
+    monkeypatch.setattr(scratch_module, "IN_MEMORY_PIXELS", 100)
     with pytest.raises(ZeroDivisionError), Scratch(tmp_path / "new") as scratch:
         scratch.plane("labels", (70, 40), np.int32)
         raise ZeroDivisionError
@@ -39,7 +39,7 @@ def test_folder_goes_away_after_an_error_too(tmp_path, monkeypatch):
 
 
 def test_folder_that_cannot_be_made_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(canvas, "IN_MEMORY_PIXELS", 100)
+    monkeypatch.setattr(scratch_module, "IN_MEMORY_PIXELS", 100)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file"), Scratch(tmp_path / "file") as scratch:
         scratch.plane("labels", (70, 40), np.int32)

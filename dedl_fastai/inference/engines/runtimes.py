@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..errors import UserError
-from ..extras import optional
+from ...errors import UserError
+from ...extras import optional
 from .portable import INPUT
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dedl_fastai.errors import UserError
-from dedl_fastai.inference.engines import ENGINES, TorchEngine, make_engine
+from dedl_fastai.inference.engines.engine import ENGINES, TorchEngine, make_engine
 from dedl_fastai.models.segmentation import SegSpec, create_seg_model
 from dedl_fastai.scores.agreement import Agreement
 

@@ -10,8 +10,8 @@ from dedl_fastai.cells.measure import measure_cells
 from dedl_fastai.cells.options import NucleiOptions
 from dedl_fastai.cells.watershed import instances
 from dedl_fastai.errors import UserError
-from dedl_fastai.inference import canvas, nuclei
-from dedl_fastai.inference.slide import predict_field
+from dedl_fastai.inference import finder, scratch
+from dedl_fastai.inference.field_cells import predict_field
 from dedl_fastai.io import open_field
 
 from .fields import bright_ensemble, disc, nuclei_plane, write_field
@@ -24,10 +24,10 @@ CORNERS = [(y, x) for y in (0, 192, 384, 449) for x in (0, 192, 384, 499)]
 @pytest.fixture
 def in_chunks(monkeypatch):
     """Makes everything above 100 pixels a slide."""
-    monkeypatch.setattr(nuclei, "AT_ONCE_PIXELS", 100)
-    monkeypatch.setattr(nuclei, "CHUNK", EDGE)
-    monkeypatch.setattr(canvas, "IN_MEMORY_PIXELS", 100)
-    monkeypatch.setattr(canvas, "CHUNK", 256)
+    monkeypatch.setattr(finder, "AT_ONCE_PIXELS", 100)
+    monkeypatch.setattr(finder, "CHUNK", EDGE)
+    monkeypatch.setattr(scratch, "IN_MEMORY_PIXELS", 100)
+    monkeypatch.setattr(scratch, "CHUNK", 256)
 
 
 def scattered(seed: int) -> np.ndarray:

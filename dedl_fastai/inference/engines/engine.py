@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..errors import UserError
-from ..training.precision import AMPS
+from ...errors import UserError
+from ...training.precision import AMPS
 from .portable import Foreground, exported_program, foreground, onnx_bytes
 from .runtimes import OnnxEngine, OpenVinoEngine
 

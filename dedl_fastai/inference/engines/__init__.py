@@ -1,0 +1,1 @@
+"""Engines that run a segmentation network: PyTorch, ONNX Runtime, OpenVINO."""
