@@ -7,9 +7,9 @@ from typing import Any
 
 from ..data.splits import save_splits
 from ..errors import UserError
-from ..experiment.config import SegConfig
-from ..experiment.inputs import load_split_cohort
 from ..io.files import write_json
+from ..runs.cohort import load_split_cohort
+from ..runs.options.seg import SegConfig
 from ..training.run_folder import RunFolder, data_fingerprint
 from .grid import canonical, run_name
 from .jobs import LocalJobs

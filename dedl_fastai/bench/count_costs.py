@@ -8,9 +8,9 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..experiment.config import SegConfig
 from ..models.classification import ClfSpec, create_clf_model
 from ..models.segmentation import SegSpec, create_seg_model
+from ..runs.options.seg import SegConfig
 from ..training.segmentation.autoencoder import AppAutoencoder
 from .costs import NetworkCost
 from .paper import MORE, TABLES, PaperCell, load_table

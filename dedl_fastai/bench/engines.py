@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from ..errors import UserError
-from ..experiment.export import example_inputs
 from ..inference.engines.engine import Engine, TorchEngine, make_engine
 from ..inference.load import load_run
 from ..inference.segmenter import Segmenter
 from ..models.device import pick_device
 from ..models.segmentation import SegSpec, create_seg_model
+from ..runs.export import example_inputs
 from ..scores.agreement import Agreement
 from .step import device_name, seconds_of
 

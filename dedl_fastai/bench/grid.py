@@ -11,10 +11,10 @@ from typing import Any
 
 from ..data.splits import save_splits
 from ..errors import UserError
-from ..experiment.clf_config import CONFIGS, ClfConfig
-from ..experiment.config import SegConfig
-from ..experiment.inputs import load_clf_cohort, load_split_cohort, with_demo_data
 from ..io.files import read_json, write_json
+from ..runs.cohort import load_clf_cohort, load_split_cohort, with_demo_data
+from ..runs.options.clf import CONFIGS, ClfConfig
+from ..runs.options.seg import SegConfig
 from ..training.run_folder import data_fingerprint
 from .locks import held
 from .paper import PaperCell, PaperRow, PaperTable

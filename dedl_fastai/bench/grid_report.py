@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..experiment.figures import save_figure
 from ..io.files import write_text
+from ..runs.figures import save_figure
 from .grid import read_grid
 from .grid_figures import table_figure
 from .grid_numbers import CellResult, PairedResult, app_differences, baselines, collect, costs, machines

@@ -11,8 +11,8 @@ from typing import Any
 from matplotlib.figure import Figure
 from scipy import stats
 
-from ..experiment.figures import save_figure
 from ..io.files import write_text
+from ..runs.figures import save_figure
 
 Row = dict[str, Any]
 

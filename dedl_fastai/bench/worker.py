@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 
-from ..experiment.clf import member_options, train_clf
-from ..experiment.clf_config import ClfConfig
-from ..experiment.config import SegConfig
-from ..experiment.inputs import load_clf_cohort
-from ..experiment.seg import train_seg
 from ..io.files import write_json
+from ..runs.classification.training import member_options, train_clf
+from ..runs.cohort import load_clf_cohort
+from ..runs.options.clf import ClfConfig
+from ..runs.options.seg import SegConfig
+from ..runs.segmentation.training import train_seg
 from ..training.run_folder import RunFolder
 from .locks import held
 from .process import peak_mb

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ..experiment.options import numbers
+from ..runs.options.base import numbers
 from .bench_grid import report, run
 from .bench_list import list_tables
 from .bench_speed import speed

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import UserError
-from ..experiment.clf_config import ClfConfig
-from ..experiment.config import SegConfig
-from ..experiment.options import numbers
+from ..runs.options.base import numbers
+from ..runs.options.clf import ClfConfig
+from ..runs.options.seg import SegConfig
 from .options import with_options
 
 ABLATION = "app-ablation"
@@ -117,7 +117,7 @@ def _ablation(given: dict, rows: list[str], seeds: tuple[int, ...], out: str, jo
     from ..bench.ablation import run_ablation
     from ..bench.paired import write_report
     from ..bench.paper import SEEDS
-    from ..experiment.inputs import with_demo_data
+    from ..runs.cohort import with_demo_data
 
     folder = Path(out)
     results, failed = run_ablation(with_demo_data(given), seeds or SEEDS, folder, rows, jobs, retry)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..errors import UserError
-from ..experiment.options import numbers
+from ..runs.options.base import numbers
 
 
 def speed(

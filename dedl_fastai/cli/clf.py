@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..experiment.clf_config import ClfConfig
+from ..runs.options.clf import ClfConfig
 from .options import with_options
 from .training import OutOption, ResumeOption, run_training
 
@@ -17,8 +17,8 @@ def clf(given: dict, out: OutOption = "", resume: ResumeOption = False) -> None:
 
 
 def _train(options: ClfConfig, folder: Path) -> str:
-    from ..experiment.clf import train_clf
-    from ..experiment.members import train_members
+    from ..runs.classification.training import train_clf
+    from ..runs.members import train_members
     from .clf_report import clf_table, members_table
 
     if options.folds or options.seeds:

@@ -31,9 +31,9 @@ def evaluate(
 
     Where masks hold ids of nuclei, nuclei are counted and matched too.
     """
-    from ..experiment.again import evaluate_run
-    from ..experiment.evaluation import write_objects
     from ..io.files import write_json
+    from ..runs.evaluation import evaluate_run
+    from ..runs.segmentation.evaluation import write_objects
     from .clf_report import clf_table
     from .report import metrics_table
 

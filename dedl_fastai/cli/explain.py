@@ -13,6 +13,6 @@ def explain(
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
 ) -> None:
     """Draw the class activation map of a field over its picture. Needs the extra "explain"."""
-    from ..experiment.explanations import draw_explanation
+    from ..runs.explanation import draw_explanation
 
     typer.echo(f"{out}: probability of {label} {draw_explanation(run, image, label, out, device):.3f}")

@@ -18,7 +18,7 @@ def export(
 
     Channels, scaling, mean, spread, classes and thresholds lie in the file.
     """
-    from ..experiment.export import export_run
+    from ..runs.export import export_run
 
     done = export_run(run, format, which, out, data)
     found = done.agreement

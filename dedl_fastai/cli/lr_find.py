@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from ..experiment.clf_config import ClfConfig
-from ..experiment.config import SegConfig
-from ..experiment.options import Options
+from ..runs.options.base import Options
+from ..runs.options.clf import ClfConfig
+from ..runs.options.seg import SegConfig
 from .options import with_options
 
 app = typer.Typer(no_args_is_help=True, help="Find a learning rate.")
@@ -31,8 +31,8 @@ def clf(given: dict, out: Out = ".", steps: Steps = 100) -> None:
 
 
 def _find(task: str, kind: type[Options], given: dict, out: str, steps: int) -> None:
-    from ..experiment.inputs import with_demo_data
-    from ..experiment.lr_curve import find_lr
+    from ..runs.cohort import with_demo_data
+    from ..runs.learning_rate import find_lr
 
     found = find_lr(kind.resolve(with_demo_data(given, task)), out, steps)
     typer.echo(f"suggested: --lr {found['valley']:.2g}   (valley of the curve)")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..experiment.options import Options, flag_of
+from ..runs.options.base import Options, flag_of
 
 
 def with_options(*kinds: type[Options]) -> Callable:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ..experiment.config import SegConfig
+from ..runs.options.seg import SegConfig
 from .options import with_options
 from .training import OutOption, ResumeOption, run_on_processes, run_training
 
@@ -30,8 +30,8 @@ def seg(given: dict, out: OutOption = "", resume: ResumeOption = False, nproc: P
 
 
 def _train(options: SegConfig, folder: Path) -> str:
-    from ..experiment.folds import train_folds
-    from ..experiment.seg import train_seg
+    from ..runs.members import train_folds
+    from ..runs.segmentation.training import train_seg
     from .report import fold_table, metrics_table
 
     if options.folds:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import UserError
-from ..experiment.options import Options, flag_of
+from ..runs.options.base import Options, flag_of
 
 OutOption = Annotated[str, typer.Option("--out", help="Folder of the run (default: runs/<task>-<time>).")]
 ResumeOption = Annotated[
@@ -33,7 +33,7 @@ def run_training(
 ) -> None:
     """Train with the options given and print the table that `train` returns."""
     with _one_command(task, several):
-        from ..experiment.start import start_run
+        from ..runs.lifecycle import start_run
         from ..training.processes.group import from_first, is_first
 
         options, folder = from_first(lambda: start_run(task, kind, given, out, resume))

@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 from dedl_fastai.bench.ablation import ARMS, plan_ablation, run_ablation
 from dedl_fastai.cli import app
 from dedl_fastai.errors import UserError
-from dedl_fastai.experiment.config import SegConfig
-from dedl_fastai.experiment.inputs import load_split_cohort
+from dedl_fastai.runs.cohort import load_split_cohort
+from dedl_fastai.runs.options.seg import SegConfig
 
 from ..options import TINY, as_flags
 

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 from dedl_fastai.bench import engines as bench_engines
 from dedl_fastai.bench.engines import engine_speed
 from dedl_fastai.cli import app
-from dedl_fastai.experiment.config import SegConfig
-from dedl_fastai.experiment.seg import train_seg
+from dedl_fastai.runs.options.seg import SegConfig
+from dedl_fastai.runs.segmentation.training import train_seg
 
 from ..options import TINY
 

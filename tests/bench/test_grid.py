@@ -221,8 +221,8 @@ def _fail_with_app(train, options, *args, **kwargs):
 
 
 def test_classification_folds_are_those_of_the_members(many_folder, tmp_path):
-    from dedl_fastai.experiment.clf_config import ClfConfig
-    from dedl_fastai.experiment.members import train_members
+    from dedl_fastai.runs.members import train_members
+    from dedl_fastai.runs.options.clf import ClfConfig
 
     from ..options import TINY_CLF
 

@@ -17,10 +17,10 @@ from dedl_fastai.bench.costs import (
 from dedl_fastai.bench.count_costs import count_app, count_network
 from dedl_fastai.bench.paper import MORE, SEEDS, TABLES, load_table, parse_printed
 from dedl_fastai.errors import UserError
-from dedl_fastai.experiment.clf_config import ClfConfig
-from dedl_fastai.experiment.config import SegConfig
 from dedl_fastai.models.classification import PAPER_MODELS, clf_model_name
 from dedl_fastai.models.names import PAPER_ENCODERS, encoder_name
+from dedl_fastai.runs.options.clf import ClfConfig
+from dedl_fastai.runs.options.seg import SegConfig
 
 CONFIGS = {"seg": SegConfig, "clf": ClfConfig}
 CELLS = [8, 24, 16, 29, 3, 12, 12, 16, 16, 16, 16, 24, 24]

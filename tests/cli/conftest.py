@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from dedl_fastai.data import Cohort
-from dedl_fastai.experiment.config import SegConfig
-from dedl_fastai.experiment.seg import train_seg
+from dedl_fastai.runs.options.seg import SegConfig
+from dedl_fastai.runs.segmentation.training import train_seg
 
 from ..options import TINY
 from .results import WRITE, dedl

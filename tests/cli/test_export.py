@@ -10,12 +10,12 @@ from typer.testing import CliRunner
 
 from dedl_fastai.cli import app
 from dedl_fastai.data import Cohort
-from dedl_fastai.experiment import export as export_module
-from dedl_fastai.experiment.clf import train_clf
-from dedl_fastai.experiment.clf_config import ClfConfig
-from dedl_fastai.experiment.config import SegConfig
-from dedl_fastai.experiment.seg import train_seg
 from dedl_fastai.inference import load_run
+from dedl_fastai.runs import export as export_module
+from dedl_fastai.runs.classification.training import train_clf
+from dedl_fastai.runs.options.clf import ClfConfig
+from dedl_fastai.runs.options.seg import SegConfig
+from dedl_fastai.runs.segmentation.training import train_seg
 
 from ..options import TINY, TINY_CLF
 

@@ -13,12 +13,12 @@ from dedl_fastai.cli import app
 from dedl_fastai.data import Cohort
 from dedl_fastai.experiment import outputs
 from dedl_fastai.experiment.cell_options import CellOptions
-from dedl_fastai.experiment.clf import train_clf
-from dedl_fastai.experiment.clf_config import ClfConfig
-from dedl_fastai.experiment.config import SegConfig
-from dedl_fastai.experiment.seg import train_seg
 from dedl_fastai.experiment.segment import predict_cells
 from dedl_fastai.io import open_field
+from dedl_fastai.runs.classification.training import train_clf
+from dedl_fastai.runs.options.clf import ClfConfig
+from dedl_fastai.runs.options.seg import SegConfig
+from dedl_fastai.runs.segmentation.training import train_seg
 
 from ..options import TINY, TINY_CLF
 

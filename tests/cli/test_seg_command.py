@@ -152,8 +152,8 @@ def test_lr_find_writes_curve_and_suggests(tiny_folder, tmp_path):
 
 
 def test_without_data_the_demo_cohort_is_made_and_said(tmp_path, monkeypatch):
-    monkeypatch.setattr("dedl_fastai.experiment.inputs.DEMO_SIZE", (64, 64))
-    monkeypatch.setattr("dedl_fastai.experiment.inputs.DEMO_FIELDS", 7)
+    monkeypatch.setattr("dedl_fastai.runs.cohort.DEMO_SIZE", (64, 64))
+    monkeypatch.setattr("dedl_fastai.runs.cohort.DEMO_FIELDS", 7)
     flags = tiny_flags(Path(), tmp_path / "run", epochs=1)
     at = flags.index("--data")
     result = dedl("--quiet", *flags[:at], *flags[at + 2 :])

@@ -9,11 +9,11 @@ import pytest
 from dedl_fastai.cells.measure import measure_cells
 from dedl_fastai.cells.options import NucleiOptions
 from dedl_fastai.errors import UserError
-from dedl_fastai.experiment.config import SegConfig
-from dedl_fastai.experiment.seg import train_seg
 from dedl_fastai.inference import Ensemble, load_run
 from dedl_fastai.io import open_field
 from dedl_fastai.phenotypes import Rules
+from dedl_fastai.runs.options.seg import SegConfig
+from dedl_fastai.runs.segmentation.training import train_seg
 
 from ..options import TINY
 from .fields import bright_ensemble, nuclei_plane, write_field

@@ -10,8 +10,8 @@ from torch import nn
 
 from dedl_fastai.data import Cohort, seg_dataloaders, split_cohort
 from dedl_fastai.errors import UserError
-from dedl_fastai.experiment.config import SegConfig
-from dedl_fastai.experiment.seg import app_of
+from dedl_fastai.runs.options.seg import SegConfig
+from dedl_fastai.runs.segmentation.training import app_of
 from dedl_fastai.training import AppAutoencoder, AppCallback, EpochSeed, seg_learner
 from dedl_fastai.training.segmentation.autoencoder import PAPER_WIDTHS, reconstruction_grads
 

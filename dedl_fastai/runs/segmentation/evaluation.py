@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..cells.options import NucleiOptions
-from ..data.cache import cache_cohort
-from ..data.cohort import Cohort
-from ..data.segmentation.block import SegFacts
-from ..errors import UserError
-from ..inference.ensemble import Ensemble
-from ..inference.segmenter import Segmenter
-from ..io.files import written_whole
-from ..scores.whole_fields import (
+from ...cells.options import NucleiOptions
+from ...data.cache import cache_cohort
+from ...data.cohort import Cohort
+from ...data.segmentation.block import SegFacts
+from ...errors import UserError
+from ...inference.ensemble import Ensemble
+from ...inference.segmenter import Segmenter
+from ...io.files import written_whole
+from ...scores.whole_fields import (
     STEPS,
     FieldPrediction,
     predict_fields,

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
-from ..errors import UserError
+from ...errors import UserError
 
 T = TypeVar("T", bound="Options")
 

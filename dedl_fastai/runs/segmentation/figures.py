@@ -1,18 +1,16 @@
-"""Figures of a segmentation run: learning curves, threshold curve, the best, median and worst fields."""
+"""Figures of a segmentation run: the threshold curve, and the best, median and worst fields."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..data.cohort import Cohort
-from ..inference.segmenter import Segmenter
-from ..io.files import written_whole
-from ..io.masks import read_mask
-from ..training.run_folder import RunFolder
+from ...data.cohort import Cohort
+from ...inference.segmenter import Segmenter
+from ...io.masks import read_mask
+from ...training.run_folder import RunFolder
+from ..figures import curves_figure, save_figure
 
 TRUE, FALSE, MISSED = (1.0, 1.0, 1.0), (0.90, 0.35, 0.10), (0.20, 0.55, 0.95)
 _LONGEST = 1000  # pixels of a panel's longer edge: more is not seen
@@ -23,27 +21,6 @@ def draw_figures(run: RunFolder, metrics: dict[str, Any], segmenter: Segmenter, 
     save_figure(curves_figure(run.history()), run.figure("curves"))
     save_figure(threshold_figure(metrics["threshold_tuning"]), run.figure("threshold"))
     save_figure(examples_figure(metrics, segmenter, cohort), run.figure("examples"))
-
-
-def save_figure(figure: Figure, path: Path, dpi: int = 110) -> None:
-    """Write a figure as PNG, whole or not at all."""
-    with written_whole(path) as tmp:
-        figure.savefig(tmp, dpi=dpi, format="png")
-
-
-def curves_figure(rows: Sequence[Mapping[str, str]], metrics: Sequence[str] = ("iou", "dice")) -> Figure:
-    """Losses, validation metrics and learning rate over the epochs: the rows of history.csv."""
-    epochs = [int(r["epoch"]) + 1 for r in rows]
-    figure = Figure(figsize=(11, 3.2), layout="constrained")
-    panels = {"loss": ["train_loss", "valid_loss"], "validation": list(metrics), "learning rate": ["lr"]}
-    for ax, (title, names) in zip(figure.subplots(1, 3), panels.items(), strict=True):
-        for name in names:
-            ax.plot(epochs, [float(r[name]) for r in rows], marker="o", markersize=3, label=name.replace("_", " "))
-        ax.set(title=title, xlabel="epoch")
-        ax.grid(alpha=0.3)
-        if len(names) > 1:
-            ax.legend(frameon=False)
-    return figure
 
 
 def threshold_figure(tuning: dict[str, Any]) -> Figure:

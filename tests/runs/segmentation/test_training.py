@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from dedl_fastai.errors import UserError
-from dedl_fastai.experiment.again import evaluate_run
-from dedl_fastai.experiment.config import SegConfig
-from dedl_fastai.experiment.folds import train_folds
-from dedl_fastai.experiment.seg import train_seg
 from dedl_fastai.inference import load_run
 from dedl_fastai.models.weights import read_tensors
+from dedl_fastai.runs.evaluation import evaluate_run
+from dedl_fastai.runs.members import train_folds
+from dedl_fastai.runs.options.seg import SegConfig
+from dedl_fastai.runs.segmentation.training import train_seg
 
-from ..options import TINY
+from ...options import TINY
 
 
 def options(folder, **changes) -> SegConfig:
@@ -153,7 +153,7 @@ def test_killed_while_evaluating_finishes_without_training_again(tiny_folder, tm
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr("dedl_fastai.experiment.seg.tune_and_evaluate", die)
+        patch.setattr("dedl_fastai.runs.segmentation.training.tune_and_evaluate", die)
         train_seg(options(tiny_folder), tmp_path / "run")
     assert not (tmp_path / "run" / "metrics.json").exists()
     with monkeypatch.context() as patch:

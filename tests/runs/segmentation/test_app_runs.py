@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from dedl_fastai.errors import UserError
-from dedl_fastai.experiment.config import SegConfig
-from dedl_fastai.experiment.seg import train_seg
 from dedl_fastai.models.weights import read_tensors
+from dedl_fastai.runs.options.seg import SegConfig
+from dedl_fastai.runs.segmentation.training import train_seg
 
-from ..options import TINY
-from .test_train_seg import Killed, kill_after_batches, same, weights
+from ...options import TINY
+from .test_training import Killed, kill_after_batches, same, weights
 
 APP = {"app": "gelu", "app_width": 96}
 
@@ -65,7 +65,7 @@ def test_model_files_with_and_without_have_the_same_keys_shapes_and_size(tiny_fo
 def test_evaluate_and_load_run_do_not_import_app(tiny_folder, tmp_path):
     train_seg(options(tiny_folder, epochs=1), tmp_path / "run")
     code = (
-        "import sys; from dedl_fastai.experiment.again import evaluate_run; "
+        "import sys; from dedl_fastai.runs.evaluation import evaluate_run; "
         f"evaluate_run({str(tmp_path / 'run')!r}); "
         "print([m for m in sys.modules if m.startswith('dedl_fastai.training.segmentation.app')])"
     )

@@ -15,8 +15,8 @@ from ..data.demo.cohort import demo_cohort
 from ..data.splits import apply_splits, check_no_leak, split_cohort
 from ..errors import UserError
 from ..io.files import folder_written_whole
-from .clf_config import ClfConfig
-from .config import DataOptions
+from .options.clf import ClfConfig
+from .options.seg import DataOptions
 
 log = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from dedl_fastai.experiment.config import SegConfig
-from dedl_fastai.experiment.seg import train_seg
+from dedl_fastai.runs.options.seg import SegConfig
+from dedl_fastai.runs.segmentation.training import train_seg
 
-from ..conftest import ROOT
-from ..options import TINY, tiny_flags
+from ...conftest import ROOT
+from ...options import TINY, tiny_flags
 from .toy_run import ROWS_OF_APP, train_augmented, train_plain
 
 pytest.importorskip("accelerate", reason="several processes need accelerate")

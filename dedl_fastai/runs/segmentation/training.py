@@ -8,25 +8,25 @@ from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
 from fastai.torch_core import set_seed
 
-from ..data.cohort import Cohort
-from ..data.pixels import parse_channels
-from ..data.scaling import PercentileScaling
-from ..data.segmentation.augment import TileAugment
-from ..data.segmentation.block import seg_dataloaders
-from ..inference.load import load_run
-from ..training.callbacks import EpochSeed
-from ..training.keeper import Keeper
-from ..training.learner import FieldLearner
-from ..training.model_card import seg_model_card
-from ..training.processes.group import first_before_others, from_first, process_device, share_of_batch
-from ..training.run_folder import RunFolder
-from ..training.segmentation.learner import seg_learner
-from .config import SegConfig
+from ...data.cohort import Cohort
+from ...data.pixels import parse_channels
+from ...data.scaling import PercentileScaling
+from ...data.segmentation.augment import TileAugment
+from ...data.segmentation.block import seg_dataloaders
+from ...inference.load import load_run
+from ...training.callbacks import EpochSeed
+from ...training.keeper import Keeper
+from ...training.learner import FieldLearner
+from ...training.model_card import seg_model_card
+from ...training.processes.group import first_before_others, from_first, process_device, share_of_batch
+from ...training.run_folder import RunFolder
+from ...training.segmentation.learner import seg_learner
+from ..cohort import load_split_cohort
+from ..lifecycle import close_run, fit_run, metrics_if_complete, open_run
+from ..options.base import numbers, two_percentiles
+from ..options.seg import SegConfig
 from .evaluation import tune_and_evaluate
 from .figures import draw_figures
-from .inputs import load_split_cohort
-from .options import numbers, two_percentiles
-from .run_steps import close_run, fit_run, metrics_if_complete, open_run
 
 # Both losses are summed over the pixels there: as means they weigh the same.
 _APP_RELEASED = {"weight": 1.0, "rows": 1.0, "loss": "ce", "maps": "all", "out": "act"}
@@ -98,8 +98,8 @@ def app_of(options: SegConfig) -> Callback | str:
     """The APP callback as the options want it, or "none"."""
     if options.app == "none":
         return "none"
-    from ..training.segmentation.app import AppCallback
-    from ..training.segmentation.autoencoder import PAPER_WIDTHS
+    from ...training.segmentation.app import AppCallback
+    from ...training.segmentation.autoencoder import PAPER_WIDTHS
 
     settings = {"weight": options.app_weight, "rows": options.app_rows, "loss": options.app_loss}
     if options.app_released:

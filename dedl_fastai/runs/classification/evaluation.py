@@ -6,18 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from ..data.classification.items import ClfItem, clf_items, labels_for
-from ..data.classification.labels import Labels
-from ..data.cohort import Cohort
-from ..inference.classifier import Classifier
-from ..inference.load import load_run
-from ..scores.class_labels import bootstrap_intervals, clf_scores, constant_scores, tune_thresholds
-from ..scores.forest import forest_probabilities, picture_statistics
-from ..training.model_card import WEIGHT_FILES
-from ..training.run_folder import RunFolder
-from .clf_config import ClfConfig
-from .clf_figures import draw_clf_figures
-from .figures import curves_figure, save_figure
+from ...data.classification.items import ClfItem, clf_items, labels_for
+from ...data.classification.labels import Labels
+from ...data.cohort import Cohort
+from ...inference.classifier import Classifier
+from ...inference.load import load_run
+from ...scores.class_labels import bootstrap_intervals, clf_scores, constant_scores, tune_thresholds
+from ...scores.forest import forest_probabilities, picture_statistics
+from ...training.model_card import WEIGHT_FILES
+from ...training.run_folder import RunFolder
+from ..figures import curves_figure, save_figure
+from ..options.clf import ClfConfig
+from .figures import draw_clf_figures
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
-from ..inference.explain import display_picture
-from ..scores.class_labels import BINS, calibration_bins, calibration_error, predicted_labels, varying_classes
-from .figures import save_figure
+from ...inference.explain import display_picture
+from ...scores.class_labels import BINS, calibration_bins, calibration_error, predicted_labels, varying_classes
+from ..figures import save_figure
 
 _COLUMNS = 4  # panels beside each other
 _LINES = 7  # classes below a picture

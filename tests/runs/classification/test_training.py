@@ -8,14 +8,14 @@ import pytest
 
 from dedl_fastai.data import Cohort
 from dedl_fastai.errors import UserError
-from dedl_fastai.experiment.again import evaluate_run
-from dedl_fastai.experiment.clf import train_clf
-from dedl_fastai.experiment.clf_config import ClfConfig
-from dedl_fastai.experiment.members import train_members
 from dedl_fastai.inference import Classifier, load_run
+from dedl_fastai.runs.classification.training import train_clf
+from dedl_fastai.runs.evaluation import evaluate_run
+from dedl_fastai.runs.members import train_members
+from dedl_fastai.runs.options.clf import ClfConfig
 
-from ..options import TINY_CLF
-from .test_train_seg import Killed, kill_after_batches, same, weights
+from ...options import TINY_CLF
+from ..segmentation.test_training import Killed, kill_after_batches, same, weights
 
 
 def options(folder, **changes) -> ClfConfig:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from dedl_fastai.experiment.clf_figures import (
+from dedl_fastai.runs.classification.figures import (
     calibration_figure,
     draw_clf_figures,
     examples_figure,
@@ -13,7 +13,7 @@ from dedl_fastai.experiment.clf_figures import (
     pick_examples,
     precision_recall_figure,
 )
-from dedl_fastai.experiment.figures import save_figure
+from dedl_fastai.runs.figures import save_figure
 
 
 def case(n: int = 30, k: int = 5, seed: int = 0):

@@ -17,15 +17,15 @@ from dedl_fastai.data import Cohort
 from dedl_fastai.data.cache import cache_cohort
 from dedl_fastai.data.scaling import PercentileScaling
 from dedl_fastai.errors import UserError
-from dedl_fastai.experiment.again import evaluate_run
-from dedl_fastai.experiment.config import SegConfig
-from dedl_fastai.experiment.seg import train_seg
 from dedl_fastai.io import open_field, read_labels, read_mask
 from dedl_fastai.io.masks import holds_ids
+from dedl_fastai.runs.evaluation import evaluate_run
+from dedl_fastai.runs.options.seg import SegConfig
+from dedl_fastai.runs.segmentation.training import train_seg
 from dedl_fastai.scores.object_matches import IOUS
 from dedl_fastai.scores.whole_fields import predict_fields, score_objects
 
-from ..options import TINY
+from ...options import TINY
 
 SIZE = (48, 64)
 

@@ -1,11 +1,12 @@
-"""What every training command does with its run folder: open it, fit, close it."""
+"""The life of a run: start it or continue it, open its folder, fit, close it."""
 
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from fastai.callback.core import Callback
@@ -18,13 +19,50 @@ from ..training.keeper import Keeper
 from ..training.learner import FieldLearner
 from ..training.processes.group import is_first, world_size
 from ..training.run_folder import RunFolder, data_fingerprint, manifest
-from .config import DataOptions
+from .cohort import with_demo_data
+from .options.base import Options
+from .options.seg import DataOptions
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T", bound=Options)
 
 # Options that may change while a run goes on: where things lie and are computed, and those that say what the data and
 # its split are, which the data's fingerprint holds.
 _MAY_CHANGE = ("preset", "data", "split", "splits", "patient", "limit_fields", "workers", "device")
+
+
+def start_run(task: str, kind: type[T], given: Mapping[str, Any], out: str, resume: bool) -> tuple[T, Path]:
+    """Options and folder of a new run, or of the one in `out` that goes on.
+
+    Raises `UserError` if the folder is in use and `resume` was not asked for, if there is nothing to resume, or if
+    options are given that differ from those the run was started with.
+    """
+    if resume and not out:
+        raise UserError("--resume needs the run folder: --out RUN --resume.")
+    run = RunFolder.at(out or f"runs/{task}-{time.strftime('%Y%m%d-%H%M%S')}")
+    if resume:
+        return _continued(run, kind, given), run.path
+    if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+        hint = "--resume goes on with it, or choose another --out" if run.is_started else "choose another --out"
+        raise UserError(f"{run.path} is in use: {hint}.")
+    return kind.resolve(with_demo_data(dict(given), task)), run.path
+
+
+def _continued(run: RunFolder, kind: type[T], given: Mapping[str, Any]) -> T:
+    if not run.is_started:
+        raise UserError(f"{run.path} holds no run to resume: leave --resume out to start one.")
+    options = kind.from_dict(run.read("config"))
+    if given.get("data"):
+        given = {**given, "data": str(Path(given["data"]).expanduser().resolve())}
+    different = options.differences(given)
+    if different:
+        name, (here, there) = next(iter(different.items()))
+        raise UserError(
+            f"{run.path} was started with {name} = {here!r}, not {there!r}: a run goes on with its own options. "
+            f"Leave it out, or start a new run."
+        )
+    return options
 
 
 def open_run(run: RunFolder, options: DataOptions, cohort: Cohort, card: dict[str, Any], device: torch.device) -> None:

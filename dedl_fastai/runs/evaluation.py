@@ -16,10 +16,10 @@ from ..inference.ensemble import Ensemble
 from ..inference.load import load_run
 from ..training.model_card import read_card
 from ..training.run_folder import RunFolder, data_fingerprint
-from .clf_config import ClfConfig
-from .clf_evaluation import evaluate_clf_again
-from .config import DataOptions, SegConfig
-from .evaluation import evaluate_again
+from .classification.evaluation import evaluate_clf_again
+from .options.clf import ClfConfig
+from .options.seg import DataOptions, SegConfig
+from .segmentation.evaluation import evaluate_again
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..errors import UserError
-from .options import Options, check_not_negative, check_positive, option
+from ...errors import UserError
+from .base import Options, check_not_negative, check_positive, option
 
 _FAST: dict[str, Any] = {
     "encoder": "resnet18",

@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 
 from ..errors import UserError
 from ..io.files import write_text
-from .clf import clf_dataloaders_of, clf_learner_of
-from .clf_config import ClfConfig
-from .config import SegConfig
+from .classification.training import clf_dataloaders_of, clf_learner_of
+from .cohort import load_clf_cohort, load_split_cohort
 from .figures import save_figure
-from .inputs import load_clf_cohort, load_split_cohort
-from .seg import dataloaders_of, learner_of
+from .options.clf import ClfConfig
+from .options.seg import SegConfig
+from .segmentation.training import dataloaders_of, learner_of
 
 _CALLED = {"valley": "valley (suggested)", "minimum": "a tenth of the minimum", "steep": "steepest descent"}
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .config import SegConfig, TrainOptions
-from .options import check_not_negative, check_positive, option
+from .base import check_not_negative, check_positive, option
+from .seg import SegConfig, TrainOptions
 
 _PAPER: dict[str, Any] = {"epochs": 20, "lr": 1e-3, "lr_min": 1e-6, "wd": 0.0}
 _FAST: dict[str, Any] = {

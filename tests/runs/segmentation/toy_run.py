@@ -8,15 +8,15 @@ from fastai.callback.core import Callback
 from fastai.optimizer import SGD
 
 from dedl_fastai.data import Cohort, seg_dataloaders
-from dedl_fastai.experiment.config import SegConfig
-from dedl_fastai.experiment.inputs import load_split_cohort
-from dedl_fastai.experiment.run_steps import fit_run
-from dedl_fastai.experiment.seg import dataloaders_of, learner_of
+from dedl_fastai.runs.cohort import load_split_cohort
+from dedl_fastai.runs.lifecycle import fit_run
+from dedl_fastai.runs.options.seg import SegConfig
+from dedl_fastai.runs.segmentation.training import dataloaders_of, learner_of
 from dedl_fastai.training import EpochSeed, FieldLearner, Keeper, TileIoU
 from dedl_fastai.training.processes.group import close_group, first_before_others, open_group, rank, share_of_batch
 from dedl_fastai.training.run_folder import RunFolder
 
-from ..options import TINY
+from ...options import TINY
 
 ROWS_OF_APP = {"app": "gelu", "app_width": 64, "app_rows": 0.25, "epochs": 1}  # before rounding grows
 

@@ -8,26 +8,26 @@ from typing import Any
 from fastai.data.core import DataLoaders
 from fastai.torch_core import set_seed
 
-from ..data.classification.augment import PictureAugment
-from ..data.classification.block import clf_dataloaders
-from ..data.classification.labels import write_labels
-from ..data.cohort import Cohort
-from ..data.pixels import parse_channels
-from ..data.scaling import PercentileScaling
-from ..errors import UserError
-from ..models.device import pick_device
-from ..training.callbacks import EpochSeed
-from ..training.classification.learner import clf_learner
-from ..training.keeper import Keeper
-from ..training.learner import FieldLearner
-from ..training.model_card import clf_model_card
-from ..training.run_folder import RunFolder
-from ..training.swa import SwaCallback
-from .clf_config import ClfConfig
-from .clf_evaluation import evaluate_clf_run
-from .inputs import load_clf_cohort
-from .options import two_percentiles
-from .run_steps import close_run, fit_run, metrics_if_complete, open_run
+from ...data.classification.augment import PictureAugment
+from ...data.classification.block import clf_dataloaders
+from ...data.classification.labels import write_labels
+from ...data.cohort import Cohort
+from ...data.pixels import parse_channels
+from ...data.scaling import PercentileScaling
+from ...errors import UserError
+from ...models.device import pick_device
+from ...training.callbacks import EpochSeed
+from ...training.classification.learner import clf_learner
+from ...training.keeper import Keeper
+from ...training.learner import FieldLearner
+from ...training.model_card import clf_model_card
+from ...training.run_folder import RunFolder
+from ...training.swa import SwaCallback
+from ..cohort import load_clf_cohort
+from ..lifecycle import close_run, fit_run, metrics_if_complete, open_run
+from ..options.base import two_percentiles
+from ..options.clf import ClfConfig
+from .evaluation import evaluate_clf_run
 
 AUGMENTATIONS = ("paper", "none")
 

@@ -1,0 +1,18 @@
+"""From options to a finished run folder: train, evaluate, find a learning rate, export."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "classification.training": ["train_clf"],
+        "evaluation": ["evaluate_run"],
+        "explanation": ["draw_explanation"],
+        "export": ["export_run"],
+        "learning_rate": ["find_lr"],
+        "members": ["train_folds", "train_members"],
+        "options.clf": ["ClfConfig"],
+        "options.seg": ["SegConfig"],
+        "segmentation.training": ["train_seg"],
+    },
+)

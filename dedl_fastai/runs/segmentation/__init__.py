@@ -1,0 +1,1 @@
+"""A segmentation run: training, evaluation, folds, figures."""
