@@ -69,8 +69,8 @@ def predict(
     inputs = [p for p in paths if p not in runs]
     if not runs or not inputs:
         raise UserError("predict needs a run folder and at least one image or folder: predict RUN INPUT --out DIR.")
-    from ..experiment.predictions import predict_classes
-    from ..experiment.segment import CellOptions, ModelOptions, predict_cells
+    from ..predict.cells import CellOptions, ModelOptions, predict_cells
+    from ..predict.classes import predict_classes
     from ..training.model_card import read_card
     from ..training.run_folder import RunFolder
 

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import tifffile
 
-from dedl_fastai.experiment import segment
-from dedl_fastai.experiment.field_files import field_name
 from dedl_fastai.io import open_field
+from dedl_fastai.predict import cells as cells_module
+from dedl_fastai.predict.inputs import field_name
 
 from .results import WRITE, contents, dedl
 
@@ -195,7 +195,7 @@ def test_an_extra_that_is_missing_is_named_before_any_field(run, images, tmp_pat
 def test_a_marker_that_the_field_lacks_is_named_before_it_is_predicted(run, images, tmp_path, monkeypatch):
     rules = tmp_path / "rules.txt"
     rules.write_text("x = CD99+")
-    monkeypatch.setattr(segment, "predict_field", lambda *a, **k: pytest.fail("was predicted"))
+    monkeypatch.setattr(cells_module, "predict_field", lambda *a, **k: pytest.fail("was predicted"))
     result = dedl("predict", run, images[0], "--out", tmp_path / "out", "--rules", rules)
     assert result.exit_code == 1 and "CD99" in result.stderr
 

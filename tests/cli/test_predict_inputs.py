@@ -8,16 +8,16 @@ import pytest
 import tifffile
 import zarr
 
-from dedl_fastai.experiment import segment
-from dedl_fastai.experiment.field_files import field_name
-from dedl_fastai.experiment.outputs import Kind
 from dedl_fastai.io import open_field
+from dedl_fastai.predict import cells as cells_module
+from dedl_fastai.predict.inputs import field_name
+from dedl_fastai.predict.kinds import Kind
 
 from .results import WRITE, contents, dedl
 
 
 def test_killed_half_way_and_run_again_ends_with_the_same_files(run, finished, images, tmp_path, monkeypatch):
-    real = segment.KINDS["overlay"].write
+    real = cells_module.KINDS["overlay"].write
     calls = []
 
     def killed(path, result):
@@ -28,7 +28,7 @@ def test_killed_half_way_and_run_again_ends_with_the_same_files(run, finished, i
 
     flags = ["predict", run, *images, "--out", tmp_path / "out", "--rules", "tfh5", "--write", WRITE]
     with monkeypatch.context() as patch:
-        patch.setitem(segment.KINDS, "overlay", Kind("_overlay.png", killed))
+        patch.setitem(cells_module.KINDS, "overlay", Kind("_overlay.png", killed))
         assert dedl(*flags).exit_code != 0
     assert len(pd.read_csv(tmp_path / "out" / "summary.csv")) == 1
     half = tmp_path / "out" / f".{field_name(images[1])}.part"  # what a kill that lets nothing be tidied up leaves
@@ -53,14 +53,14 @@ class EngineError(Exception):
 
 def raise_for(monkeypatch, image: str, error: BaseException) -> None:
     """Let the prediction of this image alone raise the error."""
-    real = segment.predict_field
+    real = cells_module.predict_field
 
     def fails(ensemble, field, **how):
         if str(field.path) == image:
             raise error
         return real(ensemble, field, **how)
 
-    monkeypatch.setattr(segment, "predict_field", fails)
+    monkeypatch.setattr(cells_module, "predict_field", fails)
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from dedl_fastai.cli import app
 from dedl_fastai.data import Cohort
-from dedl_fastai.experiment import outputs
-from dedl_fastai.experiment.cell_options import CellOptions
-from dedl_fastai.experiment.segment import predict_cells
 from dedl_fastai.io import open_field
+from dedl_fastai.predict import kinds
+from dedl_fastai.predict.cells import predict_cells
+from dedl_fastai.predict.options import CellOptions
 from dedl_fastai.runs.classification.training import train_clf
 from dedl_fastai.runs.options.clf import ClfConfig
 from dedl_fastai.runs.options.seg import SegConfig
@@ -137,7 +137,7 @@ def test_h5ad_files_say_how_the_pixel_size_is_known(run, image, tmp_path, monkey
         told.append((how["pixel_size_um"], how["pixel_size_from"]))
         path.touch()
 
-    monkeypatch.setattr(outputs, "write_h5ad", write_h5ad)
-    monkeypatch.setitem(outputs.KINDS, "h5ad", outputs.Kind(".h5ad", outputs.KINDS["h5ad"].write))
+    monkeypatch.setattr(kinds, "write_h5ad", write_h5ad)
+    monkeypatch.setitem(kinds.KINDS, "h5ad", kinds.Kind(".h5ad", kinds.KINDS["h5ad"].write))
     assert predict_cells([run], [image], tmp_path / "out", CellOptions(write="h5ad", pixel_size_um=given)) == []
     assert told == [(field.pixel_size_um, source)]

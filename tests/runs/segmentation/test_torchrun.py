@@ -41,7 +41,7 @@ def same(a: dict, b: dict) -> bool:
 def both(tiny_folder, tmp_path_factory) -> list[dict]:
     """What two processes made of the trainings in toy_run."""
     folder = tmp_path_factory.mktemp("both")
-    ended = torchrun("tests.experiment.toy_run", tiny_folder, folder)
+    ended = torchrun("tests.runs.segmentation.toy_run", tiny_folder, folder)
     assert ended.returncode == 0, ended.stderr
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 

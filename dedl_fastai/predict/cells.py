@@ -17,12 +17,11 @@ from ..inference.ensemble import Ensemble
 from ..inference.field_cells import predict_field
 from ..io.fields.field import Field, open_field
 from ..io.files import written_whole
-from .cell_options import CellOptions, ModelOptions, made_with, settings_of
-from .field_facts import Facts, all_facts, check_settings, facts_file, facts_of, in_order, summary_table, write_facts
-from .field_files import field_images
-from .field_report import write_report
-from .outputs import KINDS, Result, check_size
-from .predictions import left_out
+from .inputs import field_images, left_out
+from .kinds import KINDS, Result, check_size
+from .options import CellOptions, ModelOptions, made_with, settings_of
+from .record import Facts, all_facts, check_settings, facts_file, facts_of, in_order, summary_table, write_facts
+from .report import write_report
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from ..inference.window import TTA
 from ..phenotypes.classify import parse_thresholds
 from ..phenotypes.rules import Rules
 from ..training.run_folder import RunFolder
-from .outputs import parse_kinds
+from .kinds import parse_kinds
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,15 @@ from PIL import Image
 from dedl_fastai.cells.measure import measure_cells
 from dedl_fastai.cells.phenotyping import add_phenotypes
 from dedl_fastai.errors import UserError
-from dedl_fastai.experiment import predictions
-from dedl_fastai.experiment.field_facts import facts_of, summary_table, write_facts
-from dedl_fastai.experiment.field_report import write_report
-from dedl_fastai.experiment.outputs import KINDS, Result, check_size, parse_kinds
-from dedl_fastai.experiment.overlay import NO_RULES, class_colors, draw_overlay
 from dedl_fastai.inference.classifier import Classifier
 from dedl_fastai.inference.field_cells import FieldCells
 from dedl_fastai.io import open_field, write_ome_tiff
 from dedl_fastai.phenotypes.rules import Rules
+from dedl_fastai.predict import classes
+from dedl_fastai.predict.kinds import KINDS, Result, check_size, parse_kinds
+from dedl_fastai.predict.overlay import NO_RULES, class_colors, draw_overlay
+from dedl_fastai.predict.record import facts_of, summary_table, write_facts
+from dedl_fastai.predict.report import write_report
 
 RULES = Rules.parse("dim = A- \n<bright> & = A+")
 
@@ -240,8 +240,8 @@ def test_a_field_that_fails_costs_a_classification_its_row(tmp_path, monkeypatch
     for name in "abcd":
         Image.new("L", (8, 8)).save(tmp_path / f"{name}.png")
     errors = {"a.png": RuntimeError("can't allocate memory\nmore"), "b.png": MemoryError(), "c.png": UserError("c.png")}
-    monkeypatch.setattr(predictions, "load_run", lambda *args: Judge(errors))
-    failed = predictions.predict_classes(["run"], [tmp_path], tmp_path / "out")
+    monkeypatch.setattr(classes, "load_run", lambda *args: Judge(errors))
+    failed = classes.predict_classes(["run"], [tmp_path], tmp_path / "out")
     assert failed[0].endswith("a.png: RuntimeError: can't allocate memory") and "memory" in failed[1]
     assert failed[2] == "c.png" and len(failed) == 3
     assert [Path(i).name for i in pd.read_csv(tmp_path / "out" / "predictions.csv").image] == ["d.png"]
@@ -252,7 +252,7 @@ def test_an_image_that_labels_csv_lists_and_images_lacks_is_told(tmp_path, monke
     Image.new("L", (8, 8)).save(tmp_path / "images" / "a.png")
     Image.new("L", (8, 8)).save(tmp_path / "images" / "b.png")  # without labels: to be predicted all the same
     (tmp_path / "labels.csv").write_text("image,labels\na.png,b\nlost.png,b\n")
-    monkeypatch.setattr(predictions, "load_run", lambda *args: Judge({}))
-    failed = predictions.predict_classes(["run"], [tmp_path], tmp_path / "out")
+    monkeypatch.setattr(classes, "load_run", lambda *args: Judge({}))
+    failed = classes.predict_classes(["run"], [tmp_path], tmp_path / "out")
     assert len(failed) == 1 and failed[0].startswith("lost.png")
     assert len(pd.read_csv(tmp_path / "out" / "predictions.csv")) == 2

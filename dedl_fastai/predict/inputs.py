@@ -1,65 +1,50 @@
-"""`predict_classes`: a CSV of probabilities and labels of new fields; and which files a user's inputs mean."""
+"""Which image files a user's inputs mean, what their fields are called, and the line for one that is left out."""
 
 import errno
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from ..data.cohort import Cohort
 from ..data.layouts import LAYOUTS, images_in
 from ..errors import UserError
-from ..inference.classifier import Classifier
-from ..inference.load import load_run
 from ..io.fields.zarr_field import is_zarr
-from ..io.files import written_whole
-from ..scores.class_labels import predicted_labels
+from .kinds import KINDS
 
 log = logging.getLogger(__name__)
 
 _STOPS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # errors that every other field would meet as well
+_WRITTEN = tuple(kind.ending for kind in KINDS.values())
 
 
-def predict_classes(
-    runs: Sequence[str | Path],  # of the same classes: their probabilities and thresholds are averaged
-    inputs: Iterable[str | Path],  # image files, or folders of them
-    out: str | Path,
-    which: str = "best",
-    device: str = "auto",
-) -> list[str]:
-    """Write `out`/predictions.csv, a row a field: file, labels, a probability a class. Returns what was left out."""
-    models = _loaded(runs, which, device)
-    classes, thresholds = models[0].classes, np.mean([m.thresholds for m in models], axis=0)
-    images, failed = image_files(inputs)
-    rows = []
-    for image in images:
-        try:
-            p = np.mean([list(m.predict(image).values()) for m in models], axis=0)
-        except Exception as e:  # engines and decoders raise types of their own: a field costs a line, whatever it was
-            failed.append(left_out(e, image))
-            continue
-        labels = ";".join(c for c, there in zip(classes, predicted_labels(p, thresholds), strict=True) if there)
-        rows.append({"image": image, "labels": labels, **dict(zip(classes, p.round(6).tolist(), strict=True))})
-        log.info("%s: %s", image, labels or "none")
-    if rows:
-        with written_whole(Path(out) / "predictions.csv") as tmp:
-            pd.DataFrame(rows).to_csv(tmp, index=False)
-    return failed
+def field_images(inputs: Iterable[str | Path]) -> tuple[dict[str, Path], list[str]]:
+    """Name of each field and its image, in the order given, and lines for images that a cohort lists and lacks.
+
+    `UserError` where two images would share a name.
+    """
+    images: dict[str, Path] = {}
+    lost: list[str] = []
+    for given in map(Path, inputs):
+        files, absent = image_files([given])
+        lost += absent
+        for path in (Path(f).absolute() for f in files if not (given.is_dir() and f.endswith(_WRITTEN))):
+            name = field_name(path)
+            if images.setdefault(name, path) != path:
+                raise UserError(
+                    f"{images[name]} and {path} are both the field {name!r}: rename one, or predict them into two "
+                    f"folders."
+                )
+    return images, lost
 
 
-def _loaded(runs: Sequence[str | Path], which: str, device: str) -> list[Classifier]:
-    models = [load_run(r, which, device) for r in runs]
-    for run, model in zip(runs, models, strict=True):
-        if not isinstance(model, Classifier):
-            raise UserError(
-                f"{run} is a segmentation run, {runs[0]} a classification: predict with one kind at a time."
-            )
-        if model.classes != models[0].classes:
-            names = ", ".join(model.classes)
-            raise UserError(f"{run} does not fit the first run: its classes are {names}.")
-    return models
+def field_name(image: str | Path) -> str:
+    """The file's name without what formats add to it."""
+    name = Path(image).name
+    for ending in (".ome.tif", ".ome.tiff", ".ome.zarr", ".qptiff", *Path(image).suffixes[-1:]):
+        name = name.removesuffix(ending)
+    return name.removesuffix("_component_data")
 
 
 def left_out(e: Exception, image: str | Path) -> str:

@@ -11,7 +11,7 @@ from PIL import Image
 from ..cells.phenotyping import field_summary
 from ..errors import UserError
 from ..io.files import read_json, write_json, written_whole
-from .outputs import KINDS, Result
+from .kinds import KINDS, Result
 
 Facts = dict[str, Any]
 AREA_STEPS = {"um2": 5.0, "px": 20.0}  # width of a bin of the histogram of nuclear areas

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from ..io.files import write_text
 from ..phenotypes.classify import OTHER
-from .field_facts import AREA_STEPS, Facts, thumbnail_file
 from .overlay import NO_CLASS, NO_RULES, Color, class_colors
+from .record import AREA_STEPS, Facts, thumbnail_file
 
 _PAGE = Template("""<!doctype html>
 <html lang="en">

@@ -1,0 +1,12 @@
+"""Fields in, files out: cells or classes of new images in formats that other tools open."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "cells": ["predict_cells"],
+        "classes": ["predict_classes"],
+        "options": ["CellOptions", "ModelOptions"],
+    },
+)
