@@ -30,7 +30,7 @@ def loader(
     tile: TileEdge = 480,
 ) -> None:
     """Time an epoch of tiles without a model: from the cache, decoding TIFFs, from .npy tiles. Prints JSON."""
-    from ..bench.loader import loader_speed
+    from ..bench.speed.loader import loader_speed
 
     typer.echo(json.dumps(loader_speed(fields, tile=tile), indent=2))
 
@@ -49,7 +49,7 @@ def step(
     device: Device = "auto",
 ) -> None:
     """Time the Learner's training step and a bare loop over the same model and batches. Prints JSON."""
-    from ..bench.step import step_cost
+    from ..bench.speed.step import step_cost
 
     widths = numbers(decoder, "--decoder")
     cost = step_cost(arch, encoder, widths, tile, bs, amp, channels_last, steps, rounds, device)
@@ -69,7 +69,7 @@ def app_cost(
     device: Device = "auto",
 ) -> None:
     """Time and peak memory of training steps with and without APP. Prints JSON."""
-    from ..bench.app_cost import app_cost
+    from ..bench.speed.app_cost import app_cost
 
     widths, shares = numbers(decoder, "--decoder"), numbers(rows, "--rows", float)
     cost = app_cost(arch, encoder, widths, tile, bs, amp, shares, rounds, device)
@@ -85,7 +85,7 @@ def slide(
     device: Device = "auto",
 ) -> None:
     """Peak memory and time of a prediction from a made-up slide to its cells, in a process of its own. Prints JSON."""
-    from ..bench.slide import TINY, slide_cost, window_overhead
+    from ..bench.speed.slide import TINY, slide_cost, window_overhead
 
     if window:
         found = window_overhead(size, encoder=encoder or "resnet18", tile=tile, device=device)
@@ -108,7 +108,7 @@ def engines(
     device: Device = "auto",
 ) -> None:
     """Time the engines of `predict` and compare their results with PyTorch's in float32. Prints JSON."""
-    from ..bench.engines import engine_speed, run_engine_speed
+    from ..bench.speed.engines import engine_speed, run_engine_speed
 
     if of:
         found = run_engine_speed(of, data, bs, rounds, device)

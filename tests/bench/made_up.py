@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from dedl_fastai.bench.paper import PaperCell, PaperRow, PaperTable
-from dedl_fastai.bench.worker import carry_out
+from dedl_fastai.bench.grid.worker import carry_out
+from dedl_fastai.bench.paper.tables import PaperCell, PaperRow, PaperTable
 
 from ..options import NETWORK
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from dedl_fastai.bench import costs
+from dedl_fastai.bench.paper import costs
 from dedl_fastai.cli import app
 
 

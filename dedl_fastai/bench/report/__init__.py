@@ -1,0 +1,1 @@
+"""Reports of a grid beside the paper: numbers, tables, figures."""

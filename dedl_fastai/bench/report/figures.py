@@ -1,0 +1,68 @@
+"""The figure of a table: published and measured values with their spreads, and what APP adds, pair by pair."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..paper.tables import PaperTable
+from .numbers import CellResult, PairedResult
+
+_PUBLISHED, _HERE = "0.45", "tab:blue"
+_LINES = (":", "--", "-.", (0, (5, 1)))
+
+
+def table_figure(
+    table: PaperTable,
+    results: Sequence[CellResult],
+    pairs: Sequence[PairedResult],
+    trivial: Mapping[str, Sequence[float]],
+) -> Figure:
+    """A line a cell: published (grey) and here (blue) with standard deviations, each run a dot; the differences beside.
+
+    The trivial predictors' means are vertical lines.
+    """
+    shown = [r for r in results if r.cell.value is not None or r.values]
+    figure = Figure(figsize=(11 if pairs else 8, 1.6 + 0.3 * max(len(shown), 1)), layout="constrained")
+    axes = figure.subplots(1, 2, width_ratios=(3, 2), squeeze=False)[0] if pairs else [figure.subplots()]
+    _draw_values(axes[0], table, shown, trivial)
+    if pairs:
+        _draw_differences(axes[1], pairs, shown)
+    return figure
+
+
+def _draw_values(ax: Axes, table: PaperTable, shown: Sequence[CellResult], trivial: Mapping[str, Sequence[float]]):
+    for y, r in enumerate(shown):
+        values = list(r.values.values())
+        ax.plot(values, [y + 0.15] * len(values), ".", color=_HERE, alpha=0.4, markersize=5)
+        if r.cell.value is not None:
+            ax.errorbar(r.cell.value, y - 0.15, xerr=r.cell.sd, fmt="s", color=_PUBLISHED, markersize=5, capsize=2)
+        if r.mean is not None:
+            ax.errorbar(r.mean, y + 0.15, xerr=r.sd, fmt="o", color=_HERE, markersize=5, capsize=2)
+    ax.plot([], [], "s", color=_PUBLISHED, label="published")
+    ax.plot([], [], "o", color=_HERE, label="here")
+    for (name, values), style in zip(trivial.items(), _LINES, strict=False):
+        ax.axvline(statistics.fmean(values), color="tab:orange", linestyle=style, linewidth=1, label=name)
+    ax.set_yticks(range(len(shown)), [f"{r.row.label}: {r.cell.column}" for r in shown], fontsize=8)
+    ax.set_ylim(len(shown) - 0.4, -0.6)
+    unit = next((r.cell.unit for r in shown if r.cell.unit), "")
+    ax.set_xlabel(f"{table.metric} ({unit})" if unit else table.metric)
+    ax.grid(axis="x", alpha=0.3)
+    ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=6, frameon=False, fontsize=8)
+
+
+def _draw_differences(ax: Axes, pairs: Sequence[PairedResult], shown: Sequence[CellResult]):
+    place = {id(r): y for y, r in enumerate(shown)}
+    ax.axvline(0, color="0.6", linewidth=1)
+    for pair in pairs:
+        y, h = place[id(pair.result)], pair.here
+        if pair.published is not None:
+            ax.plot(pair.published, y - 0.15, "s", color=_PUBLISHED, markersize=5)
+        half = [[h["mean"] - h["low"]], [h["high"] - h["mean"]]] if h["n"] > 1 else None
+        ax.errorbar(h["mean"], y + 0.15, xerr=half, fmt="o", color=_HERE, markersize=5, capsize=2)
+    ax.set_yticks(range(len(shown)), [])
+    ax.set_ylim(len(shown) - 0.4, -0.6)
+    ax.locator_params(axis="x", nbins=6)  # the panel is narrow
+    ax.set_xlabel("with APP minus without, paired; 95 % interval")
+    ax.grid(axis="x", alpha=0.3)

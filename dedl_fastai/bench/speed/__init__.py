@@ -1,0 +1,1 @@
+"""Speeds and memory as ratios taken in one run on one machine."""

@@ -1,0 +1,118 @@
+"""`engine_speed`: tiles a second of PyTorch, ONNX Runtime and OpenVINO on the same tiles, and how far they agree."""
+
+import copy
+import statistics
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ...errors import UserError
+from ...inference.engines.engine import Engine, TorchEngine, make_engine
+from ...inference.load import load_run
+from ...inference.segmenter import Segmenter
+from ...models.device import pick_device
+from ...models.segmentation import SegSpec, create_seg_model
+from ...runs.export import example_inputs
+from ...scores.agreement import Agreement
+from .step import device_name, seconds_of
+
+VARIANTS: dict[str, dict[str, Any]] = {  # the first is what the others are compared with
+    "torch": {"name": "torch"},
+    "torch channels_last": {"name": "torch", "channels_last": True},
+    "torch bf16": {"name": "torch", "amp": "bf16"},
+    "torch bf16 channels_last": {"name": "torch", "amp": "bf16", "channels_last": True},
+    "torch compile": {"name": "torch", "compiled": True},
+    "onnx": {"name": "onnx"},
+    "openvino": {"name": "openvino"},
+    "openvino bf16": {"name": "openvino", "amp": "bf16"},
+}
+_REFERENCE = next(iter(VARIANTS))
+
+
+def engine_speed(
+    arch: str = "unet",
+    encoder: str = "efficientnet-b0",
+    decoder: tuple[int, ...] = (),  # default: the paper's 256, 128, 64
+    tile: int = 480,
+    bs: int = 8,
+    rounds: int = 5,  # of each engine, by turns
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Speeds of a new network of this shape, on noise; its masks mean nothing, so only probabilities are compared."""
+    spec = SegSpec(arch, encoder, decoder_channels=decoder, depth=len(decoder) or 3)
+    torch.manual_seed(0)
+    model = create_seg_model(spec, "none", tile)
+    tiles = np.random.default_rng(0).standard_normal((bs, 1, tile, tile), dtype=np.float32)
+    head = {"arch": spec.arch, "encoder": spec.encoder, "decoder": list(spec.decoder_channels), "tiles": "noise"}
+    return head | _measured(model, tiles, bs, rounds, device)
+
+
+def run_engine_speed(
+    path: str | Path,
+    data: str | Path = "",  # default: the run's own fields
+    bs: int = 8,
+    rounds: int = 5,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Speeds of a trained segmentation on real tiles, and the largest difference in IoU that any truth would see."""
+    segmenter = load_run(path, device="cpu")
+    if not isinstance(segmenter, Segmenter):
+        raise UserError(f"{path} is a classification: engines are for segmentations.")
+    source, tiles = example_inputs(segmenter, data)
+    tiles = np.concatenate([tiles] * -(-bs // len(tiles)))[:bs]
+    network = {k: segmenter.card["network"][k] for k in ("arch", "encoder")}
+    head = network | {"decoder": segmenter.card["network"]["decoder_channels"], "tiles": source}
+    return head | _measured(segmenter.model, tiles, bs, rounds, device, segmenter.threshold)
+
+
+def _measured(
+    model: nn.Module, tiles: np.ndarray, bs: int, rounds: int, device: str, threshold: float | None = None
+) -> dict[str, Any]:
+    where = pick_device(device)
+    engines, failed = _started(model, tiles, where)
+    seconds: dict[str, list[float]] = {name: [] for name in engines}
+    for name in [*engines] * rounds:
+        seconds[name].append(seconds_of(lambda engine=engines[name]: engine(tiles), where))
+    medians = {name: statistics.median(s) for name, s in seconds.items()}
+    reference = engines[_REFERENCE](tiles)
+    agreements = {
+        name: Agreement.of(e(tiles), reference, 0.5 if threshold is None else threshold) for name, e in engines.items()
+    }
+    return {
+        "tile": tiles.shape[-1],
+        "bs": bs,
+        "device": device_name(where),
+        "threads": torch.get_num_threads(),
+        "tiles_per_second": {name: round(bs / s, 2) for name, s in medians.items()},
+        "over_torch": {name: round(medians[_REFERENCE] / s, 2) for name, s in medians.items()},
+        "max_difference": {name: round(a.max_difference, 7) for name, a in agreements.items()},
+        "iou_difference": {name: round(a.iou_difference, 6) for name, a in agreements.items() if threshold is not None},
+        "fastest": min(medians, key=lambda name: medians[name]),
+        "failed": failed,
+    }
+
+
+def _started(model: nn.Module, tiles: np.ndarray, device: torch.device) -> tuple[dict[str, Engine], dict[str, str]]:
+    """The engines that run here, warmed up, and why the others do not."""
+    engines, failed = {}, {}
+    for name, how in VARIANTS.items():
+        try:
+            engine = _engine(copy.deepcopy(model), tiles.shape, device, **how)
+            engine(tiles)  # compiles
+        except (UserError, RuntimeError) as e:  # a package, a compiler, a kernel or memory is missing
+            failed[name] = f"{type(e).__name__}: {next(iter(str(e).splitlines()), '')}"
+        else:
+            engines[name] = engine
+    return engines, failed
+
+
+def _engine(
+    model: nn.Module, shape: tuple[int, ...], device: torch.device, name: str, compiled: bool = False, **how: Any
+) -> Engine:
+    engine = make_engine(name, model, shape[1], shape[2], device, **how)
+    if compiled and isinstance(engine, TorchEngine):
+        engine.model.compile()
+    return engine

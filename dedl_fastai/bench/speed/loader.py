@@ -1,0 +1,96 @@
+"""`loader_speed`: an epoch of tiles from the cache against decoding TIFFs for each tile, and against tiles as .npy."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+import torch
+
+from ...data.cache import CachedField, cache_cohort
+from ...data.cohort import Cohort
+from ...data.demo.cohort import FULL_SIZE, demo_cohort
+from ...data.scaling import PercentileScaling
+from ...data.tiles import Tile, cut, grid, tiles_of
+from .process import in_own_process, peak_mb
+
+
+def loader_speed(fields: int = 2, size: tuple[int, int] = FULL_SIZE, tile: int = 480, bs: int = 16) -> dict[str, Any]:
+    """Seconds of an epoch of `fields` made-up component TIFFs (8 channels) without a model, for three ways to read.
+
+    "cache" is ours; "decode" reads every page of the TIFF for each tile; "npy" first writes each tile to a file and
+    then reads those. Peak resident memory of an epoch is taken in processes of their own, for a quarter of the fields
+    and for all of them (each field once and four times).
+    """
+    with tempfile.TemporaryDirectory(prefix="dedl-bench-") as folder:
+        cohort = demo_cohort(Path(folder) / "cohort", fields, min(fields, 7), size)
+        prepare, cached = _timed(lambda: cache_cohort(cohort, ["DAPI"], PercentileScaling(), Path(folder) / "cache"))
+        tiles = tiles_of(cached, tile)
+        of_cache = _epoch(lambda t: (t.pixels(), t.mask()), tiles, bs)
+        of_tiff = _epoch(lambda t: _decoded(cohort, cached, t), tiles, bs)
+        prepare_npy, files = _timed(lambda: _write_tiles(cohort, tile, Path(folder) / "tiles"))
+        of_npy = _epoch(lambda f: (np.load(f[0]), np.load(f[1])), files, bs)
+        return {
+            "tiles": len(tiles),
+            "size": list(size),
+            "seconds": {
+                "cache": round(of_cache, 3),
+                "cache_first": round(prepare, 3),
+                "decode": round(of_tiff, 3),
+                "npy": round(of_npy, 3),
+                "npy_first": round(prepare_npy, 3),
+            },
+            "decode_over_cache": round(of_tiff / of_cache, 1),
+            "npy_over_cache": round((prepare_npy + of_npy) / of_cache, 1),
+            "peak_mb": {"fields": _peak_mb(tiles, bs), "four_times_the_fields": _peak_mb(tiles * 4, bs)},
+        }
+
+
+def _timed(work: Callable) -> tuple[float, Any]:
+    started = time.perf_counter()
+    value = work()
+    return time.perf_counter() - started, value
+
+
+def _epoch(read: Callable, items: list, bs: int) -> float:
+    """Seconds to read all items in random order and to collate them to batches of tensors."""
+    order = np.random.default_rng(0).permutation(len(items))
+    started = time.perf_counter()
+    for i in range(0, len(order), bs):
+        pairs = [read(items[k]) for k in order[i : i + bs]]
+        for arrays in zip(*pairs, strict=True):
+            torch.from_numpy(np.stack(arrays))
+    return time.perf_counter() - started
+
+
+def _decoded(cohort: Cohort, cached: list[CachedField], tile: Tile) -> tuple[np.ndarray, np.ndarray]:
+    """A tile as the straightforward way reads it: the whole file, all channels; not even scaled."""
+    row = cohort.table.iloc[cached.index(tile.source)]
+    pixels, mask = tifffile.imread(row.image)[:1], tifffile.imread(row["mask"]) > 0
+    return cut(pixels, tile.y, tile.x, tile.size, tile.pad), cut(mask, tile.y, tile.x, tile.size, tile.pad)
+
+
+def _write_tiles(cohort: Cohort, tile: int, folder: Path) -> list[tuple[Path, Path]]:
+    folder.mkdir()
+    files = []
+    for row in cohort.table.itertuples():
+        pixels, mask = PercentileScaling()(tifffile.imread(row.image)[0])[None], tifffile.imread(row.mask) > 0
+        for y, x in grid(mask.shape, tile):
+            pair = folder / f"{row.Index}_{y}_{x}.npy", folder / f"{row.Index}_{y}_{x}_mask.npy"
+            np.save(pair[0], cut(pixels, y, x, tile, "reflect"))
+            np.save(pair[1], cut(mask, y, x, tile, "reflect"))
+            files.append(pair)
+    return files
+
+
+def _peak_mb(tiles: list[Tile], bs: int) -> float:
+    """Peak resident memory in MB of a fresh process that reads an epoch."""
+    return in_own_process(_read_all, tiles, bs)
+
+
+def _read_all(tiles: list[Tile], bs: int) -> float:
+    _epoch(lambda t: (t.pixels(), t.mask()), tiles, bs)
+    return peak_mb()

@@ -1,0 +1,128 @@
+"""`step_cost`: what a Learner's training step costs over a bare PyTorch loop with the same model and batches."""
+
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from fastai.callback.channelslast import ChannelsLast
+from fastai.callback.core import Callback
+from fastai.data.core import DataLoaders
+from torch import nn
+from torch.amp import autocast
+
+from ...data.scaling import PercentileScaling
+from ...data.segmentation.block import SegFacts
+from ...models.device import cpu_name, pick_device
+from ...training.callbacks import EpochSeed
+from ...training.learner import FieldLearner
+from ...training.precision import AMPS
+from ...training.segmentation.learner import seg_learner
+
+
+class _Batches(list):
+    """A list of batches that fastai takes for a loader."""
+
+    def __init__(self, batches: list, bs: int, device: torch.device):
+        super().__init__(batches)
+        self.bs, self.device, self.dataset, self.rng = bs, device, range(len(batches) * bs), None
+
+
+def step_cost(
+    arch: str = "unet",
+    encoder: str = "efficientnet-b0",
+    decoder: tuple[int, ...] = (),
+    tile: int = 128,
+    bs: int = 16,
+    amp: str = "no",
+    channels_last: bool = False,
+    steps: int = 5,  # a round
+    rounds: int = 6,  # of each, by turns
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Seconds a step and tiles a second of the Learner and of a bare loop, and their ratio: medians over rounds."""
+    where = pick_device(device)
+    learn = learner_on_batches(arch, encoder, decoder, tile, bs, amp, channels_last, steps, where)
+    loops = {"learner": lambda: learn.fit_schedule("constant", 1, 1e-4, 1e-4), "bare": _bare(learn, amp, channels_last)}
+    seconds: dict[str, list[float]] = {name: [] for name in loops}
+    with learn.no_bar(), learn.no_logging():
+        for name in [*loops] + [*loops] * rounds:
+            seconds[name].append(seconds_of(loops[name], where) / steps)
+    medians = {name: statistics.median(s[1:]) for name, s in seconds.items()}  # the first of each warms up
+    return {
+        "arch": arch,
+        "encoder": encoder,
+        "tile": tile,
+        "bs": bs,
+        "amp": amp,
+        "channels_last": channels_last,
+        "device": device_name(where),
+        "seconds": {name: round(s, 4) for name, s in medians.items()},
+        "tiles_per_second": {name: round(bs / s, 2) for name, s in medians.items()},
+        "learner_over_bare": round(medians["learner"] / medians["bare"], 3),
+        "peak_gpu_mb": round(torch.cuda.max_memory_allocated(where) / 2**20) if where.type == "cuda" else None,
+    }
+
+
+def learner_on_batches(
+    arch: str,
+    encoder: str,
+    decoder: tuple[int, ...],
+    tile: int,
+    bs: int,
+    amp: str,
+    channels_last: bool,
+    steps: int,
+    device: torch.device,
+    app: str | Callback = "none",
+) -> FieldLearner:
+    """A Learner over `steps` made-up batches that are in memory already."""
+    torch.manual_seed(0)
+    x = torch.rand(steps, bs, 1, tile, tile, device=device)
+    y = (x[:, :, 0] > 0.85).long()
+    batches = _Batches(list(zip(x, y, strict=True)), bs, device)
+    dls = DataLoaders(batches, _Batches([], bs, device), device=device)
+    dls.facts = SegFacts(("DAPI",), PercentileScaling(), (0.5,), (0.3,), tile, 0.15)
+    cbs = [EpochSeed(0)] + ([ChannelsLast()] if channels_last else [])
+    learn = seg_learner(dls, arch, encoder, "none", decoder_channels=decoder, amp=amp, app=app, cbs=cbs)
+    learn.model.to(device)
+    return learn
+
+
+def _bare(learn: FieldLearner, amp: str, channels_last: bool) -> Callable:
+    """The shortest loop that trains the same model on the same batches."""
+    model: nn.Module = learn.model
+    opt = torch.optim.Adam(model.parameters(), lr=1e-4, weight_decay=1e-5)
+    device = learn.dls.device
+    scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
+
+    def loop() -> None:
+        model.train()
+        for x, y in learn.dls.train:
+            x = x.contiguous(memory_format=torch.channels_last) if channels_last else x
+            with autocast(device.type, AMPS[amp]) if amp != "no" else nullcontext():
+                loss = learn.loss_func(model(x), y)
+            scaler.scale(loss).backward()
+            scaler.step(opt)
+            scaler.update()
+            opt.zero_grad()
+
+    return loop
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's name, or the processor's with the threads that are used."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{cpu_name()}, {torch.get_num_threads()} threads"
+
+
+def seconds_of(loop: Callable, device: torch.device) -> float:
+    """Seconds of a call, with what it left running on the device."""
+    started = time.perf_counter()
+    loop()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
