@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..errors import UserError
-from .bench import app as bench_app
+from .bench.app import app as bench_app
 from .clf import clf
 from .data import app as data_app
 from .doctor import doctor

@@ -19,7 +19,7 @@ def clf(given: dict, out: OutOption = "", resume: ResumeOption = False) -> None:
 def _train(options: ClfConfig, folder: Path) -> str:
     from ..runs.classification.training import train_clf
     from ..runs.members import train_members
-    from .clf_report import clf_table, members_table
+    from .tables.classification import clf_table, members_table
 
     if options.folds or options.seeds:
         return members_table(train_members(options, folder))

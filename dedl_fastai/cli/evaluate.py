@@ -34,8 +34,8 @@ def evaluate(
     from ..io.files import write_json
     from ..runs.evaluation import evaluate_run
     from ..runs.segmentation.evaluation import write_objects
-    from .clf_report import clf_table
-    from .report import metrics_table
+    from .tables.classification import clf_table
+    from .tables.segmentation import metrics_table
 
     metrics = evaluate_run(runs, data, split, which, device, channel, part_by)
     if out:

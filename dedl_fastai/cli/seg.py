@@ -32,7 +32,7 @@ def seg(given: dict, out: OutOption = "", resume: ResumeOption = False, nproc: P
 def _train(options: SegConfig, folder: Path) -> str:
     from ..runs.members import train_folds
     from ..runs.segmentation.training import train_seg
-    from .report import fold_table, metrics_table
+    from .tables.segmentation import fold_table, metrics_table
 
     if options.folds:
         return fold_table(train_folds(options, folder))

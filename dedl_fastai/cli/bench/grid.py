@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import UserError
-from ..runs.options.base import numbers
-from ..runs.options.clf import ClfConfig
-from ..runs.options.seg import SegConfig
-from .options import with_options
+from ...errors import UserError
+from ...runs.options.base import numbers
+from ...runs.options.clf import ClfConfig
+from ...runs.options.seg import SegConfig
+from ..options import with_options
 
 ABLATION = "app-ablation"
 
@@ -65,7 +65,7 @@ def report(
     html: Annotated[bool, typer.Option("--html", help="Write report.html too, in one file with its figures.")] = False,
 ) -> None:
     """Print what a grid came to beside the paper, and write it to GRID/report with a figure a table."""
-    from ..bench.report.grid_report import write_grid_report
+    from ...bench.report.grid_report import write_grid_report
 
     typer.echo(write_grid_report(grid, csv, latex, html))
     typer.echo(f"report: {grid}/report")
@@ -75,8 +75,8 @@ def _where(jobs: int, scheduler: str, dask_slurm: int) -> AbstractContextManager
     """Where runs are carried out: gives an executor of `run_grid`."""
     from contextlib import nullcontext
 
-    from ..bench.grid.dask_clusters import dask_jobs, slurm_jobs
-    from ..bench.grid.local_jobs import LocalJobs
+    from ...bench.grid.dask_clusters import dask_jobs, slurm_jobs
+    from ...bench.grid.local_jobs import LocalJobs
 
     if [jobs > 1, bool(scheduler), bool(dask_slurm)].count(True) > 1:
         raise UserError("--jobs, --scheduler and --dask-slurm each say where runs are carried out: give one of them.")
@@ -98,9 +98,9 @@ def _table(
     """Carry out and report a table of the paper; returns what failed."""
     from pathlib import Path
 
-    from ..bench.grid.execution import failures, run_grid
-    from ..bench.grid.plan import Request, plan_grid
-    from ..bench.paper.tables import load_table
+    from ...bench.grid.execution import failures, run_grid
+    from ...bench.grid.plan import Request, plan_grid
+    from ...bench.paper.tables import load_table
 
     table = load_table(name)
     request = Request(table.select(rows) if rows else table, given, seeds, folds)
@@ -114,10 +114,10 @@ def _table(
 def _ablation(given: dict, rows: list[str], seeds: tuple[int, ...], out: str, jobs: int, retry: bool) -> list[str]:
     from pathlib import Path
 
-    from ..bench.grid.ablation import run_ablation
-    from ..bench.paper.tables import SEEDS
-    from ..bench.report.paired import write_report
-    from ..runs.cohort import with_demo_data
+    from ...bench.grid.ablation import run_ablation
+    from ...bench.paper.tables import SEEDS
+    from ...bench.report.paired import write_report
+    from ...runs.cohort import with_demo_data
 
     folder = Path(out)
     results, failed = run_ablation(with_demo_data(given), seeds or SEEDS, folder, rows, jobs, retry)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ..errors import UserError
-from ..runs.options.base import numbers
+from ...errors import UserError
+from ...runs.options.base import numbers
 
 
 def speed(
@@ -33,8 +33,8 @@ def speed(
     before = _read(Path(against)) if against else None
     if against and Path(out).exists() and Path(out).samefile(against):
         raise UserError(f"--against {against} is the file that --out {out} would overwrite: give another --out.")
-    from ..bench.speed.overview import PARTS, speed, speed_lines
-    from ..io.files import write_json
+    from ...bench.speed.overview import PARTS, speed, speed_lines
+    from ...io.files import write_json
 
     unknown = [p for p in chosen if p not in PARTS]
     if unknown or not chosen:

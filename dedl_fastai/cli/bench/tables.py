@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from ..bench.paper.costs import Speed
-    from ..bench.paper.tables import PaperTable
+    from ...bench.paper.costs import Speed
+    from ...bench.paper.tables import PaperTable
 
 WIDTH = 100
 _NUMBER = 7  # narrowest column, so that headings break between words
@@ -25,8 +25,8 @@ def list_tables(
 
     The hours are an estimate: a measured training step, scaled by what each network calculates and stores.
     """
-    from ..bench.paper.costs import measure_speed
-    from ..bench.paper.tables import MORE, TABLES, load_table
+    from ...bench.paper.costs import measure_speed
+    from ...bench.paper.tables import MORE, TABLES, load_table
 
     tables = [load_table(table)] if table else [load_table(n) for n in (*TABLES, *MORE)]
     speed = measure_speed(device) if time else None
@@ -39,7 +39,7 @@ def list_tables(
 
 def _cost(cells: Sequence[Any], speed: "Speed | None") -> list[str]:
     """Distinct runs, and with a speed their hours."""
-    from ..bench.paper.costs import distinct_runs, hours
+    from ...bench.paper.costs import distinct_runs, hours
 
     runs = len(distinct_runs(cells))
     shown = [str(runs)] if runs else ["-"]
@@ -105,7 +105,7 @@ def _estimate_lines(speed: "Speed | None") -> list[str]:
 def _as_dict(table: "PaperTable", speed: "Speed | None") -> dict[str, Any]:
     from dataclasses import asdict
 
-    from ..bench.paper.costs import distinct_runs, hours
+    from ...bench.paper.costs import distinct_runs, hours
 
     return {
         **asdict(table),

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from dedl_fastai.cli import app
 
-from ..options import NETWORK, TINY, as_flags
+from ...options import NETWORK, TINY, as_flags
 
 
 def dedl(*args):

@@ -1,20 +1,12 @@
-"""`dedl-fastai bench`: tables of runs, and speeds as ratios taken in one run on this machine."""
+"""`dedl-fastai bench loader`, `step`, `app-cost`, `slide`, `engines`: ratios taken in one run on this machine."""
 
 import json
 from typing import Annotated
 
 import typer
 
-from ..runs.options.base import numbers
-from .bench_grid import report, run
-from .bench_list import list_tables
-from .bench_speed import speed
+from ...runs.options.base import numbers
 
-app = typer.Typer(no_args_is_help=True, help="Tables of runs; speeds of this machine.")
-app.command("list", short_help="The paper's tables, their runs, hours here.")(list_tables)
-app.command(short_help="A table of the paper: its runs, reported beside it.")(run)
-app.command(short_help="What a grid came to, beside the paper.")(report)
-app.command(short_help="Training, APP, engines, loader; against earlier.")(speed)
 Arch = Annotated[str, typer.Option(help="Decoder.")]
 Encoder = Annotated[str, typer.Option(help="Encoder.")]
 Decoder = Annotated[str, typer.Option(help="Widths of the decoder, with commas between.")]
@@ -24,18 +16,16 @@ Amp = Annotated[str, typer.Option(help="no, fp16, bf16.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 
 
-@app.command(short_help="Tiles from the cache against TIFFs and .npy.")
 def loader(
     fields: Annotated[int, typer.Option(help="Made-up fields of the paper's size.")] = 2,
     tile: TileEdge = 480,
 ) -> None:
     """Time an epoch of tiles without a model: from the cache, decoding TIFFs, from .npy tiles. Prints JSON."""
-    from ..bench.speed.loader import loader_speed
+    from ...bench.speed.loader import loader_speed
 
     typer.echo(json.dumps(loader_speed(fields, tile=tile), indent=2))
 
 
-@app.command(short_help="A training step against a bare PyTorch loop.")
 def step(
     arch: Arch = "unet",
     encoder: Encoder = "efficientnet-b0",
@@ -49,14 +39,13 @@ def step(
     device: Device = "auto",
 ) -> None:
     """Time the Learner's training step and a bare loop over the same model and batches. Prints JSON."""
-    from ..bench.speed.step import step_cost
+    from ...bench.speed.step import step_cost
 
     widths = numbers(decoder, "--decoder")
     cost = step_cost(arch, encoder, widths, tile, bs, amp, channels_last, steps, rounds, device)
     typer.echo(json.dumps(cost, indent=2))
 
 
-@app.command("app-cost", short_help="A training step with APP against one without.")
 def app_cost(
     arch: Arch = "unet",
     encoder: Encoder = "efficientnet-b0",
@@ -69,14 +58,13 @@ def app_cost(
     device: Device = "auto",
 ) -> None:
     """Time and peak memory of training steps with and without APP. Prints JSON."""
-    from ..bench.speed.app_cost import app_cost
+    from ...bench.speed.app_cost import app_cost
 
     widths, shares = numbers(decoder, "--decoder"), numbers(rows, "--rows", float)
     cost = app_cost(arch, encoder, widths, tile, bs, amp, shares, rounds, device)
     typer.echo(json.dumps(cost, indent=2))
 
 
-@app.command(short_help="A whole slide: memory, time, and the window's share.")
 def slide(
     size: Annotated[int, typer.Option(help="Edge of the made-up slide in pixels.")] = 20000,
     encoder: Annotated[str, typer.Option(help="Encoder [a tiny one, which shows the rest].")] = "",
@@ -85,7 +73,7 @@ def slide(
     device: Device = "auto",
 ) -> None:
     """Peak memory and time of a prediction from a made-up slide to its cells, in a process of its own. Prints JSON."""
-    from ..bench.speed.slide import TINY, slide_cost, window_overhead
+    from ...bench.speed.slide import TINY, slide_cost, window_overhead
 
     if window:
         found = window_overhead(size, encoder=encoder or "resnet18", tile=tile, device=device)
@@ -95,7 +83,6 @@ def slide(
     typer.echo(json.dumps(found, indent=2))
 
 
-@app.command(short_help="PyTorch, ONNX Runtime and OpenVINO on the same tiles.")
 def engines(
     of: Annotated[str, typer.Option("--run", help="A segmentation run, on real tiles [a new network, on noise].")] = "",
     data: Annotated[str, typer.Option(help="Fields for --run [the run's own].")] = "",
@@ -108,7 +95,7 @@ def engines(
     device: Device = "auto",
 ) -> None:
     """Time the engines of `predict` and compare their results with PyTorch's in float32. Prints JSON."""
-    from ..bench.speed.engines import engine_speed, run_engine_speed
+    from ...bench.speed.engines import engine_speed, run_engine_speed
 
     if of:
         found = run_engine_speed(of, data, bs, rounds, device)

@@ -1,0 +1,1 @@
+"""`dedl-fastai bench`: tables of runs, and speeds of this machine."""

@@ -1,0 +1,1 @@
+"""Metrics as tables for the terminal."""
