@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..io.cell_tables import read_cell_table, read_outlines
-from ..io.fields.field import open_field
+from ..io.fields.readers import open_field
 from ..io.masks import read_mask
 from .cohort import Cohort, Problem
 from .pixels import pick_channels

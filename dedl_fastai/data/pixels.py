@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from ..io.fields.field import Field, open_field
+from ..io.fields.field import Field
+from ..io.fields.readers import open_field
 from .scaling import PercentileScaling, stretched
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,8 @@ from ..cells.options import NucleiOptions
 from ..cells.phenotyping import add_phenotypes, check_thresholds
 from ..data.pixels import ScaledField
 from ..errors import UserError
-from ..io.fields.field import Field, open_field
+from ..io.fields.field import Field
+from ..io.fields.readers import open_field
 from ..phenotypes.rules import Rules
 from .field_cells import predict_field
 from .load import load_run, own_overlap

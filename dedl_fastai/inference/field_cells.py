@@ -15,7 +15,8 @@ import pandas as pd
 
 from ..cells.options import NucleiOptions
 from ..errors import UserError
-from ..io.fields.field import Field, open_field
+from ..io.fields.field import Field
+from ..io.fields.readers import open_field
 from .chunks import chunk_rows
 from .finder import NucleiFinder
 from .rolling_rows import RollingRows

@@ -12,7 +12,8 @@ from torch import nn
 
 from ..data.pixels import ScaledField, pick_channels, read_scaled
 from ..errors import UserError
-from ..io.fields.field import Field, open_field
+from ..io.fields.field import Field
+from ..io.fields.readers import open_field
 from ..training.model_card import seg_facts_of
 from ..training.run_folder import RunFolder
 from .engines.engine import Engine, make_engine

@@ -6,7 +6,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "anndata": ["write_h5ad"],
-        "fields.field": ["Field", "open_field"],
+        "fields.field": ["Field"],
+        "fields.readers": ["open_field"],
         "geojson": ["write_geojson"],
         "fields.inform": ["read_segmentation_maps", "tissue_classes"],
         "masks": ["holds_ids", "read_labels", "read_mask"],

@@ -6,8 +6,9 @@ import numpy as np
 from skimage.measure import label
 
 from ..errors import UserError
-from .fields.field import Field, open_field
+from .fields.field import Field
 from .fields.inform import read_segmentation_maps
+from .fields.readers import open_field
 from .fields.tiff_field import TiffField
 from .fields.tiff_pages import all_pages, open_tiff
 from .files import existing_file

@@ -15,7 +15,8 @@ from ..cells.phenotyping import add_phenotypes
 from ..errors import UserError
 from ..inference.ensemble import Ensemble
 from ..inference.field_cells import predict_field
-from ..io.fields.field import Field, open_field
+from ..io.fields.field import Field
+from ..io.fields.readers import open_field
 from ..io.files import written_whole
 from .inputs import field_images, left_out
 from .kinds import KINDS, Result, check_size

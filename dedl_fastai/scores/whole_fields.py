@@ -14,7 +14,7 @@ from skimage.filters import threshold_otsu
 from ..cells.options import NucleiOptions
 from ..data.cache import CachedField
 from ..data.pixels import pick_channels
-from ..io.fields.field import open_field
+from ..io.fields.readers import open_field
 from ..io.files import written_whole
 from ..io.masks import holds_ids, read_labels
 from .object_matches import Matches, count_matches, pool_matches

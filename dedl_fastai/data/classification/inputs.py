@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from ...errors import UserError
-from ...io.fields.field import Field, open_field
+from ...io.fields.field import Field
 from ...io.fields.picture_field import RGB
+from ...io.fields.readers import open_field
 from ..pixels import pick_channels, read_scaled
 from ..scaling import PercentileScaling
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import UserError
-from ...io.fields.field import open_field
+from ...io.fields.readers import open_field
 from ...phenotypes.rules import Rules
 from ..cache import cache_folder, cached_array, for_each
 from ..cohort import Cohort

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from ...errors import UserError
-from ...io.fields.field import Field, open_field
+from ...io.fields.field import Field
+from ...io.fields.readers import open_field
 from ..cohort import Cohort
 from ..tiles import grid
 from .labels import Labels, cells_of_row, labelled

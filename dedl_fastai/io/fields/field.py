@@ -1,4 +1,4 @@
-"""`open_field`: one image file with named channels, whatever microscope software wrote it."""
+"""`Field`: an image with named channels, read by region; the base class of the readers."""
 
 import difflib
 from abc import ABC, abstractmethod
@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from ...errors import UserError
-from ..files import existing_file
 
 
 class Field(ABC):
@@ -97,38 +96,3 @@ class Field(ABC):
 
     def __exit__(self, *exc: Any) -> None:
         self.close()
-
-
-def open_field(
-    path: str | Path,
-    pixel_size_um: float | None = None,  # for a file that does not say its own
-) -> Field:
-    """Open an image file as a `Field`.
-
-    Formats: inForm component TIFF, QPTIFF, OME-TIFF, ImageJ hyperstack, plain TIFF (pages or RGB), PNG, JPEG, of 8, 16
-    or 32 bits; OME-Zarr folders. The format is told by content, not by the ending. Raises `UserError` for what is not
-    one of these, is damaged or cut short, or has a time or z axis.
-    """
-    field = _opened(path)
-    if pixel_size_um and not field.pixel_size_um:
-        field.pixel_size_um, field.pixel_size_from = pixel_size_um, "option"
-    return field
-
-
-def _opened(path: str | Path) -> Field:
-    from .zarr_field import ZarrField, is_zarr
-
-    if is_zarr(Path(path)):
-        return ZarrField.open(Path(path))
-    path = existing_file(path)
-    with path.open("rb") as f:
-        magic = f.read(8)
-    if magic[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        from .tiff_field import TiffField
-
-        return TiffField.open(path)
-    if magic[:8] == b"\x89PNG\r\n\x1a\n" or magic[:3] == b"\xff\xd8\xff":
-        from .picture_field import PictureField
-
-        return PictureField.open(path)
-    raise UserError(f"{path} is not an image this program reads (TIFF, PNG, JPEG): it starts with {magic!r}.")
