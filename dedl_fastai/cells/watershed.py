@@ -1,11 +1,15 @@
 """From a probability map to nuclei: distance-transform watershed, one id a nucleus in raster order."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage as ndi
 from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import watershed
 
 from ..errors import UserError
+from ..io.fields.field import Field
+from .options import NucleiOptions
 
 _EIGHT = np.ones((3, 3), bool)
 _SMOOTH_UM, _WINDOW_UM = 0.75, 7.5  # of the intensity: below a nucleus, and about one
@@ -15,9 +19,9 @@ def instances(
     probability: np.ndarray,  # (H, W) in 0..1, or a mask
     threshold: float = 0.5,  # a pixel is a nucleus from here on
     pixel_size_um: float | None = None,  # without it areas are in pixels
-    min_area_um2: float = 10.0,  # smaller objects are dropped
-    max_hole_um2: float = 2.5,  # larger holes stay: between packed nuclei they are the gaps that part them
-    h_px: float = 0.75,  # how far the distance to the rim must sink between two nuclei to part them
+    min_area_um2: float = NucleiOptions.min_area_um2,  # smaller objects are dropped
+    max_hole_um2: float = NucleiOptions.max_hole_um2,  # larger holes are kept: the gaps between packed nuclei
+    h_px: float = NucleiOptions.h_px,  # how far the distance to the rim must fall between two nuclei
     intensity: np.ndarray | None = None,  # DAPI (H, W): packed nuclei are parted where it dips too
 ) -> np.ndarray:
     """Labels of nuclei as int32 (H, W): 0 is background, ids 1..n in the order of their first pixels.
@@ -42,6 +46,26 @@ def instances(
         seeds = _seeds(distance, mask, h_px)
         labels = watershed(_depth(distance, seeds), seeds, mask=mask)
     return in_raster_order(without_small(labels, min_area_um2 / square))
+
+
+def find_nuclei(
+    probability: np.ndarray,  # (H, W), or a mask
+    threshold: float,
+    field: Field,
+    channel: int,  # index of the nuclear channel, for `part_by="intensity"`
+    options: NucleiOptions,
+    region: Sequence[int] = (),  # y0, y1, x0, x1 of the part of the field that `probability` covers; default: all
+) -> np.ndarray:
+    """Labels of the nuclei of a field or of a part of it, int32 (H, W), see `instances`."""
+    return instances(
+        probability,
+        threshold,
+        field.pixel_size_um,
+        min_area_um2=options.min_area_um2,
+        max_hole_um2=options.max_hole_um2,
+        h_px=options.h_px,
+        intensity=field.read(channel, *region) if options.part_by == "intensity" else None,
+    )
 
 
 def fill_holes(mask: np.ndarray, max_area_px: float) -> np.ndarray:

@@ -6,11 +6,10 @@ import sys
 import warnings
 
 import typer
-from typer.core import TyperGroup
 
-from ..errors import UserError
 from .bench.app import app as bench_app
 from .clf import clf
+from .command import Command
 from .data import app as data_app
 from .doctor import doctor
 from .evaluate import evaluate
@@ -20,21 +19,7 @@ from .lr_find import app as lr_find_app
 from .predict import predict
 from .seg import seg
 
-
-class _Group(TyperGroup):
-    """Turns what a user can cause into one sentence and exit code 2."""
-
-    def invoke(self, ctx):
-        """Run the command."""
-        try:
-            return super().invoke(ctx)
-        except UserError as e:
-            typer.echo(f"error: {e}", err=True)
-            raise typer.Exit(2) from e
-
-
 app = typer.Typer(
-    cls=_Group,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -42,16 +27,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Train, measure and apply deep learning on multiplex immunofluorescence fields. Try: dedl-fastai seg",
 )
-app.command(short_help="Train a segmentation model.")(seg)
-app.command(short_help="Train a classification model.")(clf)
-app.command(short_help="Recompute the metrics of a run.")(evaluate)
-app.command(short_help="Cells, or classes, of new fields.")(predict)
-app.command(short_help="What in a field speaks for a class.")(explain)
-app.command(short_help="A run as ONNX or a torch program.")(export)
+app.command(cls=Command, short_help="Train a segmentation model.")(seg)
+app.command(cls=Command, short_help="Train a classification model.")(clf)
+app.command(cls=Command, short_help="Recompute the metrics of a run.")(evaluate)
+app.command(cls=Command, short_help="Cells, or classes, of new fields.")(predict)
+app.command(cls=Command, short_help="What in a field speaks for a class.")(explain)
+app.command(cls=Command, short_help="A run as ONNX or a torch program.")(export)
 app.add_typer(lr_find_app, name="lr-find")
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
-app.command(short_help="Versions, devices, caches.")(doctor)
+app.command(cls=Command, short_help="Versions, devices, caches.")(doctor)
 
 
 def _show_version(wanted: bool) -> None:

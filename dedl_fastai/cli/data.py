@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from ..errors import UserError
+from .command import Command
 
 app = typer.Typer(no_args_is_help=True, help="Demo cohort, checks, cohort.csv.")
 Folder = Annotated[str, typer.Argument(help="Folder of fields or a cohort.csv.")]
@@ -13,7 +14,7 @@ Patient = Annotated[
 ]
 
 
-@app.command(short_help="Write a made-up cohort.")
+@app.command(cls=Command, short_help="Write a made-up cohort.")
 def demo(
     folder: Annotated[str, typer.Argument(help="New folder.")],
     fields: Annotated[int, typer.Option(help="How many fields.")] = 28,
@@ -38,7 +39,7 @@ def _size(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
-@app.command(short_help="List what is wrong with which file.")
+@app.command(cls=Command, short_help="List what is wrong with which file.")
 def check(
     folder: Folder,
     patient: Patient = "",
@@ -59,7 +60,7 @@ def check(
         raise typer.Exit(1)
 
 
-@app.command(short_help="Write a cohort.csv.")
+@app.command(cls=Command, short_help="Write a cohort.csv.")
 def convert(
     folder: Folder,
     out: Annotated[str, typer.Option("--out", help="The cohort.csv to write.")],

@@ -7,6 +7,7 @@ import typer
 from ..runs.options.base import Options
 from ..runs.options.clf import ClfConfig
 from ..runs.options.seg import SegConfig
+from .command import Command
 from .options import with_options
 
 app = typer.Typer(no_args_is_help=True, help="Find a learning rate.")
@@ -16,14 +17,14 @@ Out = Annotated[str, typer.Option("--out", help="Folder for lr_find.png and lr_f
 Steps = Annotated[int, typer.Option("--steps", min=20, help="Batches over which the rate rises.")]
 
 
-@app.command(short_help="For a segmentation model.")
+@app.command(cls=Command, short_help="For a segmentation model.")
 @with_options(SegConfig)
 def seg(given: dict, out: Out = ".", steps: Steps = 100) -> None:
     """Learning-rate curve of a segmentation run with these options."""
     _find("seg", SegConfig, given, out, steps)
 
 
-@app.command(short_help="For a classification model.")
+@app.command(cls=Command, short_help="For a classification model.")
 @with_options(ClfConfig)
 def clf(given: dict, out: Out = ".", steps: Steps = 100) -> None:
     """Learning-rate curve of a classification run with these options."""

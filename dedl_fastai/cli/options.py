@@ -10,22 +10,23 @@ import typer
 from ..runs.options.base import Options, flag_of
 
 
-def with_options(*kinds: type[Options]) -> Callable:
+def with_options(*classes: type[Options], show_defaults: bool = True) -> Callable:
     """Decorator: `command(given, ...)` gets the options a user gave as a dict; all others show their defaults.
 
-    Of several kinds of options the command has all, without defaults; an option of the command's own wins.
+    With several classes of options the command has the options of all; an option of the command's own wins.
     """
 
     def decorate(command: Callable) -> Callable:
         own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
         taken = {p.name for p in own}
-        fields = {f.name: f for kind in reversed(kinds) for f in dataclasses.fields(kind) if f.name not in taken}
+        fields = {f.name: f for c in reversed(classes) for f in dataclasses.fields(c) if f.name not in taken}
 
         def run(**values: Any) -> None:
             given = {n: values.pop(n) for n in fields}
             command({n: v for n, v in given.items() if v is not None}, **values)
 
-        made = [_parameter(kinds, f) for f in fields.values()]
+        by_topic = sorted(fields.values(), key=lambda f: classes[0].topics.index(f.metadata["topic"]))
+        made = [_parameter(classes, f, show_defaults) for f in by_topic]
         own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
         run.__signature__ = inspect.Signature([*made, *own])
         run.__annotations__ = {p.name: p.annotation for p in [*made, *own]}
@@ -35,18 +36,15 @@ def with_options(*kinds: type[Options]) -> Callable:
     return decorate
 
 
-def _parameter(kinds: Sequence[type[Options]], field: dataclasses.Field) -> inspect.Parameter:
+def _parameter(classes: Sequence[type[Options]], field: dataclasses.Field, show_defaults: bool) -> inspect.Parameter:
     flag = flag_of(field)
     flags = [f"{flag}/--no-{flag[2:]}"] if field.type is bool else [flag]
-    annotation = Annotated[field.type | None, typer.Option(*flags, help=_help(kinds, field), show_default=False)]
+    holders = [c for c in classes if field.name in c.__dataclass_fields__]
+    text = " Or: ".join(dict.fromkeys(c.__dataclass_fields__[field.name].metadata["help"] for c in holders))
+    text += _defaults(holders[0], field.name) if show_defaults else ""
+    option = typer.Option(*flags, help=text, show_default=False, rich_help_panel=field.metadata["topic"])
+    annotation = Annotated[field.type | None, option]
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-
-
-def _help(kinds: Sequence[type[Options]], field: dataclasses.Field) -> str:
-    if len(kinds) == 1:
-        return field.metadata["help"] + _defaults(kinds[0], field.name)
-    every = (kind.__dataclass_fields__.get(field.name) for kind in kinds)
-    return " Or: ".join(dict.fromkeys(f.metadata["help"] for f in every if f))
 
 
 def _defaults(options: type[Options], name: str) -> str:
@@ -54,7 +52,7 @@ def _defaults(options: type[Options], name: str) -> str:
     default = options.default_of(name)
     others = {p: options.default_of(name, p) for p in options.presets}
     changed = [f"{p} {_shown(v)}" for p, v in others.items() if v != default]
-    return f"  [{'; '.join([_shown(default), *changed])}]" if default != "" or changed else ""
+    return f"  [{'; '.join([_shown(default), *changed])}]" if default not in ("", None) or changed else ""
 
 
 def _shown(value: Any) -> str:

@@ -15,6 +15,7 @@ import typer
 
 from ..errors import UserError
 from ..runs.options.base import Options, flag_of
+from .command import with_flags
 
 OutOption = Annotated[str, typer.Option("--out", help="Folder of the run (default: runs/<task>-<time>).")]
 ResumeOption = Annotated[
@@ -32,7 +33,7 @@ def run_training(
     several: bool = False,  # whether the task can be trained on several processes
 ) -> None:
     """Train with the options given and print the table that `train` returns."""
-    with _one_command(task, several):
+    with _one_command(task, kind, several):
         from ..runs.lifecycle import start_run
         from ..training.processes.group import from_first, is_first
 
@@ -88,12 +89,16 @@ def _flags(kind: type[Options], given: Mapping[str, Any]) -> list[str]:
     return flags
 
 
+def _flags_by_name(kind: type[Options]) -> dict[str, str]:
+    return {f.name: flag_of(f) for f in dataclasses.fields(kind)}
+
+
 def _started_by_torchrun() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 @contextmanager
-def _one_command(task: str, several: bool) -> Iterator[None]:
+def _one_command(task: str, kind: type[Options], several: bool) -> Iterator[None]:
     """The processes that torchrun started act as one command: the first prints, and who fails first says why.
 
     A process that failed ends at once: the others wait for it within a collective call, and a group cannot be closed
@@ -115,7 +120,7 @@ def _one_command(task: str, several: bool) -> Iterator[None]:
         code = _exit_code(e)
         if code != 130 and fails_first():
             if isinstance(e, UserError):
-                typer.echo(f"error: {e}", err=True)
+                typer.echo(f"error: {with_flags(e.message, _flags_by_name(kind))}", err=True)
             else:
                 traceback.print_exc()
         sys.stdout.flush()

@@ -18,6 +18,7 @@ from ..io.fields.readers import open_field
 from ..phenotypes.rules import Rules
 from .field_cells import predict_field
 from .load import load_run, own_overlap
+from .options import BATCH_SIZE
 from .segmenter import Segmenter
 from .window import Band, Pixels, entropy_bits, predict_bands
 
@@ -58,7 +59,7 @@ class Ensemble:
         amp: str = "no",  # no, fp16, bf16
         channels_last: bool = False,
         tta: str = "none",  # flips, dihedral: mean over mirror images, and quarter turns, of each tile
-        bs: int = 8,  # tiles a batch
+        bs: int = BATCH_SIZE,  # tiles a batch
         overlap: float | None = None,  # share of a tile that its neighbour covers too; None: as `own_overlap` says
     ) -> "Ensemble":
         """The runs in these folders. Raises `UserError` naming the difference if they do not go together."""

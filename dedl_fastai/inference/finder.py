@@ -12,6 +12,7 @@ from scipy import ndimage as ndi
 
 from ..cells.measure import measure_cells
 from ..cells.options import NucleiOptions
+from ..cells.watershed import find_nuclei
 from ..io.fields.field import Field
 from .chunks import Box, ChunkedLabels
 from .rolling_rows import RollingRows
@@ -63,7 +64,7 @@ class NucleiFinder:
         seen = chunk.grown(self.reach, self.field.shape)
         p = probability[seen.y0 : seen.y1][:, seen.x0 : seen.x1]
         before = self.writer.count
-        found = self.options.find(p, self.threshold, self.field, self.channel, seen)
+        found = find_nuclei(p, self.threshold, self.field, self.channel, options=self.options, region=seen)
         view, added = self.writer.write(chunk, seen, found)
         entropy = entropy_bits(p)
         self._note(view, added, before, *(plane[view.slices(seen.y0, seen.x0)] for plane in (p, entropy)))

@@ -8,6 +8,7 @@ from ..models.device import pick_device
 from ..training.model_card import load_model
 from ..training.run_folder import RunFolder
 from .classifier import Classifier
+from .options import OVERLAP
 from .segmenter import Segmenter
 
 
@@ -28,7 +29,7 @@ def load_run(
 
 
 def own_overlap(paths: Sequence[str | Path]) -> float:
-    """The largest overlap of tiles in the options of these runs; 0.25 counts where a run has none."""
+    """The largest tile overlap in the options of these runs, with the default for a run that has none."""
     runs = [RunFolder.existing(p) for p in paths]
     options = [run.read("config") if run.is_started else {} for run in runs]  # a bare model can predict too
-    return max(o.get("overlap", 0.25) for o in options)
+    return max(o.get("overlap", OVERLAP) for o in options)

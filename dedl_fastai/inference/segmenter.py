@@ -17,6 +17,7 @@ from ..io.fields.readers import open_field
 from ..training.model_card import seg_facts_of
 from ..training.run_folder import RunFolder
 from .engines.engine import Engine, make_engine
+from .options import BATCH_SIZE, OVERLAP
 from .window import Band, Pixels, normalised, predict_bands
 
 
@@ -28,8 +29,8 @@ class Segmenter:
     card: dict[str, Any]
     run: RunFolder
     device: torch.device
-    overlap: float = 0.25  # share of a tile that its neighbour covers too
-    bs: int = 8
+    overlap: float = OVERLAP  # share of a tile that its neighbour covers too
+    bs: int = BATCH_SIZE
     engine: str = "torch"  # torch, onnx, openvino
     amp: str = "no"  # no, fp16, bf16
     channels_last: bool = False

@@ -13,6 +13,7 @@ from torch import nn
 
 from ..errors import UserError
 from .engines.engine import make_engine
+from .options import BATCH_SIZE, OVERLAP
 from .rolling_rows import RollingRows
 
 Predict = Callable[[np.ndarray], np.ndarray]  # tiles (b, C, t, t) in [0, 1] -> probability (b, t, t)
@@ -91,8 +92,8 @@ def predict_bands(
     members: Sequence[Predict],
     pixels: Pixels,
     tile: int,
-    overlap: float = 0.25,  # share of a tile's edge that its neighbour covers too
-    bs: int = 8,
+    overlap: float = OVERLAP,  # share of a tile's edge that its neighbour covers too
+    bs: int = BATCH_SIZE,
     tta: str = "none",  # flips: mean over 4 mirror images, dihedral: and their quarter turns, 8 in all
     spread: bool = False,  # with the standard deviation over the members
 ) -> Iterator[Band]:
@@ -125,8 +126,8 @@ def predict_probability(
     mean: np.ndarray,  # (C,)
     std: np.ndarray,  # (C,)
     tile: int,
-    overlap: float = 0.25,
-    bs: int = 8,
+    overlap: float = OVERLAP,
+    bs: int = BATCH_SIZE,
     device: torch.device | str = "cpu",
     tta: str = "none",
 ) -> np.ndarray:

@@ -20,9 +20,10 @@ from ..io.fields.readers import open_field
 from ..io.files import written_whole
 from .inputs import field_images, left_out
 from .kinds import KINDS, Result, check_size
-from .options import CellOptions, ModelOptions, made_with, settings_of
+from .options import CellOptions, ModelOptions
 from .record import Facts, all_facts, check_settings, facts_file, facts_of, in_order, summary_table, write_facts
 from .report import write_report
+from .settings import load_ensemble, made_with, settings_of
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def predict_cells(
     images, failed = field_images(inputs)
     folder = _Folder(Path(out), options, settings_of(runs, options, model), made_with(model))
     todo = folder.unfinished(images)
-    ensemble = model.load(runs) if todo else None
+    ensemble = load_ensemble(runs, model) if todo else None
     try:
         for name in todo:
             try:

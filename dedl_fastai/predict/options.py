@@ -1,135 +1,131 @@
-"""The options of a segmentation's predictions, and what of them the results depend on."""
+"""The options of `predict` for a segmentation. Imports the standard library alone, so that --help is quick."""
 
-import hashlib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, ClassVar
 
-from .. import __version__
 from ..cells.options import NucleiOptions
-from ..data.pixels import parse_channels
 from ..errors import UserError
-from ..inference.ensemble import Ensemble
-from ..inference.load import own_overlap
-from ..inference.window import TTA
-from ..phenotypes.classify import parse_thresholds
-from ..phenotypes.rules import Rules
-from ..training.run_folder import RunFolder
-from .kinds import parse_kinds
+from ..inference.options import BATCH_SIZE
+from ..runs.options.base import Options, option
+
+if TYPE_CHECKING:
+    from ..phenotypes.rules import Rules
+
+RESULTS, CELLS, FILES, NETWORK = "Results", "Cells", "Input files", "Network and hardware"
+_TOPICS = (RESULTS, CELLS, FILES, NETWORK)
 
 
 @dataclass(frozen=True)
-class ModelOptions:
+class ModelOptions(Options):
     """How the networks run."""
 
-    which: str = "best"
-    device: str = "auto"
-    engine: str = "torch"
-    amp: str = "no"
-    channels_last: bool = False
-    tta: str = "none"
-    bs: int = 8
-    overlap: float | None = None  # share of a tile that its neighbour covers too; None: as `own_overlap` says
+    topics: ClassVar[tuple[str, ...]] = _TOPICS
+
+    which: str = option("best", "Weights: best, last or swa.", NETWORK)
+    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps.", NETWORK)
+    engine: str = option("torch", "Inference engine: torch, onnx, openvino.", NETWORK)
+    amp: str = option("no", "Mixed precision: no, fp16 or bf16.", NETWORK)
+    channels_last: bool = option(False, "Memory layout that is faster for convolutions on new GPUs.", NETWORK)
+    tta: str = option(
+        "none", "Test-time augmentation: none, flips (4 times slower), dihedral (8 times slower).", NETWORK
+    )
+    bs: int = option(BATCH_SIZE, "Tiles per batch.", NETWORK)
+    overlap: float | None = option(
+        None, "Overlap of neighbouring tiles, 0 to below 1 (default: the run's own).", NETWORK
+    )
 
     def __post_init__(self):
-        if self.tta not in TTA:
-            raise UserError(f"--tta {self.tta!r} is unknown; it may be {', '.join(TTA)}.")
-        if self.overlap is not None and not 0 <= self.overlap < 1:
-            raise UserError(f"--overlap {self.overlap:g}: it is a share of a tile, from 0 to below 1.")
-        if self.bs < 1:
-            raise UserError(f"--bs {self.bs}: at least one tile goes through the network at a time.")
+        from ..inference.window import TTA
 
-    def load(self, runs: Sequence[str | Path]) -> Ensemble:
-        """The runs as one model, its engines made: what they lack is said before any field is read."""
-        ensemble = Ensemble.load(runs, **asdict(self))
-        for member in ensemble.members:
-            member.network  # noqa: B018 (made when it is first asked for)
-        return ensemble
+        if self.tta not in TTA:
+            raise UserError(f"tta={self.tta!r} is unknown; it may be {', '.join(TTA)}.")
+        if self.overlap is not None and not 0 <= self.overlap < 1:
+            raise UserError(f"overlap={self.overlap:g}: a share of a tile, from 0 to below 1, is needed.")
+        if self.bs < 1:
+            raise UserError(f"bs={self.bs}: at least one tile per batch is needed.")
 
 
 @dataclass(frozen=True)
-class CellOptions:
-    """What is written for each field, and how cells are found and measured. `UserError` for what does not go."""
+class CellOptions(Options):
+    """What is written for each field, and how cells are found and measured. `UserError` for invalid options."""
 
-    write: str = "mask,labels,cells,geojson"
-    rules: str = ""  # phenotype rules; "": cells get no class
-    thresholds: str = ""  # marker=intensity, with commas between; "": Otsu's over the cells of a field
-    ring_um: float = 2.0
-    radius_um: float = 30.0  # of neighbourhoods
-    min_area_um2: float = 10.0
-    part_by: str = "distance"
-    channel: str = ""  # what the model's channels are called in these files, if not as in training
-    pixel_size_um: float = 0  # of files that do not say theirs; 0: none, their areas are in pixels
-    overwrite: bool = False
+    topics: ClassVar[tuple[str, ...]] = _TOPICS
+
+    write: str = option(
+        "mask,labels,cells,geojson",
+        "Files to write, separated by commas: mask, labels, cells, geojson, probability, uncertainty, overlay, "
+        "neighbours, parquet, rois, h5ad; or all.",
+        RESULTS,
+    )
+    rules: str = option("", "Phenotype rules for the cells: tfh5, vanburen3, or a FILE.", CELLS)
+    thresholds: str = option(
+        "",
+        "Mean intensity above which a marker is positive, as CD19=1.2,CD4=3 (default: Otsu's in each field).",
+        CELLS,
+    )
+    ring_um: float = option(2.0, "Width of the ring around a nucleus that is measured, in um.", CELLS, flag="ring")
+    radius_um: float = option(
+        30.0, "Largest distance between the centres of neighbouring cells, in um.", CELLS, flag="radius"
+    )
+    min_area_um2: float = option(
+        NucleiOptions.min_area_um2, "Smallest area of a nucleus, in um2.", CELLS, flag="min-area"
+    )
+    part_by: str = option(
+        NucleiOptions.part_by, "Separate touching nuclei by distance (to the rim), or by intensity.", CELLS
+    )
+    channel: str = option(
+        "", "Names of the model's channels in these files, such as blue (default: as in training).", FILES
+    )
+    pixel_size_um: float = option(
+        0,
+        "Pixel size in um, for files that do not give theirs (0: none, areas are in pixels).",
+        FILES,
+        flag="pixel-size",
+    )
+    overwrite: bool = option(False, "Overwrite existing results.", RESULTS)
 
     def __post_init__(self):
-        for flag, value in (("--ring", self.ring_um + 1), ("--radius", self.radius_um)):
-            if not value > 0:
-                raise UserError(f"{flag}: a width cannot be below 0, and a radius has to be above.")
+        if self.ring_um < 0 or not self.radius_um > 0:
+            raise UserError(
+                f"ring_um={self.ring_um:g} radius_um={self.radius_um:g}: a ring of at least 0 and a radius above 0 "
+                f"are needed."
+            )
         if self.pixel_size_um < 0:
-            raise UserError(f"--pixel-size {self.pixel_size_um:g}: it is the edge of a pixel in um.")
+            raise UserError(f"pixel_size_um={self.pixel_size_um:g}: the edge of a pixel in um is needed.")
         _ = self.nuclei, self.markers_above, self.rule_set, self.kinds  # each checks what it is made of
         if self.markers_above and not self.rules:
-            raise UserError("--thresholds are for the markers of --rules: give them.")
+            raise UserError("`thresholds` are for the markers of `rules`: give them too.")
 
     @property
     def kinds(self) -> list[str]:
-        """What is written."""
+        """The kinds of files that are written."""
+        from .kinds import parse_kinds
+
         return parse_kinds(self.write, bool(self.rules))
 
     @property
     def channels(self) -> list[str]:
         """The channels' names in the files, or none."""
+        from ..data.pixels import parse_channels
+
         return parse_channels(self.channel) if self.channel else []
 
     @property
     def nuclei(self) -> NucleiOptions:
-        """How nuclei are parted and which of them stay."""
+        """How nuclei are separated and which of them are kept."""
         return NucleiOptions(min_area_um2=self.min_area_um2, part_by=self.part_by)
 
     @property
     def markers_above(self) -> dict[str, float]:
         """Intensities above which markers are positive, where they are given."""
+        from ..phenotypes.classify import parse_thresholds
+
         return parse_thresholds(self.thresholds)
 
     @cached_property
-    def rule_set(self) -> Rules | None:
-        """The rules that tell phenotypes."""
+    def rule_set(self) -> "Rules | None":
+        """The phenotype rules."""
+        from ..phenotypes.rules import Rules
+
         return Rules.load(self.rules) if self.rules else None
-
-
-def settings_of(runs: Sequence[str | Path], options: CellOptions, model: ModelOptions) -> dict[str, Any]:
-    """What the results depend on: fields of other settings do not go into one folder."""
-    rules = options.rule_set.classes.items() if options.rule_set else ()
-    found = {
-        "runs": [_run_name(run, model.which) for run in runs],
-        "channel": options.channel,
-        "tta": model.tta,
-        "overlap": own_overlap(runs) if model.overlap is None else model.overlap,
-        "min_area_um2": options.min_area_um2,
-        "part_by": options.part_by,
-        "pixel_size_um": options.pixel_size_um,
-        "ring_um": options.ring_um,
-        "rules": [f"{name} = {_signs(markers)}" for name, markers in rules],
-        "thresholds": options.markers_above,
-    }
-    return found | ({"radius_um": options.radius_um} if "neighbours" in options.kinds else {})
-
-
-def made_with(model: ModelOptions) -> dict[str, Any]:
-    """What the results should not depend on, for the record."""
-    return {"dedl_fastai": __version__, "engine": model.engine, "amp": model.amp}
-
-
-def _signs(markers: dict[str, bool]) -> str:
-    return " ".join(f"{m}{'+' if sign else '-'}" for m, sign in markers.items())
-
-
-def _run_name(run: str | Path, which: str) -> str:
-    """The run folder's name, and enough of the weights' hash to tell a run trained again from the one before."""
-    folder = RunFolder.existing(run)
-    weights = folder.path / f"{which}.safetensors"
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:8] if weights.is_file() else "none"
-    return f"{folder.path.name} ({which}, {digest})"

@@ -16,7 +16,7 @@ from ..data.splits import apply_splits, check_no_leak, split_cohort
 from ..errors import UserError
 from ..io.files import folder_written_whole
 from .options.clf import ClfConfig
-from .options.seg import DataOptions
+from .options.training import DataOptions
 
 log = logging.getLogger(__name__)
 

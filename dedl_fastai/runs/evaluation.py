@@ -18,7 +18,8 @@ from ..training.model_card import read_card
 from ..training.run_folder import RunFolder, data_fingerprint
 from .classification.evaluation import evaluate_clf_again
 from .options.clf import ClfConfig
-from .options.seg import DataOptions, SegConfig
+from .options.seg import SegConfig
+from .options.training import DataOptions
 from .segmentation.evaluation import evaluate_again
 
 log = logging.getLogger(__name__)

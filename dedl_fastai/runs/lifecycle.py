@@ -21,7 +21,7 @@ from ..training.processes.group import is_first, world_size
 from ..training.run_folder import RunFolder, data_fingerprint, manifest
 from .cohort import with_demo_data
 from .options.base import Options
-from .options.seg import DataOptions
+from .options.training import DataOptions
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,8 @@ from .cohort import load_clf_cohort
 from .lifecycle import check_same_options
 from .options.base import numbers
 from .options.clf import ClfConfig
-from .options.seg import DataOptions, SegConfig
+from .options.seg import SegConfig
+from .options.training import DataOptions
 from .segmentation.training import train_seg
 
 log = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ def _mean_sd(values: list[float]) -> dict[str, Any]:
 
 def seeds_of(options: ClfConfig) -> list[int]:
     """The members' seeds."""
-    return list(numbers(options.seeds, "--seeds")) or [options.seed]
+    return list(numbers(options.seeds, "seeds")) or [options.seed]
 
 
 def train_members(options: ClfConfig, out: str | Path, bar: bool | None = None) -> dict[str, Any]:

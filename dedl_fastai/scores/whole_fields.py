@@ -12,6 +12,7 @@ import pandas as pd
 from skimage.filters import threshold_otsu
 
 from ..cells.options import NucleiOptions
+from ..cells.watershed import find_nuclei
 from ..data.cache import CachedField
 from ..data.pixels import pick_channels
 from ..io.fields.readers import open_field
@@ -47,7 +48,7 @@ class FieldPrediction:
     def nuclei(self, mask: np.ndarray, options: NucleiOptions) -> np.ndarray:
         """Labels of the nuclei in a mask of this field, as `predict_field` finds them."""
         with open_field(self.image) as field:
-            return options.find(mask, 0.5, field, pick_channels(field, self.channels)[0])
+            return find_nuclei(mask, 0.5, field, pick_channels(field, self.channels)[0], options)
 
     def histograms(self) -> np.ndarray:
         """(2, 201) pixel counts of each step, for true background and true nuclei."""

@@ -15,7 +15,7 @@ from ..options import with_options
 ABLATION = "app-ablation"
 
 
-@with_options(SegConfig, ClfConfig)
+@with_options(SegConfig, ClfConfig, show_defaults=False)
 def run(
     given: dict,
     table: Annotated[str, typer.Argument(help="table1 to table13, or app-ablation: APP paired by seed.")],
@@ -40,7 +40,7 @@ def run(
         raise UserError(f"{ABLATION} has one split for all runs: leave --folds out.")
     if table == ABLATION and (scheduler or dask_slurm):
         raise UserError(f"{ABLATION} runs on this machine: leave --scheduler and --dask-slurm out.")
-    names, chosen = [r.strip() for r in rows.split(",") if r.strip()], numbers(seeds, "--seeds")
+    names, chosen = [r.strip() for r in rows.split(",") if r.strip()], numbers(seeds, "seeds")
     folder = out or f"grids/{table}"
     try:
         with _terminate_as_interrupt():

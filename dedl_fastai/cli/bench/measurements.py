@@ -41,7 +41,7 @@ def step(
     """Time the Learner's training step and a bare loop over the same model and batches. Prints JSON."""
     from ...bench.speed.step import step_cost
 
-    widths = numbers(decoder, "--decoder")
+    widths = numbers(decoder, "decoder")
     cost = step_cost(arch, encoder, widths, tile, bs, amp, channels_last, steps, rounds, device)
     typer.echo(json.dumps(cost, indent=2))
 
@@ -60,7 +60,7 @@ def app_cost(
     """Time and peak memory of training steps with and without APP. Prints JSON."""
     from ...bench.speed.app_cost import app_cost
 
-    widths, shares = numbers(decoder, "--decoder"), numbers(rows, "--rows", float)
+    widths, shares = numbers(decoder, "decoder"), numbers(rows, "rows", float)
     cost = app_cost(arch, encoder, widths, tile, bs, amp, shares, rounds, device)
     typer.echo(json.dumps(cost, indent=2))
 
@@ -100,5 +100,5 @@ def engines(
     if of:
         found = run_engine_speed(of, data, bs, rounds, device)
     else:
-        found = engine_speed(arch, encoder, numbers(decoder, "--decoder"), tile, bs, rounds, device)
+        found = engine_speed(arch, encoder, numbers(decoder, "decoder"), tile, bs, rounds, device)
     typer.echo(json.dumps(found, indent=2))

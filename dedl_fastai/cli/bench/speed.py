@@ -39,7 +39,7 @@ def speed(
     unknown = [p for p in chosen if p not in PARTS]
     if unknown or not chosen:
         raise UserError(f"--parts {parts!r}: it may hold {', '.join(PARTS)}.")
-    found = speed(pairs, numbers(decoder, "--decoder"), tile, bs, rounds, chosen, device)
+    found = speed(pairs, numbers(decoder, "decoder"), tile, bs, rounds, chosen, device)
     write_json(Path(out), found)
     typer.echo("\n".join(speed_lines(found, before)))
     typer.echo(f"numbers: {out}")

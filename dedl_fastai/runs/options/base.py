@@ -9,9 +9,9 @@ from ...errors import UserError
 T = TypeVar("T", bound="Options")
 
 
-def option(default: Any, help: str, flag: str = "", **metadata: Any) -> Any:
+def option(default: Any, help: str, topic: str, flag: str = "", **metadata: Any) -> Any:
     """A field of an `Options` class. `flag` is its name on the command line if that is not the field's."""
-    return dataclasses.field(default=default, metadata={"help": help, "flag": flag, **metadata})
+    return dataclasses.field(default=default, metadata={"help": help, "topic": topic, "flag": flag, **metadata})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Options:
     """Base of a command's options. Defaults are those of preset `paper`; `presets` holds what the others change."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}}
+    topics: ClassVar[tuple[str, ...]] = ()  # in the order of the help
 
     @classmethod
     def resolve(cls: type[T], given: Mapping[str, Any]) -> T:
@@ -28,7 +29,7 @@ class Options:
             raise UserError(f"unknown option {unknown[0]!r}.")
         preset = given.get("preset", cls.default_of("preset"))
         if preset not in cls.presets:
-            raise UserError(f"--preset {preset!r} is unknown; it may be {', '.join(cls.presets)}.")
+            raise UserError(f"preset={preset!r} is unknown; it may be {', '.join(cls.presets)}.")
         return cls(**{**cls.presets[preset], **given})
 
     @classmethod
@@ -56,31 +57,31 @@ def flag_of(field: dataclasses.Field) -> str:
     return "--" + (field.metadata["flag"] or field.name.replace("_", "-"))
 
 
-def numbers(text: str, flag: str, kind: type = int) -> tuple:
-    """ "256,128,64" as a tuple of numbers; `UserError` naming the flag otherwise."""
+def numbers(text: str, name: str, number: type = int) -> tuple:
+    """ "256,128,64" as a tuple of numbers; `UserError` naming the argument otherwise."""
     try:
-        return tuple(kind(part) for part in text.split(",") if part.strip())
+        return tuple(number(part) for part in text.split(",") if part.strip())
     except ValueError as e:
-        raise UserError(f"{flag} {text!r}: numbers with commas between are needed.") from e
+        raise UserError(f"{name}={text!r}: numbers separated by commas are needed.") from e
 
 
 def two_percentiles(text: str) -> tuple[float, float]:
     """ "1,99.8" as two numbers."""
-    values = numbers(text, "--percentiles", float)
+    values = numbers(text, "percentiles", float)
     if len(values) != 2:
-        raise UserError(f"--percentiles {text!r}: two numbers are needed, such as 1,99.8.")
+        raise UserError(f"percentiles={text!r}: two numbers are needed, such as 1,99.8.")
     return values
 
 
 def check_positive(options: Options, *names: str) -> None:
     """Raise a `UserError` for an option among `names` that is not above zero."""
-    for f in dataclasses.fields(options):
-        if f.name in names and not getattr(options, f.name) > 0:
-            raise UserError(f"{flag_of(f)} {getattr(options, f.name)}: a number above 0 is needed.")
+    for name in names:
+        if not getattr(options, name) > 0:
+            raise UserError(f"{name}={getattr(options, name)}: a number above 0 is needed.")
 
 
 def check_not_negative(options: Options, *names: str) -> None:
     """Raise a `UserError` for an option among `names` that is below zero."""
-    for f in dataclasses.fields(options):
-        if f.name in names and getattr(options, f.name) < 0:
-            raise UserError(f"{flag_of(f)} {getattr(options, f.name)}: it cannot be negative.")
+    for name in names:
+        if getattr(options, name) < 0:
+            raise UserError(f"{name}={getattr(options, name)}: it cannot be negative.")

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from .base import check_not_negative, check_positive, option
-from .seg import SegConfig, TrainOptions
+from .seg import SegConfig
+from .training import DATA, ENSEMBLE, ITEMS, LABELS, LOSS, MODEL, SCHEDULE, TrainOptions
 
 _PAPER: dict[str, Any] = {"epochs": 20, "lr": 1e-3, "lr_min": 1e-6, "wd": 0.0}
 _FAST: dict[str, Any] = {
@@ -32,27 +33,33 @@ class ClfConfig(TrainOptions):
     }
 
     channel: str = option(
-        "", "Channels of --input markers (default: every one) or autofluorescence, by name or prefix."
+        "", "Channels of --input markers (default: all) or autofluorescence, by name or prefix.", DATA
     )
     seeds: str = option(
-        "", "Train a member for each of these seeds, with commas between (the paper: 26,77,334,517,994)."
+        "", "Train a member for each of these seeds, separated by commas (the paper: 26,77,334,517,994).", ENSEMBLE
     )
-    rules: str = option("tfh5", "Phenotype rules that make classes of markers: tfh5, vanburen3, or a text FILE.")
-    thresholds: str = option("", "Intensity above which a marker is positive, as CD19=1.2,CD4=3 (default: Otsu's).")
-    min_cells: int = option(1, "A field holds a class if at least so many of its cells do.")
-    input: str = option("thumbnail", "thumbnail (RGB, the paper's), autofluorescence, composite, markers.")
-    size: int = option(384, "Edge of the pictures that the model sees, in pixels.")
-    tile: int = option(0, "Cut fields into tiles of so many pixels, each an item of its own (0: whole fields).")
-    augment: str = option("paper", "paper (jitter or perspective, jitter or affine, flips), or none.")
-    model: str = option("resnet18", "A model of the paper's table 4 by its name, or any of timm.")
-    weights: str = option("imagenet", "Initial weights: none, imagenet, advprop, noisy-student, or a FILE.")
-    freeze: bool = option(False, "Train the head alone.")
-    body_lr: float = option(1.0, "Learning rate of the body over that of the head.")
-    drop: float = option(0.0, "Dropout before the head.")
-    loss: str = option("focal", "focal (the paper's), bce, asymmetric.")
-    gamma: float = option(2.0, "Focal loss: how much easy cases count less.")
-    class_weight: str = option("inverse", "inverse, effective, none, or dedl (as released: common classes count more).")
-    swa: float = option(0.75, "Average the weights from this share of the run on (SWA); 1: never.")
+    rules: str = option("tfh5", "Phenotype rules for tables of markers: tfh5, vanburen3, or a text FILE.", LABELS)
+    thresholds: str = option(
+        "", "Intensity above which a marker is positive, as CD19=1.2,CD4=3 (default: Otsu's).", LABELS
+    )
+    min_cells: int = option(1, "A field has a class if at least this many of its cells do.", LABELS)
+    input: str = option("thumbnail", "thumbnail (RGB, the paper's), autofluorescence, composite, markers.", ITEMS)
+    size: int = option(384, "Edge of the model's input in pixels.", ITEMS)
+    tile: int = option(
+        0, "Cut fields into tiles of this many pixels, each an item of its own (0: whole fields).", ITEMS
+    )
+    augment: str = option("paper", "paper (jitter or perspective, jitter or affine, flips), or none.", ITEMS)
+    model: str = option("resnet18", "A model of the paper's table 4 by its name, or any of timm.", MODEL)
+    weights: str = option("imagenet", "Initial weights: none, imagenet, advprop, noisy-student, or a FILE.", MODEL)
+    freeze: bool = option(False, "Train the head alone.", MODEL)
+    body_lr: float = option(1.0, "Learning rate of the body, relative to that of the head.", SCHEDULE)
+    drop: float = option(0.0, "Dropout before the head.", MODEL)
+    loss: str = option("focal", "focal (the paper's), bce, asymmetric.", LOSS)
+    gamma: float = option(2.0, "Focal loss: how strongly easy examples are down-weighted.", LOSS)
+    class_weight: str = option(
+        "inverse", "inverse, effective, none, or dedl (as released: common classes weigh more).", LOSS
+    )
+    swa: float = option(0.75, "Average the weights (SWA) from this share of the run on; 1: never.", SCHEDULE)
 
     def __post_init__(self):
         super().__post_init__()

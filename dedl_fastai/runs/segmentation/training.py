@@ -81,7 +81,7 @@ def learner_of(options: SegConfig, dls: DataLoaders) -> FieldLearner:
         options.encoder,
         options.weights,
         options.depth,
-        numbers(options.decoder, "--decoder"),
+        numbers(options.decoder, "decoder"),
         options.decoder_attention,
         options.loss,
         options.opt,

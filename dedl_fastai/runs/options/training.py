@@ -1,0 +1,58 @@
+"""Options that `seg` and `clf` share: the data and its split, the schedule, the hardware. Standard library alone."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .base import Options, check_not_negative, check_positive, option
+
+DATA, LABELS, ITEMS, MODEL, LOSS = "Data", "Labels", "Items and augmentation", "Model", "Loss"
+APP, SCHEDULE, ENSEMBLE, HARDWARE = "Autoencoder post-processing (APP)", "Schedule", "Folds and seeds", "Hardware"
+
+
+@dataclass(frozen=True)
+class DataOptions(Options):
+    """Which fields are read, and which patients are in which split."""
+
+    topics: ClassVar[tuple[str, ...]] = (DATA, LABELS, ITEMS, MODEL, LOSS, APP, SCHEDULE, ENSEMBLE, HARDWARE)
+
+    data: str = option("", "Folder of fields, or a cohort.csv. Default: the demo cohort, made or reused.", DATA)
+    preset: str = option(
+        "paper", "paper: the paper's settings; fast: small and quick, for a laptop; demo: smaller still.", DATA
+    )
+    split: str = option("auto", "auto (the cohort's split column, else random), random, paper, column.", DATA)
+    splits: str = option("", "splits.json of an earlier run, to use the same split.", DATA)
+    patient: str = option(
+        "", "Regular expression that finds the patient in a field's name; 'field': each field is its own patient.", DATA
+    )
+    limit_fields: int = option(0, "Use only this many fields, for a quick look (0: all).", DATA)
+    channel: str = option("DAPI", "Input channels by name, prefix or index, separated by commas.", DATA)
+    folds: int = option(0, "Train this many models, each validated on other patients (0: one model).", ENSEMBLE)
+    seed: int = option(26, "Seed of the split, the initial weights, the order of items and the augmentation.", ENSEMBLE)
+    workers: int = option(0, "Number of data loader processes.", HARDWARE)
+    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps.", HARDWARE)
+
+
+@dataclass(frozen=True)
+class TrainOptions(DataOptions):
+    """How a model is trained, whatever its task; the defaults are those of the paper's segmentation (its 7.5)."""
+
+    percentiles: str = option("1,99.8", "Percentiles of a field's intensities that are scaled to 0 and 1.", DATA)
+    epochs: int = option(50, "Passes over the training items.", SCHEDULE)
+    bs: int = option(16, "Batch size, of all processes together.", SCHEDULE)
+    lr: float = option(3.6e-4, "Highest learning rate; `lr-find` suggests one.", SCHEDULE)
+    lr_min: float = option(3.4e-4, "Learning rate at the end.", SCHEDULE)
+    schedule: str = option(
+        "cosine",
+        "cosine (once over the run), one-cycle, step, constant, dedl (as released: oscillates every 50 batches).",
+        SCHEDULE,
+    )
+    opt: str = option("adam", "Optimiser: adam (with L2, the paper's), adamw.", SCHEDULE)
+    wd: float = option(1e-5, "Weight decay.", SCHEDULE)
+    patience: int = option(5, "Stop after this many epochs without a better validation score (0: never).", SCHEDULE)
+    amp: str = option("no", "Mixed precision: no, fp16, bf16.", HARDWARE)
+    accumulate: int = option(1, "Accumulate the gradients of this many batches before a step.", SCHEDULE)
+    clip: float = option(0.0, "Clip the gradient's norm to this value (0: no clipping).", SCHEDULE)
+
+    def __post_init__(self):
+        check_positive(self, "epochs", "bs", "lr", "accumulate")
+        check_not_negative(self, "limit_fields", "folds", "workers", "lr_min", "wd", "patience", "clip")
