@@ -10,7 +10,7 @@ from ..errors import UserError
 from ..io.fields.field import Field
 from ..phenotypes.rules import Rules
 from .phenotyping import add_phenotypes, check_thresholds
-from .shapes import Pixels, shape_table
+from .shapes import ObjectPixels, shape_table
 from .watershed import touches_border
 
 
@@ -40,7 +40,7 @@ def measure_cells(
     pixel_size_um = pixel_size_um or getattr(field, "pixel_size_um", None)
     origin = origin_um or getattr(field, "origin_um", None) or (0.0, 0.0)
     own = labels if ids is None else np.where(np.isin(labels, ids), labels, 0)
-    nuclei = Pixels.of(own, ids)
+    nuclei = ObjectPixels.of(own, ids)
     table = _places(shape_table(own, nuclei), at or (0, 0), pixel_size_um, origin)
     table["touches_border"] = np.isin(nuclei.ids, touches_border(own))
     ring = _ring(labels, nuclei, ring_um / (pixel_size_um or 1.0)) if ring_um > 0 else None
@@ -85,13 +85,15 @@ def _places(table: pd.DataFrame, at: tuple[int, int], size: float | None, origin
     return table.assign(**places, area_um2=table["area_px"] * scale**2, perimeter_um=table["perimeter_px"] * scale)
 
 
-def _ring(labels: np.ndarray, nuclei: Pixels, width_px: float) -> Pixels:
+def _ring(labels: np.ndarray, nuclei: ObjectPixels, width_px: float) -> ObjectPixels:
     grown = expand_labels(labels, width_px)
     grown[(labels > 0) | ~np.isin(grown, nuclei.ids)] = 0
-    return Pixels.of(grown, nuclei.ids)
+    return ObjectPixels.of(grown, nuclei.ids)
 
 
-def _intensities(name: str, plane: np.ndarray, nuclei: Pixels, ring: Pixels | None) -> dict[str, np.ndarray]:
+def _intensities(
+    name: str, plane: np.ndarray, nuclei: ObjectPixels, ring: ObjectPixels | None
+) -> dict[str, np.ndarray]:
     total = nuclei.sum(plane)
     columns = {
         f"Nucleus {name} mean": total / nuclei.area,

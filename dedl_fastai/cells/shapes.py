@@ -10,7 +10,7 @@ _CROSS, _CORNERS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]]), np.array([[1, 0,
 
 
 @dataclass
-class Pixels:
+class ObjectPixels:
     """The pixels of the objects of a label image: where they are, whose they are (index into `ids`), how many each."""
 
     ids: np.ndarray
@@ -19,8 +19,8 @@ class Pixels:
     area: np.ndarray
 
     @classmethod
-    def of(cls, labels: np.ndarray, ids: np.ndarray | None = None) -> "Pixels":
-        """Pixels of the objects `ids` (ascending; default: all there are), in raster order."""
+    def of(cls, labels: np.ndarray, ids: np.ndarray | None = None) -> "ObjectPixels":
+        """ObjectPixels of the objects `ids` (ascending; default: all there are), in raster order."""
         at = np.flatnonzero(labels)
         values = labels.ravel()[at]
         ids = np.unique(values) if ids is None else ids
@@ -54,7 +54,7 @@ class Pixels:
         return medians
 
 
-def shape_table(labels: np.ndarray, pixels: Pixels) -> pd.DataFrame:
+def shape_table(labels: np.ndarray, pixels: ObjectPixels) -> pd.DataFrame:
     """label, x_px, y_px, area_px, perimeter_px, eccentricity and solidity of every object.
 
     Perimeter and eccentricity are scikit-image's. Solidity is the area over the pixels inside the hull of the pixel
@@ -83,7 +83,7 @@ def _eccentricity(yy: np.ndarray, xx: np.ndarray, yx: np.ndarray) -> np.ndarray:
     return np.sqrt(np.clip(2 * half / np.where(longest > 0, longest, 1), 0, 1))
 
 
-def _perimeter(labels: np.ndarray, pixels: Pixels) -> np.ndarray:
+def _perimeter(labels: np.ndarray, pixels: ObjectPixels) -> np.ndarray:
     """Length of the line through the centres of the border pixels (Benkrid and Crookes 2000), as in scikit-image."""
     padded = np.pad(labels, 1)
     inner = padded[1:-1, 1:-1]
@@ -104,8 +104,8 @@ def _shifted(padded: np.ndarray, dy: int, dx: int) -> np.ndarray:
     return padded[dy : padded.shape[0] - 2 + dy, dx : padded.shape[1] - 2 + dx]
 
 
-def _hull_areas(width: int, pixels: Pixels) -> np.ndarray:
-    """Pixels whose centre is inside the convex hull of the object's pixel centres."""
+def _hull_areas(width: int, pixels: ObjectPixels) -> np.ndarray:
+    """ObjectPixels whose centre is inside the convex hull of the object's pixel centres."""
     order = np.argsort(pixels.owner, kind="stable")
     owner, at = pixels.owner[order], pixels.at[order]
     y, x = at // width, at % width

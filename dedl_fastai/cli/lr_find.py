@@ -31,11 +31,11 @@ def clf(given: dict, out: Out = ".", steps: Steps = 100) -> None:
     _find("clf", ClfConfig, given, out, steps)
 
 
-def _find(task: str, kind: type[Options], given: dict, out: str, steps: int) -> None:
+def _find(task: str, options_class: type[Options], given: dict, out: str, steps: int) -> None:
     from ..runs.cohort import with_demo_data
     from ..runs.learning_rate import find_lr
 
-    found = find_lr(kind.resolve(with_demo_data(given, task)), out, steps)
+    found = find_lr(options_class.resolve(with_demo_data(given, task)), out, steps)
     typer.echo(f"suggested: --lr {found['valley']:.2g}   (valley of the curve)")
     typer.echo(f"a tenth of the minimum: {found['minimum']:.2g}   steepest descent: {found['steep']:.2g}")
     typer.echo(f"curve: {out}/lr_find.png, {out}/lr_find.csv")

@@ -25,7 +25,7 @@ ResumeOption = Annotated[
 
 def run_training(
     task: str,
-    kind: type[Options],
+    options_class: type[Options],
     given: dict,
     out: str,
     resume: bool,
@@ -33,11 +33,11 @@ def run_training(
     several: bool = False,  # whether the task can be trained on several processes
 ) -> None:
     """Train with the options given and print the table that `train` returns."""
-    with _one_command(task, kind, several):
+    with _one_command(task, options_class, several):
         from ..runs.lifecycle import start_run
         from ..training.processes.group import from_first, is_first
 
-        options, folder = from_first(lambda: start_run(task, kind, given, out, resume))
+        options, folder = from_first(lambda: start_run(task, options_class, given, out, resume))
         try:
             table = train(options, folder)
         except KeyboardInterrupt:
@@ -52,7 +52,9 @@ def run_training(
             typer.echo(f"{table}\n\nrun folder: {folder}")
 
 
-def run_on_processes(n: int, task: str, kind: type[Options], given: Mapping[str, Any], out: str, resume: bool) -> None:
+def run_on_processes(
+    n: int, task: str, options_class: type[Options], given: Mapping[str, Any], out: str, resume: bool
+) -> None:
     """Run the same command in `n` processes with torchrun's own machinery, and end as the first that fails does."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -61,7 +63,7 @@ def run_on_processes(n: int, task: str, kind: type[Options], given: Mapping[str,
     if _started_by_torchrun():
         raise UserError("torchrun has started the processes already: leave --nproc out.")
     quiet = logging.getLogger("dedl_fastai").getEffectiveLevel() > logging.INFO
-    command = ["-m", "dedl_fastai.cli", *(["--quiet"] if quiet else []), task, *_flags(kind, given)]
+    command = ["-m", "dedl_fastai.cli", *(["--quiet"] if quiet else []), task, *_flags(options_class, given)]
     command += [*(["--out", out] if out else []), *(["--resume"] if resume else [])]
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // n)))  # waiting threads hold others up
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the process that fails says why
@@ -79,18 +81,18 @@ def run_on_processes(n: int, task: str, kind: type[Options], given: Mapping[str,
         raise typer.Exit(128 + e.sigval) from None
 
 
-def _flags(kind: type[Options], given: Mapping[str, Any]) -> list[str]:
+def _flags(options_class: type[Options], given: Mapping[str, Any]) -> list[str]:
     """Options as they are written on the command line."""
     flags: list[str] = []
-    for f in dataclasses.fields(kind):
+    for f in dataclasses.fields(options_class):
         if f.name in given:
             flag, value = flag_of(f), given[f.name]
             flags += [flag if value else f"--no-{flag[2:]}"] if f.type is bool else [f"{flag}={value}"]
     return flags
 
 
-def _flags_by_name(kind: type[Options]) -> dict[str, str]:
-    return {f.name: flag_of(f) for f in dataclasses.fields(kind)}
+def _flags_by_name(options_class: type[Options]) -> dict[str, str]:
+    return {f.name: flag_of(f) for f in dataclasses.fields(options_class)}
 
 
 def _started_by_torchrun() -> bool:
@@ -98,7 +100,7 @@ def _started_by_torchrun() -> bool:
 
 
 @contextmanager
-def _one_command(task: str, kind: type[Options], several: bool) -> Iterator[None]:
+def _one_command(task: str, options_class: type[Options], several: bool) -> Iterator[None]:
     """The processes that torchrun started act as one command: the first prints, and who fails first says why.
 
     A process that failed ends at once: the others wait for it within a collective call, and a group cannot be closed
@@ -120,7 +122,7 @@ def _one_command(task: str, kind: type[Options], several: bool) -> Iterator[None
         code = _exit_code(e)
         if code != 130 and fails_first():
             if isinstance(e, UserError):
-                typer.echo(f"error: {with_flags(e.message, _flags_by_name(kind))}", err=True)
+                typer.echo(f"error: {with_flags(e.message, _flags_by_name(options_class))}", err=True)
             else:
                 traceback.print_exc()
         sys.stdout.flush()

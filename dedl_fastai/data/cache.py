@@ -121,8 +121,10 @@ def check_same_size(image: str, shape: tuple[int, int], mask: str, other: tuple[
 def _key(path: str | Path, settings: list) -> str:
     """Name of a cache entry: it changes with the file's place, size and time, and with what is made of it."""
     stat = existing_file(path).stat()
-    facts = json.dumps([_VERSION, str(Path(path).resolve()), stat.st_size, stat.st_mtime_ns, settings], sort_keys=True)
-    return hashlib.sha256(facts.encode()).hexdigest()[:32]
+    identity = json.dumps(
+        [_VERSION, str(Path(path).resolve()), stat.st_size, stat.st_mtime_ns, settings], sort_keys=True
+    )
+    return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 
 def _shape(path: Path) -> tuple[int, int]:

@@ -30,7 +30,7 @@ def assign_patients(table: pd.DataFrame, rule: str | None = None) -> pd.DataFram
     if alone and alone == len(table) > 1:
         log.warning(
             "no patient could be told from the %d field names: each field counts as its own patient. "
-            "If some are of one patient, give --patient REGEX or a patient column in cohort.csv.",
+            "If some are of one patient, give patient=REGEX or a patient column in cohort.csv.",
             len(table),
         )
     return table.assign(patient=patients)
@@ -40,14 +40,14 @@ def _compiled(rule: str) -> re.Pattern:
     try:
         return re.compile(rule)
     except re.error as e:
-        raise UserError(f"--patient {rule!r} is not a regular expression ({e}).") from e
+        raise UserError(f"patient={rule!r} is not a regular expression ({e}).") from e
 
 
 def _by_regex(name: str, rule: re.Pattern) -> str:
     match = rule.search(name)
     patient = match and match[1 if rule.groups else 0]  # None or "" too where the group took no part or is empty
     if not patient:
-        raise UserError(f"--patient {rule.pattern!r} finds no patient in the field name {name!r}.")
+        raise UserError(f"patient={rule.pattern!r} finds no patient in the field name {name!r}.")
     return patient
 
 

@@ -22,7 +22,7 @@ def parse_channels(text: str) -> list[str]:
     """ "DAPI" or "red,green,blue" as a list of names."""
     names = [n.strip() for n in text.split(",") if n.strip()]
     if not names:
-        raise UserError("--channel is empty: give a name such as DAPI, or several with commas between.")
+        raise UserError("`channel` is empty: give a name such as DAPI, or several with commas between.")
     return names
 
 

@@ -20,12 +20,12 @@ PAPER_PATIENTS = {  # Van Buren's segmentation notebooks, kept by the paper (its
     "valid": ("Myo208", "Myo388"),
     "test": ("Myo231", "Myo511"),
 }
-KINDS = ("auto", "random", "paper", "column")
+METHODS = ("auto", "random", "paper", "column")
 
 
 def split_cohort(
     cohort: Cohort,
-    kind: str = "auto",  # auto (the split column if it is filled, else random), random, paper, column
+    method: str = "auto",  # auto (the split column if it is filled, else random), random, paper, column
     seed: int = 26,
     valid: float = 0.15,  # share of the fields
     test: float = 0.15,  # share of the fields
@@ -33,16 +33,16 @@ def split_cohort(
     fold: int = 0,  # which of them validates
 ) -> Cohort:
     """The cohort with its `split` column filled, whole patients at a time; `UserError` if a patient is on two sides."""
-    if kind == "auto":
-        kind = "column" if (cohort.table.split != "").any() else "random"
-    if kind == "column":
+    if method == "auto":
+        method = "column" if (cohort.table.split != "").any() else "random"
+    if method == "column":
         splits = _from_column(cohort)
-    elif kind == "paper":
+    elif method == "paper":
         splits = _paper(cohort)
-    elif kind == "random":
+    elif method == "random":
         splits = _random(cohort, seed, valid, test)
     else:
-        raise UserError(f"--split {kind!r} is unknown; it may be {', '.join(KINDS)}.")
+        raise UserError(f"split={method!r} is unknown; it may be {', '.join(METHODS)}.")
     done = _with_valid(cohort.with_split(splits), seed, valid)
     if folds:
         done = done.with_split(_fold(done, folds, fold, seed))
@@ -58,7 +58,7 @@ def check_no_leak(cohort: Cohort) -> Cohort:
         patient, both = leaks.index[0], " and ".join(leaks.iloc[0])
         raise UserError(
             f"patient {patient!r} has fields in {both}: the result would be too good to be true. Put all fields of "
-            f"a patient on one side (if they are not of one patient, say so with --patient or a patient column)."
+            f"a patient on one side (if they are not of one patient, say so with `patient` or a patient column)."
         )
     if not (used.split == "train").any():
         raise UserError(f"{cohort.root}: no field is left for training.")
@@ -67,7 +67,7 @@ def check_no_leak(cohort: Cohort) -> Cohort:
 
 def _from_column(cohort: Cohort) -> list[str]:
     if not (cohort.table.split != "").any():
-        raise UserError(f"{cohort.root} has no split column: use --split random, or --splits FILE.")
+        raise UserError(f"{cohort.root} has no split column: use split=random, or splits=FILE.")
     empty = cohort.table.split == ""
     if empty.any():
         log.warning("%d fields have no split in the table and are left out", empty.sum())
@@ -80,8 +80,8 @@ def _paper(cohort: Cohort) -> list[str]:
     absent = [s for s in ("train", "test") if s not in splits]
     if absent:
         raise UserError(
-            f"--split paper is for the patients {', '.join(side)}; {cohort.root} has none of those for {absent[0]}. "
-            f"Use --split random."
+            f"split=paper is for the patients {', '.join(side)}; {cohort.root} has none of those for {absent[0]}. "
+            f"Use split=random."
         )
     return splits
 
@@ -94,7 +94,7 @@ def _random(cohort: Cohort, seed: int, valid: float, test: float) -> list[str]:
         raise UserError(
             f"{cohort.root} has {len(sizes)} patient(s) ({', '.join(sizes.index[:3])}); a split by patient into train"
             f"{''.join(', ' + name for name in reversed(shares))} needs {len(shares) + 1}. Add patients, give a "
-            f"cohort.csv with a split column, or --patient field to count each field as its own patient (the test "
+            f"cohort.csv with a split column, or patient=field to count each field as its own patient (the test "
             f"result is then too good where fields are of one patient)."
         )
     waiting = _shuffled(sizes.index, seed)
@@ -139,9 +139,9 @@ def _fold(cohort: Cohort, folds: int, fold: int, seed: int) -> list[str]:
     pool = table.index[table.split.isin(["train", "valid"])]
     n_patients = table.loc[pool, "patient"].nunique()
     if not 2 <= folds <= n_patients:
-        raise UserError(f"--folds {folds} is not possible: {n_patients} patients are not for testing; use 2 to that.")
+        raise UserError(f"folds={folds} is not possible: {n_patients} patients are not for testing; use 2 to that.")
     if not 0 <= fold < folds:
-        raise UserError(f"--fold {fold} does not exist: the {folds} folds are counted from 0 to {folds - 1}.")
+        raise UserError(f"fold={fold} does not exist: the {folds} folds are counted from 0 to {folds - 1}.")
     kfold = GroupKFold(n_splits=folds, shuffle=True, random_state=seed)
     parts = list(kfold.split(pool, groups=table.loc[pool, "patient"]))
     splits = table.split.to_numpy(dtype=object, copy=True)

@@ -51,7 +51,7 @@ def cut(array: np.ndarray, y: int, x: int, size: int, pad: str) -> np.ndarray:
 def tiles_of(fields: list[CachedField], size: int, pad: str = "reflect", split: str = "train") -> list[Tile]:
     """All tiles of these fields, field by field."""
     if pad not in PADS:
-        raise UserError(f"--pad {pad!r} is unknown; it may be {' or '.join(PADS)}.")
+        raise UserError(f"pad={pad!r} is unknown; it may be {' or '.join(PADS)}.")
     return [Tile(f, y, x, size, pad, split) for f in fields for y, x in grid(f.shape, size)]
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from ..data.classification.items import ClfItem, tiles_of_file
 from ..scores.class_labels import predicted_labels
-from ..training.model_card import clf_facts_of
+from ..training.model_card import clf_facts_from_card
 from ..training.run_folder import RunFolder
 
 
@@ -26,7 +26,7 @@ class Classifier:
     bs: int = 16
 
     def __post_init__(self):
-        self.facts = clf_facts_of(self.card)
+        self.facts = clf_facts_from_card(self.card)
         shape = (-1, 1, 1)
         self.mean = torch.tensor(self.facts.mean, device=self.device).reshape(shape)
         self.std = torch.tensor(self.facts.std, device=self.device).reshape(shape)

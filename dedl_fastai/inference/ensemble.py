@@ -20,7 +20,7 @@ from .field_cells import predict_field
 from .load import load_run, own_overlap
 from .options import BATCH_SIZE
 from .segmenter import Segmenter
-from .window import Band, Pixels, entropy_bits, predict_bands
+from .window import Band, FieldPixels, entropy_bits, predict_bands
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class Ensemble:
         """Where in a field the channels are that the members see."""
         return self.members[0].channel_indices(field, channels)
 
-    def bands(self, pixels: Pixels, spread: bool = True) -> Iterator[Band]:
+    def bands(self, pixels: FieldPixels, spread: bool = True) -> Iterator[Band]:
         """Mean over the members, and its spread, in bands of finished rows; in one pass over the tiles."""
         first = self.members[0]
         predict = [m.predict_tiles for m in self.members]

@@ -21,7 +21,7 @@ from .chunks import chunk_rows
 from .finder import NucleiFinder
 from .rolling_rows import RollingRows
 from .scratch import Computed, Scratch
-from .window import Band, Pixels, entropy_bits
+from .window import Band, FieldPixels, entropy_bits
 
 _PREDICTED = 0.8  # share of the whole work, for `progress`, when all is predicted
 PLANES = ("probability", "uncertainty", "sd")
@@ -32,15 +32,17 @@ Progress = Callable[[float], None]  # share done, 0..1
 class FieldModel(Protocol):
     """What `predict_field` needs of a model: an `Ensemble`."""
 
-    threshold: float
+    @property
+    def threshold(self) -> float:
+        """Probability above which a pixel is a nucleus."""
 
     def channel_indices(self, field: Field, channels: Sequence[str]) -> list[int]:
         """Indices of the channels that the model sees."""
 
-    def pixels(self, field: Field, channels: Sequence[str]) -> Pixels:
+    def pixels(self, field: Field, channels: Sequence[str]) -> FieldPixels:
         """The field's channels, scaled."""
 
-    def bands(self, pixels: Pixels, spread: bool) -> Iterator[Band]:
+    def bands(self, pixels: FieldPixels, spread: bool) -> Iterator[Band]:
         """The probability in bands of finished rows, from top to bottom."""
 
 

@@ -14,11 +14,11 @@ from ..data.pixels import ScaledField, pick_channels, read_scaled
 from ..errors import UserError
 from ..io.fields.field import Field
 from ..io.fields.readers import open_field
-from ..training.model_card import seg_facts_of
+from ..training.model_card import seg_facts_from_card
 from ..training.run_folder import RunFolder
 from .engines.engine import Engine, make_engine
 from .options import BATCH_SIZE, OVERLAP
-from .window import Band, Pixels, normalised, predict_bands
+from .window import Band, FieldPixels, normalised, predict_bands
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Segmenter:
     tta: str = "none"  # none, flips, dihedral: mean over images of each tile
 
     def __post_init__(self):
-        self.facts = seg_facts_of(self.card)
+        self.facts = seg_facts_from_card(self.card)
         self.tile = self.facts.tile
         self.mean, self.std = np.array(self.facts.mean), np.array(self.facts.std)
         self.model = self.model.to(self.device).eval()
@@ -77,7 +77,7 @@ class Segmenter:
         """Probability of nuclei (b, t, t) of tiles (b, C, t, t) in [0, 1]."""
         return self.network(normalised(tiles, self.mean, self.std))
 
-    def bands(self, pixels: Pixels) -> Iterator[Band]:
+    def bands(self, pixels: FieldPixels) -> Iterator[Band]:
         """The probability of a field of any size in bands of finished rows, from top to bottom."""
         return predict_bands([self.predict_tiles], pixels, self.tile, self.overlap, self.bs, self.tta)
 
@@ -94,5 +94,5 @@ class Segmenter:
 
     def _names(self, channels: Sequence[str]) -> Sequence[str]:
         if channels and len(channels) != len(self.facts.channels):
-            raise UserError(f"the model sees {len(self.facts.channels)} channels, not {len(channels)}: --channel.")
+            raise UserError(f"the model sees {len(self.facts.channels)} channels, not {len(channels)}: `channel`.")
         return channels or self.facts.channels

@@ -25,7 +25,7 @@ _QUARTER_TURNS_AND_FLIP = {  # of a tile, undone after the prediction
 TTA = tuple(_QUARTER_TURNS_AND_FLIP)
 
 
-class Pixels(Protocol):
+class FieldPixels(Protocol):
     """A scaled field: an array (C, H, W), memory-mapped or not, or a `ScaledField`; sliced as `pixels[:, y0:y1]`."""
 
     shape: tuple[int, ...]
@@ -65,7 +65,7 @@ def blend_norm(length: int, tile: int, overlap: float) -> np.ndarray:
 
 
 def window_batches(
-    pixels: Pixels, tile: int, overlap: float, bs: int
+    pixels: FieldPixels, tile: int, overlap: float, bs: int
 ) -> Iterator[tuple[list[tuple[int, int]], np.ndarray]]:
     """Batches of ((y, x) of each tile, tiles (b, C, tile, tile)) that cover `pixels` (C, H, W), from top to bottom.
 
@@ -90,7 +90,7 @@ def window_batches(
 
 def predict_bands(
     members: Sequence[Predict],
-    pixels: Pixels,
+    pixels: FieldPixels,
     tile: int,
     overlap: float = OVERLAP,  # share of a tile's edge that its neighbour covers too
     bs: int = BATCH_SIZE,
@@ -102,7 +102,7 @@ def predict_bands(
     Memory: some tiles' height of the field's rows, whatever its height. Raises `UserError` for an unknown `tta`.
     """
     if tta not in TTA:
-        raise UserError(f"--tta {tta!r} is unknown; it may be {', '.join(TTA)}.")
+        raise UserError(f"tta={tta!r} is unknown; it may be {', '.join(TTA)}.")
     _, height, width = pixels.shape
     separately = spread and len(members) > 1
     total = RollingRows((len(members) if separately else 1,), max(width, tile))
@@ -122,7 +122,7 @@ def predict_bands(
 
 def predict_probability(
     model: nn.Module,  # in eval mode
-    pixels: Pixels,  # (C, H, W) scaled to [0, 1]
+    pixels: FieldPixels,  # (C, H, W) scaled to [0, 1]
     mean: np.ndarray,  # (C,)
     std: np.ndarray,  # (C,)
     tile: int,

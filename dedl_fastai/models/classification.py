@@ -103,10 +103,10 @@ class ClfSpec:
         object.__setattr__(self, "model", clf_model_name(self.model))
         if self.size < 1 or self.in_channels < 1 or self.classes < 1:
             raise UserError(
-                f"a model needs channels ({self.in_channels}), classes ({self.classes}) and --size {self.size}."
+                f"a model needs channels ({self.in_channels}), classes ({self.classes}) and size={self.size}."
             )
         if not 0 <= self.drop < 1:
-            raise UserError(f"--drop {self.drop}: a share of at least 0, below 1, is needed.")
+            raise UserError(f"drop={self.drop}: a share of at least 0, below 1, is needed.")
 
     def to_dict(self) -> dict[str, Any]:
         """For model.json."""
@@ -197,7 +197,7 @@ def _check_patch(model: nn.Module, spec: ClfSpec) -> None:
     if spec.size % edge:
         lower = max(spec.size // edge, 1) * edge
         raise UserError(
-            f"--size {spec.size} is not divisible by {edge}, the patch of {spec.model}: use {lower} or {lower + edge}."
+            f"size={spec.size} is not divisible by {edge}, the patch of {spec.model}: use {lower} or {lower + edge}."
         )
 
 

@@ -16,7 +16,7 @@ def pick_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as e:
-        raise UserError(f"--device {name!r} is not usable here ({str(e).splitlines()[0]}): use auto or cpu.") from e
+        raise UserError(f"device={name!r} is not usable here ({str(e).splitlines()[0]}): use auto or cpu.") from e
     return device
 
 

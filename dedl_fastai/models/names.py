@@ -69,7 +69,7 @@ def encoder_name(name: str) -> str:
 
 def timm_name(
     name: str,
-    kind: str = "encoder",
+    what: str = "encoder",
     prefix: str = "tu-",  # what the user writes in front of timm's names
 ) -> str:
     """`name` if it is timm's, with a tag of its weights or without; `UserError` if not."""
@@ -77,7 +77,7 @@ def timm_name(
 
     base, _, tag = name.partition(".")
     if not timm.is_model(base):
-        unknown_name(kind, prefix + name, [prefix + m for m in timm.list_models()])
+        unknown_name(what, prefix + name, [prefix + m for m in timm.list_models()])
     tags = _timm_tags(base)
     if tag and tag not in tags:
         raise UserError(f"timm has no weights {tag!r} for {base}: it has {', '.join(sorted(tags)) or 'none'}.")
@@ -125,7 +125,7 @@ def choose_encoder(encoder: str, weights: str) -> EncoderChoice:
         return EncoderChoice(f"tu-{timm_weights(f'tf_efficientnet_b{match[1]}', weights)}", True)
     raise UserError(
         f"no {weights} weights were published for {encoder}: there are {', '.join(published) or 'none'}. "
-        f"Use --weights none, or another encoder."
+        f"Use weights=none, or another encoder."
     )
 
 
@@ -145,10 +145,10 @@ def timm_weights(name: str, weights: str, prefix: str = "tu-") -> str:
     raise UserError(f"timm has no {weights} weights for {base}: it has {has}; name one as {prefix}{base}.TAG, or none.")
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str], more: str = "") -> str:
+def unknown_name(what: str, name: str, known: Iterable[str], more: str = "") -> str:
     """Raise the `UserError` for a name that is none of the known ones, with the nearest of them."""
     near = difflib.get_close_matches(name.lower(), list(known), n=3, cutoff=0.4)
     hint = f"Did you mean {', '.join(near)}?" if near else f"Known ones: {', '.join(list(known)[:8])} and others."
     raise UserError(
-        f"unknown {kind} {name!r}. {hint[:-1]}{more}{hint[-1]}" if more else f"unknown {kind} {name!r}. {hint}"
+        f"unknown {what} {name!r}. {hint[:-1]}{more}{hint[-1]}" if more else f"unknown {what} {name!r}. {hint}"
     )

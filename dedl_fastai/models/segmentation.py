@@ -45,22 +45,20 @@ class SegSpec:
     def __post_init__(self):
         object.__setattr__(self, "arch", arch_name(self.arch))
         if not 1 <= self.depth <= 5:
-            raise UserError(f"--depth {self.depth}: an encoder has 1 to 5 stages.")
+            raise UserError(f"depth={self.depth}: an encoder has 1 to 5 stages.")
         channels = tuple(self.decoder_channels) or _DECODER_CHANNELS[: self.depth]
         object.__setattr__(self, "decoder_channels", channels)
         self._check()
 
     def _check(self) -> None:
         if self.attention not in ATTENTIONS:
-            raise UserError(f"--decoder-attention {self.attention!r} is unknown; it may be {', '.join(ATTENTIONS)}.")
+            raise UserError(f"decoder_attention={self.attention!r} is unknown; it may be {', '.join(ATTENTIONS)}.")
         if len(self.decoder_channels) != self.depth:
-            raise UserError(
-                f"--decoder {self.decoder_channels}: {self.depth} widths are needed for depth {self.depth}."
-            )
+            raise UserError(f"decoder={self.decoder_channels}: {self.depth} widths are needed for depth {self.depth}.")
         if self.attention != "none" and self.arch in WITH_ATTENTION and min(self.decoder_channels) < 16:
             raise UserError(
-                f"--decoder {','.join(map(str, self.decoder_channels))} is too narrow for attention, which keeps 1/16 "
-                f"of the channels: use at least 16, or --decoder-attention none."
+                f"decoder={','.join(map(str, self.decoder_channels))} is too narrow for attention, which keeps 1/16 "
+                f"of the channels: use at least 16, or decoder_attention=none."
             )
 
     @property
@@ -83,7 +81,7 @@ def check_tile(tile: int, spec: SegSpec) -> None:
     if tile < spec.stride or tile % spec.stride:
         lower = max(tile // spec.stride, 1) * spec.stride
         raise UserError(
-            f"--tile {tile} is not divisible by {spec.stride}, which depth {spec.depth} needs: "
+            f"tile={tile} is not divisible by {spec.stride}, which depth {spec.depth} needs: "
             f"use {lower} or {lower + spec.stride}."
         )
 

@@ -27,8 +27,8 @@ def pretrained_errors(choice: EncoderChoice) -> Iterator[None]:
         if choice.smp_weights is None:
             raise
         raise UserError(
-            f"the pretrained weights {_hub_file(choice)} could not be had ({_reason(e)}). Use --weights none to train "
-            f"from scratch, --weights FILE for weights on disk, or fill the Hugging Face cache (HF_HOME) on a "
+            f"the pretrained weights {_hub_file(choice)} could not be had ({_reason(e)}). Use weights=none to train "
+            f"from scratch, weights=FILE for weights on disk, or fill the Hugging Face cache (HF_HOME) on a "
             f"machine with network and copy it here."
         ) from e
 
@@ -69,9 +69,9 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
 
 
 def read_weights_option(path: str | Path) -> dict[str, torch.Tensor]:
-    """The tensors in the file that --weights names; a file that is not there may be a mistyped name."""
+    """The tensors in the file that `weights` names; a file that is not there may be a mistyped name."""
     if not Path(path).exists() and str(path) not in WEIGHTS:
-        raise UserError(f"--weights {path}: no such file, and not one of {', '.join(WEIGHTS)}.")
+        raise UserError(f"weights={path}: no such file, and not one of {', '.join(WEIGHTS)}.")
     return read_tensors(path)
 
 

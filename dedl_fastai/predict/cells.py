@@ -21,9 +21,18 @@ from ..io.files import written_whole
 from .inputs import field_images, left_out
 from .kinds import KINDS, Result, check_size
 from .options import CellOptions, ModelOptions
-from .record import Facts, all_facts, check_settings, facts_file, facts_of, in_order, summary_table, write_facts
+from .record import (
+    Record,
+    check_settings,
+    field_record,
+    in_order,
+    read_records,
+    record_file,
+    summary_table,
+    write_record,
+)
 from .report import write_report
-from .settings import load_ensemble, made_with, settings_of
+from .settings import load_ensemble, provenance, result_settings
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +55,7 @@ def predict_cells(
     """
     options, model = options or CellOptions(), model or ModelOptions()
     images, failed = field_images(inputs)
-    folder = _Folder(Path(out), options, settings_of(runs, options, model), made_with(model))
+    folder = _Folder(Path(out), options, result_settings(runs, options, model), provenance(model))
     todo = folder.unfinished(images)
     ensemble = load_ensemble(runs, model) if todo else None
     try:
@@ -68,17 +77,17 @@ class _Folder:
 
     def __init__(self, out: Path, options: CellOptions, settings: dict[str, Any], made: dict[str, Any]):
         self.out, self.options, self.settings, self.made = out, options, settings, made
-        self.facts: dict[str, Facts] = {}
+        self.record: dict[str, Record] = {}
 
     def unfinished(self, images: dict[str, Path]) -> list[str]:
         """The fields that are to be predicted. `UserError` if what is there does not go together with the options."""
         try:
             (self.out / "fields").mkdir(parents=True, exist_ok=True)
         except OSError as e:
-            raise UserError(f"{self.out} cannot be made ({e.strerror}): choose another --out.") from e
-        self.facts = {f["field"]: f for f in all_facts(self.out)}
-        for name in self.facts.keys() & images.keys():
-            check_settings(self.facts[name], images[name], self.settings, self.options.overwrite)
+            raise UserError(f"{self.out} cannot be made ({e.strerror}): choose another `out`.") from e
+        self.record = {f["field"]: f for f in read_records(self.out)}
+        for name in self.record.keys() & images.keys():
+            check_settings(self.record[name], images[name], self.settings, self.options.overwrite)
         todo = [n for n in images if self.options.overwrite or not self._is_finished(n)]
         if len(todo) < len(images):
             log.info("%d fields are kept: their files are there already", len(images) - len(todo))
@@ -91,14 +100,14 @@ class _Folder:
         return all(self._is_current(name, kind, target) for kind, target in self._targets(name).items())
 
     def _is_current(self, name: str, kind: str, target: Path) -> bool:
-        """True for a file that the facts tell of: others may be left from before `--overwrite`, with other options."""
+        """True for a file that the record tell of: others may be left from before `overwrite`, with other options."""
         return kind in self._kinds(name) and target.exists()
 
     def _kinds(self, name: str) -> list[str]:
-        return self.facts[name].get("kinds", []) if name in self.facts else []
+        return self.record[name].get("kinds", []) if name in self.record else []
 
     def predict(self, ensemble: Ensemble, name: str, image: Path, progress: Progress | None) -> None:
-        """Predict a field and write its files; they appear together at the end, its facts last."""
+        """Predict a field and write its files; they appear together at the end, its record last."""
         options = self.options
         how = dict(channels=options.channels, nuclei=options.nuclei, ring_um=options.ring_um)
         how |= dict(keep=[k for k in ("probability", "uncertainty") if k in options.kinds])
@@ -111,7 +120,7 @@ class _Folder:
                     tables = add_phenotypes({str(image): found.cells}, options.rule_set, options.markers_above)
                     found.cells = tables[str(image)]
                 self._write(name, image, Result(found, channel, options.radius_um), scratch)
-        log.info("%s: %d cells", image, self.facts[name]["cells"])
+        log.info("%s: %d cells", image, self.record[name]["cells"])
 
     def _check(self, field: Field) -> None:
         """`UserError` for what would else fail after the prediction only."""
@@ -128,27 +137,27 @@ class _Folder:
         kept = [] if self.options.overwrite else self._kinds(name)  # of the same settings: only what is missing is made
         if kept:
             targets = {kind: t for kind, t in targets.items() if not self._is_current(name, kind, t)}
-            settings = self.facts[name]["settings"] | settings  # with the radius of neighbours that stay
+            settings = self.record[name]["settings"] | settings  # with the radius of neighbours that stay
         for kind, target in targets.items():
             KINDS[kind].write(scratch / target.name, result)
-        facts_file(self.out, name).unlink(missing_ok=True)  # from here on the files are no longer those it tells of
+        record_file(self.out, name).unlink(missing_ok=True)  # from here on the files are no longer those it tells of
         for target in targets.values():
             (scratch / target.name).replace(target)
-        facts = facts_of(name, image, result, settings, self.made, {*kept, *targets})
-        write_facts(self.out, facts, result)
-        self.facts[name] = facts
-        self._write_summary(in_order(self.facts.values()))
+        record = field_record(name, image, result, settings, self.made, {*kept, *targets})
+        write_record(self.out, record, result)
+        self.record[name] = record
+        self._write_summary(in_order(self.record.values()))
 
-    def _write_summary(self, facts: Sequence[Facts]) -> None:
+    def _write_summary(self, record: Sequence[Record]) -> None:
         with written_whole(self.out / "summary.csv") as tmp:
-            summary_table(facts).to_csv(tmp, index=False)
+            summary_table(record).to_csv(tmp, index=False)
 
     def finish(self, failed: Sequence[str]) -> None:
         """Write summary and report of all fields in the folder, also of those that another process wrote meanwhile."""
-        facts = all_facts(self.out)
-        if facts:
-            self._write_summary(facts)
-        write_report(self.out, facts, failed)
+        record = read_records(self.out)
+        if record:
+            self._write_summary(record)
+        write_report(self.out, record, failed)
 
 
 @contextmanager

@@ -127,7 +127,7 @@ def _write_neighbours(path: Path, result: Result) -> None:
 
 
 @dataclass(frozen=True)
-class Kind:
+class FileKind:
     """What a file's name ends with, who writes it, and the package it needs as `optional` takes it."""
 
     ending: str
@@ -136,17 +136,17 @@ class Kind:
 
 
 KINDS = {
-    "mask": Kind("_mask.ome.tif", _image("labels", "nuclei", "uint8", _white)),
-    "labels": Kind("_labels.ome.tif", _image("labels", "nucleus id", "uint32", _as_it_is)),
-    "cells": Kind("_cells.csv", _write_cells),
-    "geojson": Kind(".geojson", _write_geojson),
-    "probability": Kind("_probability.ome.tif", _image("probability", "probability", "float32", _as_it_is)),
-    "uncertainty": Kind("_uncertainty.ome.tif", _image("uncertainty", "entropy in bits", "float32", _as_it_is)),
-    "overlay": Kind("_overlay.png", _write_overlay),
-    "neighbours": Kind("_neighbours.csv", _write_neighbours),
-    "parquet": Kind("_cells.parquet", _write_parquet, PARQUET),
-    "rois": Kind("_rois.zip", _write_rois, ROIS),
-    "h5ad": Kind(".h5ad", _write_h5ad, ("anndata", "spatial", "AnnData files")),
+    "mask": FileKind("_mask.ome.tif", _image("labels", "nuclei", "uint8", _white)),
+    "labels": FileKind("_labels.ome.tif", _image("labels", "nucleus id", "uint32", _as_it_is)),
+    "cells": FileKind("_cells.csv", _write_cells),
+    "geojson": FileKind(".geojson", _write_geojson),
+    "probability": FileKind("_probability.ome.tif", _image("probability", "probability", "float32", _as_it_is)),
+    "uncertainty": FileKind("_uncertainty.ome.tif", _image("uncertainty", "entropy in bits", "float32", _as_it_is)),
+    "overlay": FileKind("_overlay.png", _write_overlay),
+    "neighbours": FileKind("_neighbours.csv", _write_neighbours),
+    "parquet": FileKind("_cells.parquet", _write_parquet, PARQUET),
+    "rois": FileKind("_rois.zip", _write_rois, ROIS),
+    "h5ad": FileKind(".h5ad", _write_h5ad, ("anndata", "spatial", "AnnData files")),
 }
 
 
@@ -155,11 +155,11 @@ def parse_kinds(text: str, has_rules: bool) -> list[str]:
     words = [w.strip() for w in text.split(",") if w.strip()]
     unknown = [w for w in words if w not in (*KINDS, "all")]
     if unknown or not words:
-        raise UserError(f"--write {text!r}: it may hold {', '.join(KINDS)}, with commas between, or all.")
+        raise UserError(f"write={text!r}: it may hold {', '.join(KINDS)}, with commas between, or all.")
     if "all" in words:
         return [k for k, v in KINDS.items() if (has_rules or k != "neighbours") and _is_there(v.needs)]
     if "neighbours" in words and not has_rules:
-        raise UserError("--write neighbours counts phenotypes: give the --rules that tell them.")
+        raise UserError("write=neighbours counts phenotypes: give the `rules` that tell them.")
     for kind in words:
         if KINDS[kind].needs:
             optional(*KINDS[kind].needs)

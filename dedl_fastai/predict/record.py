@@ -1,4 +1,4 @@
-"""The facts of each finished field, in `fields/` of the results: what a rerun, summary.csv and report.html go by."""
+"""The record of each finished field, in `fields/` of the results: what a rerun, summary.csv and report.html go by."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,14 +13,14 @@ from ..errors import UserError
 from ..io.files import read_json, write_json, written_whole
 from .kinds import KINDS, Result
 
-Facts = dict[str, Any]
+Record = dict[str, Any]
 AREA_STEPS = {"um2": 5.0, "px": 20.0}  # width of a bin of the histogram of nuclear areas
 _AREA_BINS = 60  # the last one holds all that is larger
 _THUMBNAIL = 640  # pixels of the longer edge
 
 
-def facts_file(out: Path, field: str) -> Path:
-    """Where the facts of a field lie; written last, so that a field with facts is finished."""
+def record_file(out: Path, field: str) -> Path:
+    """Where the record of a field lie; written last, so that a field with record is finished."""
     return out / "fields" / f"{field}.json"
 
 
@@ -29,33 +29,33 @@ def thumbnail_file(out: Path, field: str) -> Path:
     return out / "fields" / f"{field}.jpg"
 
 
-def all_facts(out: Path) -> list[Facts]:
-    """The facts of every finished field, sorted by image."""
+def read_records(out: Path) -> list[Record]:
+    """The record of every finished field, sorted by image."""
     return in_order(read_json(p) for p in (out / "fields").glob("*.json"))
 
 
-def in_order(facts: Iterable[Facts]) -> list[Facts]:
+def in_order(record: Iterable[Record]) -> list[Record]:
     """Sorted by image."""
-    return sorted(facts, key=lambda f: (f["image"], f["field"]))
+    return sorted(record, key=lambda f: (f["image"], f["field"]))
 
 
-def write_facts(out: Path, facts: Facts, result: Result) -> None:
-    """Write thumbnail and facts of a field whose files are written."""
+def write_record(out: Path, record: Record, result: Result) -> None:
+    """Write thumbnail and record of a field whose files are written."""
     picture = result.overlay.copy()
     picture.thumbnail((_THUMBNAIL, 4 * _THUMBNAIL), Image.Resampling.LANCZOS)
-    with written_whole(thumbnail_file(out, facts["field"])) as tmp:
+    with written_whole(thumbnail_file(out, record["field"])) as tmp:
         picture.save(tmp, format="JPEG", quality=85)
-    write_json(facts_file(out, facts["field"]), facts)
+    write_json(record_file(out, record["field"]), record)
 
 
-def facts_of(
+def field_record(
     field: str,
     image: Path,
     result: Result,
     settings: Mapping[str, Any],
     made: Mapping[str, Any],
     kinds: Collection[str],  # the files that are of these settings
-) -> Facts:
+) -> Record:
     """Counts, densities, areas and how they came about: nothing that depends on the clock or the machine."""
     found = result.found
     size, cells = found.field.pixel_size_um, found.cells
@@ -86,11 +86,11 @@ def _area_counts(cells: pd.DataFrame, unit: str) -> dict[str, Any]:
     return {"unit": unit, "counts": np.bincount(bins, minlength=_AREA_BINS).tolist()}
 
 
-def summary_table(facts: Sequence[Facts]) -> pd.DataFrame:
+def summary_table(record: Sequence[Record]) -> pd.DataFrame:
     """A row a field: cells, area and density, uncertainty; then cells and density of each phenotype."""
     plain = ("field", "image", "cells", "area_mm2", "per_mm2", "uncertainty", "threshold")
     rows = []
-    for one in facts:
+    for one in record:
         row = {name: one[name] for name in plain}
         for name, values in one["phenotypes"].items():
             row |= {f"{column} {name}": value for column, value in values.items()}
@@ -100,15 +100,16 @@ def summary_table(facts: Sequence[Facts]) -> pd.DataFrame:
     return table.astype(dict.fromkeys(counts, "Int64"))  # a field without rules has none: still whole numbers
 
 
-def check_settings(facts: Facts, image: Path, settings: Mapping[str, Any], overwrite: bool) -> None:
+def check_settings(record: Record, image: Path, settings: Mapping[str, Any], overwrite: bool) -> None:
     """`UserError` where a field's files are of another image, or of other options and are to be kept."""
-    if facts["image"] != str(image):
+    if record["image"] != str(image):
         raise UserError(
-            f"{image}: the results of the field {facts['field']!r} are those of {facts['image']}: choose another --out."
+            f"{image}: the folder holds results of {record['image']} for the field {record['field']!r}: "
+            f"choose another `out`."
         )
-    for name in [] if overwrite else settings.keys() & facts["settings"].keys():
-        if facts["settings"][name] != settings[name]:
+    for name in [] if overwrite else settings.keys() & record["settings"].keys():
+        if record["settings"][name] != settings[name]:
             raise UserError(
-                f"{image}: the results there are of {name} {facts['settings'][name]!r}, not {settings[name]!r}: "
-                f"choose another --out, or write them again with --overwrite."
+                f"{image}: the results there are of {name} {record['settings'][name]!r}, not {settings[name]!r}: "
+                f"choose another `out`, or write them again with `overwrite`."
             )

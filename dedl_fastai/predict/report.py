@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from ..io.files import write_text
 from ..phenotypes.classify import OTHER
 from .overlay import NO_CLASS, NO_RULES, Color, class_colors
-from .record import AREA_STEPS, Facts, thumbnail_file
+from .record import AREA_STEPS, Record, thumbnail_file
 
 _PAGE = Template("""<!doctype html>
 <html lang="en">
@@ -59,20 +59,20 @@ $made
 """)
 
 
-def write_report(out: Path, facts: Sequence[Facts], failed: Sequence[str] = ()) -> None:
+def write_report(out: Path, record: Sequence[Record], failed: Sequence[str] = ()) -> None:
     """Write `out`/report.html. All text is escaped; nothing is loaded from elsewhere; no date, no time."""
-    colors = class_colors(_ordered(n for f in facts for n in f["phenotypes"]))
-    cells = sum(f["cells"] for f in facts)
-    title = f"{len(facts)} {'field' if len(facts) == 1 else 'fields'}, {cells} nuclei"
+    colors = class_colors(_ordered(n for f in record for n in f["phenotypes"]))
+    cells = sum(f["cells"] for f in record)
+    title = f"{len(record)} {'field' if len(record) == 1 else 'fields'}, {cells} nuclei"
     page = _PAGE.substitute(
         title=title,
-        sentence=escape(_sentence(facts)),
+        sentence=escape(_sentence(record)),
         failed=_failed(failed),
-        legend=_legend(facts, colors),
-        table=_table(facts, colors),
-        areas="".join(_areas(facts, unit) for unit in AREA_STEPS),
-        gallery="".join(_figure(out, f) for f in facts),
-        made=_made(facts),
+        legend=_legend(record, colors),
+        table=_table(record, colors),
+        areas="".join(_areas(record, unit) for unit in AREA_STEPS),
+        gallery="".join(_figure(out, f) for f in record),
+        made=_made(record),
     )
     write_text(out / "report.html", page)
 
@@ -83,14 +83,14 @@ def _ordered(names: Iterable[str]) -> list[str]:
     return [n for n in told if n != OTHER] + [n for n in told if n == OTHER]
 
 
-def _sentence(facts: Sequence[Facts]) -> str:
-    known = [f["area_mm2"] for f in facts if f["area_mm2"]]
-    if not facts:
+def _sentence(record: Sequence[Record]) -> str:
+    known = [f["area_mm2"] for f in record if f["area_mm2"]]
+    if not record:
         return "No field could be read."
-    if len(known) < len(facts):
+    if len(known) < len(record):
         return "The files do not all say their pixel size: there is no density for those, and areas are in pixels."
     total = sum(known)
-    return f"{total:.4g} mm² in all, {sum(f['cells'] for f in facts) / total:.4g} nuclei per mm²."
+    return f"{total:.4g} mm² in all, {sum(f['cells'] for f in record) / total:.4g} nuclei per mm²."
 
 
 def _failed(failed: Sequence[str]) -> str:
@@ -104,38 +104,38 @@ def _css(color: Color) -> str:
     return f"rgb({color[0]}, {color[1]}, {color[2]})"
 
 
-def _legend(facts: Sequence[Facts], colors: dict[str, Color]) -> str:
+def _legend(record: Sequence[Record], colors: dict[str, Color]) -> str:
     shown = dict(colors)
-    if any(not f["phenotypes"] for f in facts):
+    if any(not f["phenotypes"] for f in record):
         shown["nuclei"] = NO_RULES
-    if any(_without_class(f) for f in facts):
+    if any(_without_class(f) for f in record):
         shown["no class"] = NO_CLASS
     keys = (f'<span class="key"><i style="background: {_css(c)}"></i>{escape(n)}</span>' for n, c in shown.items())
     return "".join(keys)
 
 
-def _without_class(facts: Facts) -> int:
-    return facts["cells"] - sum(p["cells"] for p in facts["phenotypes"].values()) if facts["phenotypes"] else 0
+def _without_class(record: Record) -> int:
+    return record["cells"] - sum(p["cells"] for p in record["phenotypes"].values()) if record["phenotypes"] else 0
 
 
-def _bar(facts: Facts, colors: dict[str, Color], most: int) -> str:
+def _bar(record: Record, colors: dict[str, Color], most: int) -> str:
     """Counts by phenotype as pieces of a bar; `most` cells are as wide as the bar."""
-    parts = [(n, p["cells"], colors[n]) for n, p in facts["phenotypes"].items()]
-    parts += [("no class", _without_class(facts), NO_CLASS)] if facts["phenotypes"] else []
+    parts = [(n, p["cells"], colors[n]) for n, p in record["phenotypes"].items()]
+    parts += [("no class", _without_class(record), NO_CLASS)] if record["phenotypes"] else []
     pieces = (
         f'<i style="width: {100 * n / most:.2f}%; background: {_css(c)}" title="{escape(name)}: {n}"></i>'
-        for name, n, c in parts or [("nuclei", facts["cells"], NO_RULES)]
+        for name, n, c in parts or [("nuclei", record["cells"], NO_RULES)]
         if n
     )
     return f'<div class="bar">{"".join(pieces)}</div>'
 
 
-def _table(facts: Sequence[Facts], colors: dict[str, Color]) -> str:
+def _table(record: Sequence[Record], colors: dict[str, Color]) -> str:
     heads = ["nuclei", "mm²", "per mm²", "uncertainty", *colors]
     head = "".join(f'<th class="n">{escape(h)}</th>' for h in heads)
-    most = max([1, *(f["cells"] for f in facts)])
+    most = max([1, *(f["cells"] for f in record)])
     rows = []
-    for f in facts:
+    for f in record:
         numbers = [f["cells"], f["area_mm2"], f["per_mm2"], f["uncertainty"]]
         numbers += [_count(f["phenotypes"].get(name)) for name in colors]
         tds = "".join(f'<td class="n">{_number(n)}</td>' for n in numbers)
@@ -153,9 +153,9 @@ def _number(value: Any) -> str:
     return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else escape(str(value))
 
 
-def _areas(facts: Sequence[Facts], unit: str) -> str:
+def _areas(record: Sequence[Record], unit: str) -> str:
     """The histogram of the nuclei's areas as a picture; nothing where no field has this unit."""
-    counts = [f["areas"]["counts"] for f in facts if f["areas"]["unit"] == unit]
+    counts = [f["areas"]["counts"] for f in record if f["areas"]["unit"] == unit]
     if not counts:
         return ""
     total, step = np.sum(counts, axis=0), AREA_STEPS[unit]
@@ -170,35 +170,35 @@ def _areas(facts: Sequence[Facts], unit: str) -> str:
     return f'<img class="plot" alt="histogram of nuclear areas in {label}" src="{_data("png", buffer.getvalue())}">'
 
 
-def _data(kind: str, raw: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(raw).decode('ascii')}"
+def _data(image_format: str, raw: bytes) -> str:
+    return f"data:image/{image_format};base64,{base64.b64encode(raw).decode('ascii')}"
 
 
-def _figure(out: Path, facts: Facts) -> str:
-    thumbnail = thumbnail_file(out, facts["field"])
-    name = escape(facts["field"])
+def _figure(out: Path, record: Record) -> str:
+    thumbnail = thumbnail_file(out, record["field"])
+    name = escape(record["field"])
     picture = f'<img alt="{name}" src="{_data("jpeg", thumbnail.read_bytes())}">' if thumbnail.is_file() else ""
-    return f"<figure>{picture}<figcaption>{name}: {facts['cells']} nuclei</figcaption></figure>"
+    return f"<figure>{picture}<figcaption>{name}: {record['cells']} nuclei</figcaption></figure>"
 
 
-def _made(facts: Sequence[Facts]) -> str:
+def _made(record: Sequence[Record]) -> str:
     """A table of the settings for all fields that share them, and how each field's cells got their phenotype."""
-    groups = _grouped(facts, lambda f: json.dumps({**f["settings"], **f["made"], "threshold": f["threshold"]}))
+    groups = _grouped(record, lambda f: json.dumps({**f["settings"], **f["made"], "threshold": f["threshold"]}))
     tables = []
     for key, fields in groups.items():
         rows = ({"fields": fields} if len(groups) > 1 else {}) | json.loads(key)
         told = {k: _told(v) for k, v in rows.items() if v not in ("", [], {})}
         tds = (f'<tr><th>{escape(k)}</th><td class="wide">{escape(v)}</td></tr>' for k, v in told.items())
         tables.append(f"<table>{''.join(tds)}</table>")
-    sentences = _grouped([f for f in facts if f["phenotyping"]], lambda f: f["phenotyping"])
+    sentences = _grouped([f for f in record if f["phenotyping"]], lambda f: f["phenotyping"])
     items = "".join(f"<li>{escape(', '.join(fields))}: {escape(text)}</li>" for text, fields in sentences.items())
     return "<br>".join(tables) + (f"<p>Phenotypes:</p><ul>{items}</ul>" if items else "")
 
 
-def _grouped(facts: Sequence[Facts], key: Callable[[Facts], str]) -> dict[str, list[str]]:
+def _grouped(record: Sequence[Record], key: Callable[[Record], str]) -> dict[str, list[str]]:
     """The names of the fields that share a key, in order of appearance."""
     groups: dict[str, list[str]] = {}
-    for f in facts:
+    for f in record:
         groups.setdefault(key(f), []).append(f["field"])
     return groups
 

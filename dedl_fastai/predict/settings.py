@@ -21,7 +21,7 @@ def load_ensemble(runs: Sequence[str | Path], model: ModelOptions) -> Ensemble:
     return ensemble
 
 
-def settings_of(runs: Sequence[str | Path], options: CellOptions, model: ModelOptions) -> dict[str, Any]:
+def result_settings(runs: Sequence[str | Path], options: CellOptions, model: ModelOptions) -> dict[str, Any]:
     """What the results depend on: fields of other settings do not go into one folder."""
     rules = options.rule_set.classes.items() if options.rule_set else ()
     found = {
@@ -39,7 +39,7 @@ def settings_of(runs: Sequence[str | Path], options: CellOptions, model: ModelOp
     return found | ({"radius_um": options.radius_um} if "neighbours" in options.kinds else {})
 
 
-def made_with(model: ModelOptions) -> dict[str, Any]:
+def provenance(model: ModelOptions) -> dict[str, Any]:
     """What the results should not depend on, for the record."""
     return {"dedl_fastai": __version__, "engine": model.engine, "amp": model.amp}
 

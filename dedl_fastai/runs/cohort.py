@@ -29,7 +29,7 @@ def with_demo_data(given: dict[str, Any], task: str = "seg") -> dict[str, Any]:
     if given.get("data"):
         return {**given, "data": str(Path(given["data"]).expanduser().resolve())}
     folder = demo_folder(*(CLF_DEMO if task == "clf" else (DEMO_FIELDS, DEMO_PATIENTS, DEMO_SIZE)))
-    log.info("no --data given: the demo cohort in %s and --preset %s are used", folder, given.get("preset", "demo"))
+    log.info("no `data` given: the demo cohort in %s and preset=%s are used", folder, given.get("preset", "demo"))
     return {"preset": "demo", **given, "data": str(folder)}
 
 
@@ -57,7 +57,7 @@ def load_split_cohort(options: DataOptions, fold: int = 0) -> Cohort:
 def load_cohort(options: DataOptions) -> Cohort:
     """The cohort of the options, not yet split; files that fit no field are logged."""
     if options.splits and (options.split != "auto" or options.folds):
-        raise UserError("--splits FILE says who is where: leave --split and --folds out.")
+        raise UserError("splits=FILE says who is where: leave `split` and `folds` out.")
     cohort = Cohort.load(options.data, options.patient or None)
     if cohort.problems:
         first = cohort.problems[0]

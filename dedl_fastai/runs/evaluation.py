@@ -44,7 +44,7 @@ def evaluate_run(
     paths = [path] if isinstance(path, str | Path) else list(path)
     split = split or ("all" if data else "test")
     if split not in _EVALUATED:
-        raise UserError(f"--split {split!r} is unknown; it may be {', '.join(_EVALUATED)}.")
+        raise UserError(f"split={split!r} is unknown; it may be {', '.join(_EVALUATED)}.")
     nuclei = NucleiOptions(part_by=part_by)
     runs = [RunFolder.existing(p) for p in paths]
     options = _OPTIONS[read_card(runs[0])["task"]].from_dict(runs[0].read("config"))
@@ -54,7 +54,7 @@ def evaluate_run(
     model = Ensemble.load(paths, which, device) if len(paths) > 1 else load_run(paths[0], which, device)
     if isinstance(model, Classifier):
         if channel or part_by != "distance":
-            raise UserError("--channel and --part-by are for segmentation runs: this one is a classification.")
+            raise UserError("`channel` and `part_by` are for segmentation runs: this one is a classification.")
         return evaluate_clf_again(model, cohort, split)
     channels = parse_channels(channel) if channel else ()
     metrics = evaluate_again(model, cohort.with_masks(), [split], channels, nuclei)
@@ -76,7 +76,7 @@ def _check_same_fields(runs: Sequence[RunFolder], split: str) -> None:
         if differ:
             raise UserError(
                 f"{run.path} and {first.path} do not have the same {split} fields ({differ[0]} is in one of them): "
-                f"an ensemble needs fields that no member was trained on; give some with --data."
+                f"an ensemble needs fields that no member was trained on; give some with `data`."
             )
 
 

@@ -54,35 +54,35 @@ def export_run(
     """Write the network with its last step: normalised pixels (b, C, H, W) -> probability, any b.
 
     A segmentation gives the foreground (b, H, W), a classification its classes (b, K). What the file needs to be fed
-    and read with (`facts_of`) lies in it. Raises `UserError` if the file does not give what PyTorch gives.
+    and read with (`export_metadata`) lies in it. Raises `UserError` if the file does not give what PyTorch gives.
     """
     _check_names(format, out)
     model = load_run(path, which, "cpu")
     source, inputs = example_inputs(model, data)
     network, shape = _network(model), inputs.shape[1:]
     program = exported_program(network, shape)
-    facts = facts_of(model, which)
+    metadata = export_metadata(model, which)
     target = Path(out) if out else model.run.path / "export" / FILES[format]
     with written_whole(target) as beside:
-        run = _write_onnx(program, facts, beside) if format == "onnx" else _write_torch(program, facts, beside)
+        run = _write_onnx(program, metadata, beside) if format == "onnx" else _write_torch(program, metadata, beside)
         agreement = _agreement(run, network, inputs, _threshold(model))
         if not agreement.max_difference <= TOLERANCE:  # nor NaN
             raise UserError(
                 f"{target} was not written: its probabilities differ from PyTorch's by {agreement.max_difference:.2g} "
-                f"({source}), more than {TOLERANCE:g}. Try the other --format, and report it."
+                f"({source}), more than {TOLERANCE:g}. Try the other `format`, and report it."
             )
     return Exported(target, source, len(inputs), agreement)
 
 
 def _check_names(format: str, out: str | Path) -> None:
     if format not in FILES:
-        raise UserError(f"--format {format!r} is unknown; it may be {', '.join(FILES)}.")
+        raise UserError(f"format={format!r} is unknown; it may be {', '.join(FILES)}.")
     suffix = Path(FILES[format]).suffix
     if out and Path(out).suffix != suffix:
-        raise UserError(f"--out {out}: a file of --format {format} ends in {suffix}.")
+        raise UserError(f"out={out}: a file of format={format} ends in {suffix}.")
 
 
-def facts_of(model: Segmenter | Classifier, which: str = "best") -> dict[str, Any]:
+def export_metadata(model: Segmenter | Classifier, which: str = "best") -> dict[str, Any]:
     """What lies in the file beside the network: in an ONNX file JSON for each name, in a .pt2 file facts.json."""
     card, facts = model.card, model.facts
     is_seg = isinstance(model, Segmenter)
@@ -110,7 +110,7 @@ def example_inputs(model: Segmenter | Classifier, data: str | Path = "") -> tupl
     try:
         return "the run's own fields", _inputs_of(model, _held_out(model))
     except UserError as e:
-        log.warning("the run's own fields cannot be read, so noise is used (or --data DIR): %s", e)
+        log.warning("the run's own fields cannot be read, so noise is used (or data=DIR): %s", e)
     edge = model.facts.tile if isinstance(model, Segmenter) else model.facts.size
     shape = (_N_INPUTS, len(model.facts.mean), edge, edge)
     return "noise", np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
@@ -152,14 +152,14 @@ def _threshold(model: Segmenter | Classifier) -> float | np.ndarray:
     return model.threshold if isinstance(model, Segmenter) else model.thresholds
 
 
-def _write_onnx(program: ExportedProgram, facts: dict[str, Any], file: Path) -> Callable[[np.ndarray], np.ndarray]:
+def _write_onnx(program: ExportedProgram, metadata: dict[str, Any], file: Path) -> Callable[[np.ndarray], np.ndarray]:
     optional("onnxruntime", "engines", "ONNX files, which are checked with ONNX Runtime,")
-    file.write_bytes(onnx_bytes(program, {name: json.dumps(value) for name, value in facts.items()}))
+    file.write_bytes(onnx_bytes(program, {name: json.dumps(value) for name, value in metadata.items()}))
     return OnnxEngine(file)
 
 
-def _write_torch(program: ExportedProgram, facts: dict[str, Any], file: Path) -> Callable[[np.ndarray], np.ndarray]:
-    torch.export.save(program, file, extra_files={"facts.json": json.dumps(facts)})
+def _write_torch(program: ExportedProgram, metadata: dict[str, Any], file: Path) -> Callable[[np.ndarray], np.ndarray]:
+    torch.export.save(program, file, extra_files={"facts.json": json.dumps(metadata)})
     opened = torch.export.load(file).module()
     return lambda inputs: opened(torch.from_numpy(inputs)).numpy()
 

@@ -33,7 +33,7 @@ def find_lr(options: SegConfig | ClfConfig, out: str | Path, steps: int = 100) -
     else:
         dls = dataloaders_of(options, load_split_cohort(options))
     if not len(dls.train):
-        raise UserError(f"there are fewer training items than --bs {options.bs}: use a smaller batch.")
+        raise UserError(f"there are fewer training items than bs={options.bs}: use a smaller batch.")
     learn = (clf_learner_of if is_clf else learner_of)(options, dls)
     with tempfile.TemporaryDirectory() as folder, learn.no_bar():
         learn.path = Path(folder)  # fastai keeps the weights to come back to there
@@ -47,7 +47,7 @@ def lr_suggestions(learn: Learner, steps: int = 100) -> dict[str, float]:
     try:
         found = learn.lr_find(num_it=steps, show_plot=False, suggest_funcs=(valley, minimum, steep))
     except (IndexError, ValueError) as e:  # too few finite losses to look for a valley
-        raise UserError("the loss was not a number from the start: check the data, or use --amp no.") from e
+        raise UserError("the loss was not a number from the start: check the data, or use amp=no.") from e
     return {name: float(value) for name, value in zip(found._fields, found, strict=True)}
 
 

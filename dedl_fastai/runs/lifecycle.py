@@ -32,27 +32,27 @@ T = TypeVar("T", bound=Options)
 _MAY_CHANGE = ("preset", "data", "split", "splits", "patient", "limit_fields", "workers", "device")
 
 
-def start_run(task: str, kind: type[T], given: Mapping[str, Any], out: str, resume: bool) -> tuple[T, Path]:
+def start_run(task: str, options_class: type[T], given: Mapping[str, Any], out: str, resume: bool) -> tuple[T, Path]:
     """Options and folder of a new run, or of the one in `out` that goes on.
 
     Raises `UserError` if the folder is in use and `resume` was not asked for, if there is nothing to resume, or if
     options are given that differ from those the run was started with.
     """
     if resume and not out:
-        raise UserError("--resume needs the run folder: --out RUN --resume.")
+        raise UserError("`resume` needs the run folder: out=RUN `resume`.")
     run = RunFolder.at(out or f"runs/{task}-{time.strftime('%Y%m%d-%H%M%S')}")
     if resume:
-        return _continued(run, kind, given), run.path
+        return _continued(run, options_class, given), run.path
     if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
-        hint = "--resume goes on with it, or choose another --out" if run.is_started else "choose another --out"
+        hint = "`resume` goes on with it, or choose another `out`" if run.is_started else "choose another `out`"
         raise UserError(f"{run.path} is in use: {hint}.")
-    return kind.resolve(with_demo_data(dict(given), task)), run.path
+    return options_class.resolve(with_demo_data(dict(given), task)), run.path
 
 
-def _continued(run: RunFolder, kind: type[T], given: Mapping[str, Any]) -> T:
+def _continued(run: RunFolder, options_class: type[T], given: Mapping[str, Any]) -> T:
     if not run.is_started:
-        raise UserError(f"{run.path} holds no run to resume: leave --resume out to start one.")
-    options = kind.from_dict(run.read("config"))
+        raise UserError(f"{run.path} holds no run to resume: leave `resume` out to start one.")
+    options = options_class.from_dict(run.read("config"))
     if given.get("data"):
         given = {**given, "data": str(Path(given["data"]).expanduser().resolve())}
     different = options.differences(given)
@@ -75,8 +75,8 @@ def open_run(run: RunFolder, options: DataOptions, cohort: Cohort, card: dict[st
         if before.get("processes", 1) != world_size():
             log.warning("started on %d processes, continued on %d", before.get("processes", 1), world_size())
         return
-    facts = manifest(options.seed, options.workers, device, cohort)
-    run.write("manifest", {**facts, "processes": world_size()})
+    recorded = manifest(options.seed, options.workers, device, cohort)
+    run.write("manifest", {**recorded, "processes": world_size()})
     save_splits(cohort, run.path / "splits.json")
     run.write("model", card)
     run.write("config", options.to_dict())  # the last one: from here on the run counts as started

@@ -85,7 +85,7 @@ def seeds_of(options: ClfConfig) -> list[int]:
 def train_members(options: ClfConfig, out: str | Path, bar: bool | None = None) -> dict[str, Any]:
     """Train every member in `out`/fold0-seed26, ...; finished ones are not repeated, an unfinished one goes on.
 
-    The test side and the folds come from --seed alone, so that members of one fold differ in training only. Writes
+    The test side and the folds come from `seed` alone, so that members of one fold differ in training only. Writes
     and returns `out`/metrics.json: mean and spread over the members, and the ensemble (mean of probabilities, mean of
     the members' thresholds) on the test items.
     """

@@ -37,5 +37,5 @@ class EpochLine(Callback):
     def after_epoch(self) -> None:
         """Write the losses and metrics of the epoch."""
         names, values = self.recorder.metric_names[1:-1], self.recorder.values[-1]
-        facts = "  ".join(f"{n} {v:.4f}" for n, v in zip(names, values, strict=True) if v is not None)
-        log.info("epoch %d/%d  %s  %s", self.epoch + 1, self.n_epoch, facts, self.recorder.log[-1])
+        values_text = "  ".join(f"{n} {v:.4f}" for n, v in zip(names, values, strict=True) if v is not None)
+        log.info("epoch %d/%d  %s  %s", self.epoch + 1, self.n_epoch, values_text, self.recorder.log[-1])

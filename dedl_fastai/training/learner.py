@@ -83,5 +83,5 @@ class FloatOptim(OptimWrapper):
 def optimizer(name: str, wd: float) -> Callable:
     """An `opt_func` on torch's own optimiser: its betas and eps, not fastai's (0.99, 1e-5)."""
     if name not in OPTIMIZERS:
-        raise UserError(f"--opt {name!r} is unknown; it may be {', '.join(OPTIMIZERS)}.")
+        raise UserError(f"opt={name!r} is unknown; it may be {', '.join(OPTIMIZERS)}.")
     return partial(FloatOptim, opt=OPTIMIZERS[name], weight_decay=wd)

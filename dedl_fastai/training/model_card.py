@@ -44,7 +44,7 @@ def _head(task: str, spec: SegSpec | ClfSpec) -> dict[str, Any]:
     return {"format": FORMAT, "task": task, "dedl_fastai": __version__, "network": spec.to_dict()}
 
 
-def seg_facts_of(card: dict[str, Any]) -> SegFacts:
+def seg_facts_from_card(card: dict[str, Any]) -> SegFacts:
     """The data facts in a segmentation model.json."""
     return SegFacts(
         tuple(card["channels"]),
@@ -57,7 +57,7 @@ def seg_facts_of(card: dict[str, Any]) -> SegFacts:
     )
 
 
-def clf_facts_of(card: dict[str, Any]) -> ClfFacts:
+def clf_facts_from_card(card: dict[str, Any]) -> ClfFacts:
     """The data facts in a classification model.json."""
     data = {k: tuple(v) if isinstance(v, list) else v for k, v in card["data"].items()}
     return ClfFacts(**{**data, "scaling": PercentileScaling.from_dict(data["scaling"])})

@@ -22,7 +22,7 @@ class Amp(MixedPrecision):
         """Make the casting context and, for fp16, the gradient scaler."""
         device = next(self.model.parameters()).device.type
         if device == "cuda" and self.dtype is torch.bfloat16 and not torch.cuda.is_bf16_supported():
-            raise UserError("this GPU does not calculate in bfloat16: use --amp fp16.")
+            raise UserError("this GPU does not calculate in bfloat16: use amp=fp16.")
         self.autocast = autocast(device, dtype=self.dtype)
         self.learn.scaler = GradScaler(device, enabled=self.dtype is torch.float16)
         self.scales = []
@@ -47,7 +47,7 @@ class Amp(MixedPrecision):
 def precision_callbacks(amp: str = "no", accumulate_items: int = 0, clip: float = 0.0) -> list[Callback]:
     """Mixed precision, accumulation over that many items, and clipping, where they are asked for."""
     if amp not in ("no", *AMPS):
-        raise UserError(f"--amp {amp!r} is unknown; it may be no, fp16 or bf16.")
+        raise UserError(f"amp={amp!r} is unknown; it may be no, fp16 or bf16.")
     cbs: list[Callback] = [Amp(amp)] if amp != "no" else []
     if accumulate_items:
         cbs.append(GradientAccumulation(accumulate_items))

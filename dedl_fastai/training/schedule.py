@@ -44,4 +44,4 @@ def schedule_callbacks(name: str, lr, lr_min) -> list[Callback]:
         return [OscillatingCosine(lr, lr_min)]
     if name == "constant":
         return []
-    raise UserError(f"--schedule {name!r} is unknown; it may be {', '.join(SCHEDULES)}.")
+    raise UserError(f"schedule={name!r} is unknown; it may be {', '.join(SCHEDULES)}.")

@@ -37,7 +37,7 @@ class SwaCallback(Callback):
         seed: int = 0,  # of the pass over the training batches
     ):
         if not 0 <= start < 1:
-            raise UserError(f"--swa-start {start}: a share of the run of at least 0, below 1, is needed.")
+            raise UserError(f"swa_start={start}: a share of the run of at least 0, below 1, is needed.")
         self.start, self.own_lr, self.folder, self.seed = start, lr, folder, seed
         self.average: AveragedModel | None = None
         self.refresh = self.unwritten = False

@@ -11,7 +11,7 @@ import zarr
 from dedl_fastai.io import open_field
 from dedl_fastai.predict import cells as cells_module
 from dedl_fastai.predict.inputs import field_name
-from dedl_fastai.predict.kinds import Kind
+from dedl_fastai.predict.kinds import FileKind
 
 from .results import WRITE, contents, dedl
 
@@ -28,7 +28,7 @@ def test_killed_half_way_and_run_again_ends_with_the_same_files(run, finished, i
 
     flags = ["predict", run, *images, "--out", tmp_path / "out", "--rules", "tfh5", "--write", WRITE]
     with monkeypatch.context() as patch:
-        patch.setitem(cells_module.KINDS, "overlay", Kind("_overlay.png", killed))
+        patch.setitem(cells_module.KINDS, "overlay", FileKind("_overlay.png", killed))
         assert dedl(*flags).exit_code != 0
     assert len(pd.read_csv(tmp_path / "out" / "summary.csv")) == 1
     half = tmp_path / "out" / f".{field_name(images[1])}.part"  # what a kill that lets nothing be tidied up leaves

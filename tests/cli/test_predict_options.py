@@ -138,6 +138,6 @@ def test_h5ad_files_say_how_the_pixel_size_is_known(run, image, tmp_path, monkey
         path.touch()
 
     monkeypatch.setattr(kinds, "write_h5ad", write_h5ad)
-    monkeypatch.setitem(kinds.KINDS, "h5ad", kinds.Kind(".h5ad", kinds.KINDS["h5ad"].write))
+    monkeypatch.setitem(kinds.KINDS, "h5ad", kinds.FileKind(".h5ad", kinds.KINDS["h5ad"].write))
     assert predict_cells([run], [image], tmp_path / "out", CellOptions(write="h5ad", pixel_size_um=given)) == []
     assert told == [(field.pixel_size_um, source)]

@@ -21,7 +21,7 @@ from dedl_fastai.phenotypes.rules import Rules
 from dedl_fastai.predict import classes
 from dedl_fastai.predict.kinds import KINDS, Result, check_size, parse_kinds
 from dedl_fastai.predict.overlay import NO_RULES, class_colors, draw_overlay
-from dedl_fastai.predict.record import facts_of, summary_table, write_facts
+from dedl_fastai.predict.record import field_record, summary_table, write_record
 from dedl_fastai.predict.report import write_report
 
 RULES = Rules.parse("dim = A- \n<bright> & = A+")
@@ -168,8 +168,8 @@ def nasty(result, tmp_path_factory):
     """Facts of a field with a name that has to be escaped, and their folder."""
     out = tmp_path_factory.mktemp("report")
     settings = {"runs": [NASTY], "rules": ["<bright> & = A+"]}
-    facts = facts_of("f", out / NASTY, result, settings, {"engine": "torch"}, ["cells"])
-    write_facts(out, facts, result)
+    facts = field_record("f", out / NASTY, result, settings, {"engine": "torch"}, ["cells"])
+    write_record(out, facts, result)
     return out, [facts, facts | {"field": NASTY.replace("/", "")}]
 
 

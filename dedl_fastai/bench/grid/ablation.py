@@ -67,7 +67,7 @@ def plan_ablation(
     arms = _with_baseline(arms or list(ARMS))
     for name in ("app", "app_released"):
         if name in given:
-            raise UserError(f"--{name.replace('_', '-')} is what the arms differ in: choose arms with --rows.")
+            raise UserError(f"--{name.replace('_', '-')} is what the arms differ in: choose arms with `rows`.")
     base = SegConfig.resolve(given)
     whole = load_split_cohort(replace(base, limit_fields=0))  # `limit_fields` is applied after the file
     splits = folder / "splits" / f"{data_fingerprint(whole)}.json"
@@ -88,7 +88,7 @@ def _run(fixed: Mapping[str, Any], arm: str, seed: int, folder: Path, fingerprin
 def _with_baseline(arms: Sequence[str]) -> list[str]:
     unknown = [a for a in arms if a not in ARMS]
     if unknown:
-        raise UserError(f"--rows {unknown[0]!r} is unknown; they may be {', '.join(ARMS)}.")
+        raise UserError(f"rows={unknown[0]!r} is unknown; they may be {', '.join(ARMS)}.")
     return ["none", *(a for a in arms if a != "none")]
 
 

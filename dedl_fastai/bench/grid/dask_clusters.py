@@ -51,12 +51,12 @@ def slurm_jobs(jobs: int) -> Iterator[DaskJobs]:
     jobqueue = optional("dask_jobqueue", "distributed", "runs on SLURM")
     distributed = optional("distributed", "distributed", "runs on SLURM")
     if not shutil.which("sbatch"):
-        raise UserError("there is no sbatch: --dask-slurm is for a machine that submits jobs to SLURM.")
+        raise UserError("there is no sbatch: `dask_slurm` is for a machine that submits jobs to SLURM.")
     try:
         cluster = jobqueue.SLURMCluster()
     except ValueError as e:
         raise UserError(
-            "--dask-slurm: say in ~/.config/dask/jobqueue.yaml, under jobqueue.slurm, what a job is (cores, memory,"
+            "`dask_slurm`: say in ~/.config/dask/jobqueue.yaml, under jobqueue.slurm, what a job is (cores, memory,"
             f" walltime, ...); dask-jobqueue has no default for it: {str(e).splitlines()[0]}"
         ) from e
     logging.getLogger("distributed").setLevel(logging.WARNING)  # the scheduler is in this process, and tells a lot

@@ -112,7 +112,7 @@ class _Planner:
     def _data(self, task: str, base: SegConfig | ClfConfig, fold: int) -> tuple[str, Path | None]:
         """Fingerprint of the split cohort; for segmentation, the file of its split too.
 
-        Every run of a fold has the same split, whatever its seed: --seed alone decides.
+        Every run of a fold has the same split, whatever its seed: `seed` alone decides.
         """
         names = ("data", "patient", "split", "splits", "folds", "seed", "limit_fields", "rules", "min_cells")
         values = base.to_dict()

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ...data.demo.cells import scatter_cells
-from ...data.demo.render import render
+from ...data.demo.render import render_field
 from ...data.scaling import PercentileScaling
 from ...data.segmentation.block import SegFacts
 from ...inference.ensemble import Ensemble
@@ -79,7 +79,7 @@ def made_up_slide(path: Path, size: int) -> Path:
 def made_up_dapi(edge: int) -> np.ndarray:
     """Nuclei of a made-up field as uint16 (edge, edge)."""
     rng = np.random.default_rng(0)
-    planes, _ = render(rng, (edge, edge), scatter_cells(rng, (edge, edge), 0.5, Rules.load("vanburen3")))
+    planes, _ = render_field(rng, (edge, edge), scatter_cells(rng, (edge, edge), 0.5, Rules.load("vanburen3")))
     dapi = next(plane for name, plane in planes.items() if name.upper().startswith("DAPI"))
     return np.clip(dapi * 100, 0, 65535).astype(np.uint16)
 

@@ -110,7 +110,7 @@ def _facts(
 def _with_statistics(facts: ClfFacts, items: Sequence[ClfItem], stats: str) -> ClfFacts:
     """Prevalence of the classes, mean and spread of the planes over the training items."""
     if stats == "imagenet" and facts.n_planes != 3:
-        raise UserError(f"stats 'imagenet' are for three planes, --input {facts.input} has {facts.n_planes}: 'train'.")
+        raise UserError(f"stats 'imagenet' are for three planes, input={facts.input} has {facts.n_planes}: 'train'.")
     mean, std = imagenet_stats if stats == "imagenet" else plane_statistics(items, facts.n_planes)
     prevalence = np.array([i.target for i in items]).mean(axis=0).tolist()
     return replace(facts, mean=tuple(mean), std=tuple(std), prevalence=tuple(prevalence), n_train=len(items))

@@ -35,7 +35,7 @@ def clf_folds(
     patients = table.patient[in_pool].to_numpy()
     sums = pd.DataFrame(np.column_stack([np.ones(len(held)), held])).groupby(patients).sum()
     if not 2 <= n <= len(sums):
-        raise UserError(f"--folds {n} is not possible: {len(sums)} patients are not for testing; use 2 to that.")
+        raise UserError(f"folds={n} is not possible: {len(sums)} patients are not for testing; use 2 to that.")
     fold_of = _balanced(sums, n, seed)
     column = np.where(in_pool, table.patient.map(fold_of).fillna(-1), -1)
     splits = table.split.where(has_labels, "ignore")
@@ -82,9 +82,9 @@ def paper_clf_split(cohort: Cohort, folds: int = 6, fold: int = 0, seed: int = 2
     """
     n = len(cohort)
     if not 2 <= folds <= n * 4 // 5:
-        raise UserError(f"--folds {folds} is not possible with {n} fields: four fifths of them are folded.")
+        raise UserError(f"folds={folds} is not possible with {n} fields: four fifths of them are folded.")
     if not 0 <= fold < folds:
-        raise UserError(f"--fold {fold} does not exist: the {folds} folds are counted from 0 to {folds - 1}.")
+        raise UserError(f"fold={fold} does not exist: the {folds} folds are counted from 0 to {folds - 1}.")
     pool, test = train_test_split(np.arange(n), test_size=0.2, shuffle=True, random_state=seed)
     pool = np.sort(pool)
     splits = np.full(n, "train", dtype=object)
@@ -95,7 +95,7 @@ def paper_clf_split(cohort: Cohort, folds: int = 6, fold: int = 0, seed: int = 2
     sides = done.table.groupby("patient").split.nunique()
     if (sides > 1).any():
         log.warning(
-            "--split paper is by image: %d of %d patients have fields on several sides, so the scores leak between "
+            "split=paper is by image: %d of %d patients have fields on several sides, so the scores leak between "
             "them and are too good for a new patient",
             (sides > 1).sum(),
             len(sides),

@@ -33,39 +33,39 @@ COLORS = (  # of channels whose file names no colour, in turn
 _AUTOFLUORESCENCE = re.compile(r"auto|af\b", re.IGNORECASE)
 
 
-def resolve_channels(path: str | Path, kind: str, channels: Sequence[str] = ()) -> tuple[str, ...]:
-    """Full names of the channels that `kind` reads from this field, () for a thumbnail or a coloured picture.
+def resolve_channels(path: str | Path, input: str, channels: Sequence[str] = ()) -> tuple[str, ...]:
+    """Full names of the channels that `input` reads from this field, () for a thumbnail or a coloured picture.
 
     Without `channels`: all in file order, or the one whose name starts as autofluorescence does. Raises `UserError`
     for channels the file does not have and for a name given twice.
     """
-    if kind not in INPUTS:
-        raise UserError(f"--input {kind!r} is unknown; it may be {', '.join(INPUTS)}.")
-    if kind == "thumbnail":
+    if input not in INPUTS:
+        raise UserError(f"input={input!r} is unknown; it may be {', '.join(INPUTS)}.")
+    if input == "thumbnail":
         if channels:
-            log.warning("--input thumbnail reads the file's own picture: the channels %s are not used", list(channels))
+            log.warning("input=thumbnail reads the file's own picture: the channels %s are not used", list(channels))
         return ()
     with open_field(path) as field:
-        if kind == "composite" and field.channels == list(RGB):
+        if input == "composite" and field.channels == list(RGB):
             return ()
-        if kind == "autofluorescence" and not channels:
+        if input == "autofluorescence" and not channels:
             return (_autofluorescence(field),)
-        if kind == "autofluorescence" and len(channels) > 1:
-            raise UserError(f"--input autofluorescence reads one channel, {len(channels)} are given.")
+        if input == "autofluorescence" and len(channels) > 1:
+            raise UserError(f"input=autofluorescence reads one channel, {len(channels)} are given.")
         names = [field.channels[i] for i in pick_channels(field, channels)] if channels else field.channels
     if len(set(names)) < len(names):
         raise UserError(f"{path}: two of the channels {', '.join(channels)} are the same one.")
     return tuple(names)
 
 
-def n_planes(kind: str, channels: Sequence[str]) -> int:
+def n_planes(input: str, channels: Sequence[str]) -> int:
     """Planes of a picture, with `channels` as `resolve_channels` gave them."""
-    return len(channels) if kind in ("autofluorescence", "markers") else 3
+    return len(channels) if input in ("autofluorescence", "markers") else 3
 
 
 def read_input(
     path: str | Path,
-    kind: str = "thumbnail",  # one of `INPUTS`
+    input: str = "thumbnail",  # one of `INPUTS`
     channels: Sequence[str] = (),  # names; default: `resolve_channels`
     scaling: PercentileScaling | None = None,
 ) -> np.ndarray:
@@ -75,10 +75,10 @@ def read_input(
     composite is drawn and shrunk to a quarter. A composite adds the channels in the file's colours, scaled one by one.
     """
     scaling = scaling or PercentileScaling()
-    if kind in ("autofluorescence", "markers"):
-        return read_scaled(path, channels or resolve_channels(path, kind), scaling)
+    if input in ("autofluorescence", "markers"):
+        return read_scaled(path, channels or resolve_channels(path, input), scaling)
     with open_field(path) as field:
-        thumbnail = field.thumbnail() if kind == "thumbnail" else None
+        thumbnail = field.thumbnail() if input == "thumbnail" else None
         if thumbnail is not None:
             return np.ascontiguousarray(thumbnail.transpose(2, 0, 1)).astype(np.float32) / np.float32(255)
         if field.channels == list(RGB):
@@ -89,7 +89,7 @@ def read_input(
     if names == ["grey"]:
         return np.repeat(planes, 3, axis=0)
     whole = render(planes, colors)
-    if kind == "composite":
+    if input == "composite":
         return whole
     log.info("%s has no thumbnail page: its composite is drawn and shrunk to 1/%d", path, SHRINK)
     return resized(whole, (max(1, whole.shape[1] // SHRINK), max(1, whole.shape[2] // SHRINK)))
@@ -125,6 +125,6 @@ def _autofluorescence(field: Field) -> str:
     if len(found) != 1:
         raise UserError(
             f"{field.path}: which channel is the autofluorescence? It has {', '.join(field.channels)}; say so with "
-            f"--channel."
+            f"`channel`."
         )
     return found[0]

@@ -51,11 +51,11 @@ def field_labels(
     Raises `UserError` if no field has labels or a cell table, or a table lacks a marker.
     """
     if min_cells < 1:
-        raise UserError(f"--min-cells {min_cells}: a class needs at least 1 cell to be present.")
+        raise UserError(f"min_cells={min_cells}: a class needs at least 1 cell to be present.")
     rules = rules if isinstance(rules, Rules) else Rules.load(rules)
     if (cohort.table.labels != "").any():
         if min_cells > 1 or thresholds:
-            log.warning("the labels of %s are given: --min-cells and thresholds are not used", cohort.root)
+            log.warning("the labels of %s are given: `min_cells` and thresholds are not used", cohort.root)
         return _given(cohort, rules)
     return _from_cells(cohort, rules, min_cells, parse_thresholds(thresholds))
 

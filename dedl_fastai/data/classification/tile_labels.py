@@ -69,7 +69,7 @@ def _file(table: pd.DataFrame, field: Field) -> str:
 def tile_corners(shape: tuple[int, int], tile: int) -> list[tuple[int, int]]:
     """(y, x) of the tiles of a field; those of which less than half an edge lies in the field are left out."""
     if tile < 8:
-        raise UserError(f"--tile {tile} is too small: at least 8 pixels.")
+        raise UserError(f"tile={tile} is too small: at least 8 pixels.")
 
     def counts(at: int, edge: int) -> bool:
         return at == 0 or 2 * (edge - at) >= tile
@@ -99,7 +99,7 @@ def by_tile(labels: Labels, tile: int) -> Labels:
     Tiles take the split of their field, or one by place where `splits_by_place` says so.
     """
     if not labels.cells:
-        raise UserError(f"--tile needs cell tables: the labels of {labels.cohort.root} are of whole images.")
+        raise UserError(f"`tile` needs cell tables: the labels of {labels.cohort.root} are of whole images.")
     by_place = splits_by_place(labels.cohort, tile)
     tables, counts = [], []
     for row in labels.cohort.table.itertuples():
@@ -129,7 +129,7 @@ def split_by_place(x: Sequence[int]) -> list[str]:
     columns = sorted(set(x))
     usable = len(columns) - 2
     if usable < 3:
-        raise UserError(f"the field is {len(columns)} tiles wide, at least 5 are needed to split it: a smaller --tile.")
+        raise UserError(f"the field is {len(columns)} tiles wide, at least 5 are needed to split it: a smaller `tile`.")
     n_valid, n_test = (max(1, round(share * usable)) for share in (VALID_SHARE, TEST_SHARE))
     n_train = usable - n_valid - n_test
     blocks = ["train"] * n_train + ["ignore"] + ["valid"] * n_valid + ["ignore"] + ["test"] * n_test

@@ -12,7 +12,7 @@ from ...phenotypes.rules import Rules
 from ..cohort import Cohort
 from ..splits import PAPER_PATIENTS
 from .cells import Cells, scatter_cells
-from .render import CHANNELS, composite, render
+from .render import CHANNELS, composite, render_field
 
 FULL_SIZE = (1408, 1876)  # a field of the paper
 PIXEL_SIZE_UM = 0.4971  # 20x
@@ -24,7 +24,7 @@ _PHENOTYPES = "phenotype_labels"
 def demo_cohort(
     path: str | Path,
     fields: int = 28,
-    patients: int = 7,  # the first seven carry the paper's names, so that --split paper works
+    patients: int = 7,  # the first seven carry the paper's names, so that split=paper works
     size: tuple[int, int] = (256, 320),  # (H, W) in pixels; FULL_SIZE is the paper's
     seed: int = 0,
 ) -> Cohort:
@@ -39,7 +39,7 @@ def demo_cohort(
     if patients < 1 or fields < patients:
         raise UserError(f"{fields} fields for {patients} patients: each patient needs at least one field.")
     if min(size) < 64:
-        raise UserError(f"--size {size[0]}x{size[1]} is too small: at least 64x64 pixels.")
+        raise UserError(f"size={size[0]}x{size[1]} is too small: at least 64x64 pixels.")
     if root.exists() and any(root.iterdir()):
         raise UserError(f"{root} is not empty: choose a new folder for the demo cohort.")
     names = patient_names(patients)
@@ -59,7 +59,7 @@ def _write_field(root: Path, index: int, patient: str, size: tuple[int, int], se
     rng = np.random.default_rng([seed, index])
     inflammation = np.random.default_rng([seed, 10_000, int(patient[3:])]).uniform(0.1, 0.9)  # one level a patient
     cells = scatter_cells(rng, size, float(np.clip(inflammation + rng.normal(0, 0.12), 0, 1)), rules)
-    planes, mask = render(rng, size, cells)
+    planes, mask = render_field(rng, size, cells)
     origin = (7000.0 + 950 * (index % 7), 39000.0 + 720 * (index // 7))
     base = f"121919_{patient}_[{origin[0]:.0f},{origin[1]:.0f}]_component"
     write_component_tiff(

@@ -18,7 +18,9 @@ CHANNELS = {  # page order of the paper (its 4.1) with display colours
 }
 
 
-def render(rng: np.random.Generator, shape: tuple[int, int], cells: Cells) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def render_field(
+    rng: np.random.Generator, shape: tuple[int, int], cells: Cells
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Channels as float32 (H, W) in counts of inForm's size (0 to ~100), and the true mask (H, W) of 0 and 1."""
     nuclei = label_image(shape, cells.outlines)
     rims = label_image(shape, _scaled(cells, 1.35)), label_image(shape, _scaled(cells, 0.75))

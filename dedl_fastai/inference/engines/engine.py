@@ -37,15 +37,15 @@ def make_engine(
     """The engine `name` around a segmentation network. `UserError` for what an engine does not know or lacks."""
     device = torch.device(device)
     if name not in ENGINES:
-        raise UserError(f"--engine {name!r} is unknown; it may be {', '.join(ENGINES)}.")
+        raise UserError(f"engine={name!r} is unknown; it may be {', '.join(ENGINES)}.")
     if amp != "no" and amp not in AMPS:
-        raise UserError(f"--amp {amp!r} is unknown; it may be no, {', '.join(AMPS)}.")
+        raise UserError(f"amp={amp!r} is unknown; it may be no, {', '.join(AMPS)}.")
     if name == "torch":
         return TorchEngine(model, device, amp, channels_last)
     if channels_last:
-        raise UserError(f"--channels-last is for --engine torch: {name} chooses the memory format itself.")
+        raise UserError(f"`channels_last` is for engine=torch: {name} chooses the memory format itself.")
     if name == "onnx" and amp != "no":
-        raise UserError(f"--amp {amp} is not for --engine onnx, which calculates in float32: use openvino or torch.")
+        raise UserError(f"amp={amp} is not for engine=onnx, which calculates in float32: use openvino or torch.")
     log.info("preparing the network for %s", name)
     exported = onnx_bytes(exported_program(Foreground(model), (n_channels, tile, tile)))
     return OnnxEngine(exported, device) if name == "onnx" else OpenVinoEngine(exported, device, amp)
@@ -57,9 +57,9 @@ class TorchEngine:
     def __init__(self, model: nn.Module, device: torch.device | str, amp: str = "no", channels_last: bool = False):
         self.device, self.amp = torch.device(device), amp
         if self.device.type == "cpu" and amp == "fp16":
-            raise UserError("--amp fp16 needs a GPU: use bf16 or no on the CPU.")
+            raise UserError("amp=fp16 needs a GPU: use bf16 or no on the CPU.")
         if self.device.type == "cuda" and amp == "bf16" and not torch.cuda.is_bf16_supported():
-            raise UserError("this GPU does not calculate in bfloat16: use --amp fp16.")
+            raise UserError("this GPU does not calculate in bfloat16: use amp=fp16.")
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.model = model.eval().to(self.device, memory_format=self.memory_format)
         self.most: int | None = None  # tiles a batch, once more did not fit

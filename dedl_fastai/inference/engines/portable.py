@@ -50,8 +50,8 @@ def exported_program(network: nn.Module, shape: tuple[int, int, int]) -> Exporte
     return program
 
 
-def onnx_bytes(program: ExportedProgram, facts: dict[str, str] | None = None) -> bytes:
-    """The program as an ONNX file, with `facts` in its metadata. Raises `UserError` without the extra "engines"."""
+def onnx_bytes(program: ExportedProgram, metadata: dict[str, str] | None = None) -> bytes:
+    """The program as an ONNX file, with `metadata` in its metadata. Raises `UserError` without the extra "engines"."""
     onnx = optional("onnx", "engines", "ONNX files")
     optional("onnxscript", "engines", "ONNX files")
     try:
@@ -69,10 +69,10 @@ def onnx_bytes(program: ExportedProgram, facts: dict[str, str] | None = None) ->
     except _NOT_EXPORTED as e:
         raise _not_exportable(e) from e
     model = made.model_proto
-    onnx.helper.set_model_props(model, facts or {})
+    onnx.helper.set_model_props(model, metadata or {})
     return model.SerializeToString()
 
 
 def _not_exportable(e: Exception) -> UserError:
     reason = str(e).strip().split("\n")[0]
-    return UserError(f"this network cannot be exported ({reason}): predict with --engine torch.")
+    return UserError(f"this network cannot be exported ({reason}): predict with engine=torch.")

@@ -49,7 +49,7 @@ class OpenVinoEngine:
         core = ov.Core()
         capability, precision = _PRECISIONS[amp]
         if amp != "no" and capability not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            raise UserError(f"--amp {amp}: this CPU does not calculate in {amp}: leave it out.")
+            raise UserError(f"amp={amp}: this CPU does not calculate in {amp}: leave it out.")
         if torch.device(device).type != "cpu":
             log.warning("OpenVINO does not know %s: it calculates on the CPU", device)
         how = {

@@ -134,7 +134,7 @@ def examples_figure(
     grid = figure.subplots(3, columns, squeeze=False)
     figure.suptitle("+ present and found   ! found, not present   - present, missed", fontsize=8)
     limits = np.broadcast_to(thresholds, len(vocab))
-    for axes, (kind, items) in zip(grid, picked.items(), strict=True):
+    for axes, (group, items) in zip(grid, picked.items(), strict=True):
         for ax in axes:
             ax.set_axis_off()
         for ax, i in zip(axes, items, strict=False):
@@ -142,12 +142,12 @@ def examples_figure(
             step = -(-max(shown.shape) // _LONGEST)
             ax.imshow(shown[::step, ::step])
             below = label_lines(np.asarray(probabilities[i]), np.asarray(truth[i], dtype=bool), limits, vocab)
-            ax.set_title(f"{kind}: {_short(names[i])}\n{below}", fontsize=7, loc="left", family="monospace")
+            ax.set_title(f"{group}: {_short(names[i])}\n{below}", fontsize=7, loc="left", family="monospace")
     return figure
 
 
 def pick_examples(probabilities: np.ndarray, truth: np.ndarray, thresholds: Thresholds, n: int) -> dict[str, list[int]]:
-    """Up to `n` items of each kind: right (all labels) with the widest margin, wrong by the most, least sure."""
+    """Up to `n` items of each group: right (all labels) with the widest margin, wrong by the most, least sure."""
     p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(truth, dtype=bool)
     margin = np.where(y, 1, -1) * (p - np.asarray(thresholds))  # how far on the right side of its threshold
     right = (predicted_labels(p, thresholds) == y).all(axis=1)
@@ -156,7 +156,7 @@ def pick_examples(probabilities: np.ndarray, truth: np.ndarray, thresholds: Thre
         "wrong": [i for i in np.argsort(margin.min(axis=1), kind="stable") if not right[i]],
         "least sure": np.argsort(np.abs(margin).min(axis=1), kind="stable"),
     }
-    return {kind: [int(i) for i in order[:n]] for kind, order in orders.items()}
+    return {group: [int(i) for i in order[:n]] for group, order in orders.items()}
 
 
 def label_lines(p: np.ndarray, y: np.ndarray, thresholds: np.ndarray, vocab: Sequence[str]) -> str:

@@ -64,7 +64,7 @@ def train_clf(
 def clf_dataloaders_of(options: ClfConfig, cohort: Cohort) -> DataLoaders:
     """The pictures of a cohort as the options want them; colours for published weights get ImageNet's statistics."""
     if options.augment not in AUGMENTATIONS:
-        raise UserError(f"--augment {options.augment!r} is unknown; it may be {' or '.join(AUGMENTATIONS)}.")
+        raise UserError(f"augment={options.augment!r} is unknown; it may be {' or '.join(AUGMENTATIONS)}.")
     is_color = options.input in ("thumbnail", "composite")
     return clf_dataloaders(
         cohort,

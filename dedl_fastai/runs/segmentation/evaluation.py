@@ -44,7 +44,7 @@ def predict_splits(
     """Probability maps of the fields of each split that has any, in `folder`."""
     facts, predict = _facts_and_predict(model)
     if channels and len(channels) != len(facts.channels):
-        raise UserError(f"the model sees {len(facts.channels)} channels, not {len(channels)}: --channel.")
+        raise UserError(f"the model sees {len(facts.channels)} channels, not {len(channels)}: `channel`.")
     channels = channels or facts.channels
     predictions = {}
     for split in splits:

@@ -43,18 +43,18 @@ def examples_figure(metrics: dict[str, Any], segmenter: Segmenter, cohort: Cohor
     picked = {"best": rows[0], "median": rows[len(rows) // 2], "worst": rows[-1]}
     files = cohort.table.set_index("field")
     figure = Figure(figsize=(11, 9.6), layout="constrained")
-    for axes, (kind, row) in zip(figure.subplots(3, 3), picked.items(), strict=True):
-        _draw_field(axes, kind, row, files.loc[row["field"]], segmenter)
+    for axes, (rank, row) in zip(figure.subplots(3, 3), picked.items(), strict=True):
+        _draw_field(axes, rank, row, files.loc[row["field"]], segmenter)
     figure.suptitle(f"{split} fields at threshold {segmenter.threshold:g}:  white right, orange false, blue missed")
     return figure
 
 
-def _draw_field(axes: list[Axes], kind: str, row: dict[str, Any], files, segmenter: Segmenter) -> None:
+def _draw_field(axes: list[Axes], rank: str, row: dict[str, Any], files, segmenter: Segmenter) -> None:
     pixels, truth = segmenter.read(files.image), read_mask(files["mask"]).astype(bool)
     guess = segmenter.mask(pixels)
     step = max(1, -(-max(truth.shape) // _LONGEST))
     panels = {
-        f"{kind}: {_short(row['field'])}": pixels[0],
+        f"{rank}: {_short(row['field'])}": pixels[0],
         f"truth ({truth.mean():.0%} nuclei)": truth,
         f"prediction (IoU {row['iou']:.3f})": error_colours(guess, truth),
     }

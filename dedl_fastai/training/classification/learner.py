@@ -43,7 +43,7 @@ def clf_learner(
     Raises `UserError` for unknown names, sizes the network cannot take, and weights that cannot be had.
     """
     if body_lr <= 0:
-        raise UserError(f"--body-lr {body_lr}: a share above 0 is needed; --freeze trains the head alone.")
+        raise UserError(f"body_lr={body_lr}: a share above 0 is needed; `freeze` trains the head alone.")
     facts = dls.facts
     spec = ClfSpec(model, facts.size, len(facts.mean), len(facts.vocab), drop)
     if isinstance(loss, str):
@@ -62,7 +62,7 @@ def clf_learner(
     learn.spec, learn.group_factors = spec, (body_lr, 1.0)
     if freeze:
         if weights == "none":
-            log.warning("the frozen body was never trained: without --weights its features are random")
+            log.warning("the frozen body was never trained: without `weights` its features are random")
         learn.freeze()
     return learn
 

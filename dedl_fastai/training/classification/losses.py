@@ -99,16 +99,16 @@ def clf_loss(
 ) -> ClfLoss:
     """The loss of that name."""
     if name not in LOSSES:
-        raise UserError(f"--loss {name!r} is unknown; it may be {', '.join(LOSSES)}.")
+        raise UserError(f"loss={name!r} is unknown; it may be {', '.join(LOSSES)}.")
     if name == "focal":
         if gamma < 0:
-            raise UserError(f"--gamma {gamma}: at least 0 is needed.")
+            raise UserError(f"gamma={gamma}: at least 0 is needed.")
         return MultiLabelFocal(class_weights, gamma)
     return MultiLabelBce(class_weights) if name == "bce" else Asymmetric(class_weights)
 
 
 def class_weights(
-    kind: str,  # inverse, effective, none, dedl
+    weighting: str,  # inverse, effective, none, dedl
     prevalence: Sequence[float],  # share of the training images that hold each class
     n: int,  # training images
 ) -> tuple[float, ...]:
@@ -118,13 +118,13 @@ def class_weights(
     with a mean of 1. "dedl": as released, the prevalences stretched to 0.2..1, so that common classes weigh *more*.
     A class that is in no training image counts as in one.
     """
-    if kind not in CLASS_WEIGHTS:
-        raise UserError(f"--class-weight {kind!r} is unknown; it may be {', '.join(CLASS_WEIGHTS)}.")
+    if weighting not in CLASS_WEIGHTS:
+        raise UserError(f"class_weight={weighting!r} is unknown; it may be {', '.join(CLASS_WEIGHTS)}.")
     counts = [max(p * n, 1.0) for p in prevalence]
-    if kind == "none":
+    if weighting == "none":
         return tuple(1.0 for _ in counts)
-    if kind == "dedl":
+    if weighting == "dedl":
         low, spread = min(prevalence), max(prevalence) - min(prevalence)
         return tuple(0.2 + 0.8 * (p - low) / spread if spread else 1.0 for p in prevalence)
-    raw = [1 / c if kind == "inverse" else (1 - _BETA) / (1 - _BETA**c) for c in counts]
+    raw = [1 / c if weighting == "inverse" else (1 - _BETA) / (1 - _BETA**c) for c in counts]
     return tuple(w * len(raw) / sum(raw) for w in raw)

@@ -113,7 +113,7 @@ def share_weights(model: nn.Module) -> None:
 def share_of_batch(bs: int) -> int:
     """Items of a batch that one process gets; `bs` is of all together, so that runs compare with those of one."""
     if bs % world_size():
-        raise UserError(f"--bs {bs} is shared by {world_size()} processes: a multiple of {world_size()} is needed.")
+        raise UserError(f"bs={bs} is shared by {world_size()} processes: a multiple of {world_size()} is needed.")
     return bs // world_size()
 
 
@@ -123,9 +123,9 @@ def process_device(name: str = "auto") -> torch.device:
     if world_size() == 1 or device.type == "cpu":
         return device
     if device.type != "cuda" or device.index is not None:
-        raise UserError(f"--device {name!r} with several processes: use cuda (a GPU each) or cpu.")
+        raise UserError(f"device={name!r} with several processes: use cuda (a GPU each) or cpu.")
     number, there = int(os.environ.get("LOCAL_RANK", rank())), torch.cuda.device_count()
     if number >= there:
-        raise UserError(f"there are fewer GPUs ({there}) than processes: start {there}, or use --device cpu.")
+        raise UserError(f"there are fewer GPUs ({there}) than processes: start {there}, or use device=cpu.")
     torch.cuda.set_device(number)
     return torch.device("cuda", number)

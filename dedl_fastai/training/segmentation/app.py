@@ -53,18 +53,18 @@ class AppCallback(Callback):
         seed: int = 0,
     ):
         if act not in ACTIVATIONS:
-            raise UserError(f"--app {act!r} is unknown; it may be none, {' or '.join(ACTIVATIONS)}.")
+            raise UserError(f"app={act!r} is unknown; it may be none, {' or '.join(ACTIVATIONS)}.")
         if schedule not in SCHEDULES:
-            raise UserError(f"--app-schedule {schedule!r} is unknown; it may be {' or '.join(SCHEDULES)}.")
+            raise UserError(f"app_schedule={schedule!r} is unknown; it may be {' or '.join(SCHEDULES)}.")
         if not 0 < rows <= 1:
-            raise UserError(f"--app-rows {rows}: a share above 0, at most 1, is needed.")
+            raise UserError(f"app_rows={rows}: a share above 0, at most 1, is needed.")
         if loss not in ("mse", "ce"):
-            raise UserError(f"--app-loss {loss!r} is unknown; it may be mse or ce.")
+            raise UserError(f"app_loss={loss!r} is unknown; it may be mse or ce.")
         if loss == "ce" and out == "sigmoid":
             raise UserError("the loss ce is of logits: the autoencoder's end may then be linear or act, not sigmoid.")
         if maps not in ("foreground", "all"):
             raise UserError(f"the maps {maps!r} are unknown; they may be foreground or all.")
-        self.weight, self.target, self.kind = _checked_weight(weight), target, loss
+        self.weight, self.target, self.loss_name = _checked_weight(weight), target, loss
         self.first_lr, self.schedule, self.maps, self.rows, self.seed = lr, schedule, maps, rows, seed
         self.made_of = {"hidden": tuple(hidden), "act": act, "out": out}
         self.autoencoder: AppAutoencoder | None = None
@@ -84,7 +84,7 @@ class AppCallback(Callback):
         elif self.weight == "auto" and self.last_weight > _DEAD:
             log.warning(
                 "APP: the reconstruction hardly depends on the prediction (its gradient needed a weight of %.0e), so "
-                "that it taught nothing. Train longer, or use a lower --app-lr.",
+                "that it taught nothing. Train longer, or use a lower `app_lr`.",
                 self.last_weight,
             )
 
@@ -172,7 +172,7 @@ class AppCallback(Callback):
         rows, truth = (rows, truth) if picked is None else (rows[picked], truth[picked])
         scale = self.own_scaler.scale(torch.ones((), device=logits.device))
         with autocast(logits.device.type, self.cast or torch.bfloat16, enabled=self.cast is not None):
-            value, gradient = reconstruction_grads(self.autoencoder, rows, truth, self.kind, scale)
+            value, gradient = reconstruction_grads(self.autoencoder, rows, truth, self.loss_name, scale)
         gradient = gradient / scale
         if self.cast is torch.float16 and not _is_finite_everywhere(gradient):
             return None
@@ -232,7 +232,7 @@ def _checked_weight(weight: float | str) -> float | str:
     except ValueError:
         number = -1.0
     if number < 0 or not math.isfinite(number):
-        raise UserError(f"--app-weight {weight!r}: auto, summed, or a number of at least 0, is needed.")
+        raise UserError(f"app_weight={weight!r}: auto, summed, or a number of at least 0, is needed.")
     return number
 
 

@@ -31,7 +31,7 @@ class AppAutoencoder(nn.Module):
     ):
         super().__init__()
         if act not in ACTIVATIONS:
-            raise UserError(f"--app {act!r} is unknown; it may be none, {' or '.join(ACTIVATIONS)}.")
+            raise UserError(f"app={act!r} is unknown; it may be none, {' or '.join(ACTIVATIONS)}.")
         ends = {"sigmoid": nn.Sigmoid, "linear": nn.Identity, "act": ACTIVATIONS[act]}
         if out not in ends:
             raise UserError(f"the autoencoder's end {out!r} is unknown; it may be {', '.join(ends)}.")
@@ -76,7 +76,7 @@ def _summed_loss(made: torch.Tensor, truth: torch.Tensor, loss: str) -> torch.Te
     if loss == "mse":
         return nn.functional.mse_loss(made, truth.to(made), reduction="sum")
     if loss != "ce":
-        raise UserError(f"--app-loss {loss!r} is unknown; it may be mse or ce.")
+        raise UserError(f"app_loss={loss!r} is unknown; it may be mse or ce.")
     if truth.shape[1] > 1:  # the maps of all classes: their reconstructions are taken as logits, as released
         return nn.functional.cross_entropy(made, truth.argmax(dim=1), reduction="sum") * truth.shape[1]
     return nn.functional.binary_cross_entropy_with_logits(made, truth.to(made), reduction="sum")

@@ -80,5 +80,5 @@ def seg_loss(name: str, class_weights: Sequence[float]) -> SegLoss:
         return CrossEntropy(class_weights)
     made = {"ce": CrossEntropy, "dice": Dice, "ce-dice": CrossEntropyDice, "focal": Focal}
     if name not in made:
-        raise UserError(f"--loss {name!r} is unknown; it may be {', '.join(LOSSES)}.")
+        raise UserError(f"loss={name!r} is unknown; it may be {', '.join(LOSSES)}.")
     return made[name]()
