@@ -5,6 +5,7 @@ from fastai.vision.all import *
 from .cells import *
 from .data import *
 from .inference import *
+from .inference import learner as _learner  # noqa: F401 (patches `learn.predict`)
 from .io import *
 from .phenotypes import *
 from .training import *

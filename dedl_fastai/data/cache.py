@@ -65,6 +65,16 @@ def cache_cohort(
     return for_each(lambda row: _cached_field(row, channels, scaling, folder), list(cohort.table.itertuples()))
 
 
+def cache_file(
+    path: str | Path, channels: Sequence[str], scaling: PercentileScaling, folder: str | Path | None = None
+) -> CachedField:
+    """An image file as a field without a mask, decoded and scaled unless it is cached."""
+    folder = Path(folder) if folder else cache_folder()
+    settings = [*channels, scaling.to_dict()]
+    pixels, shape = cached_array(path, settings, folder, lambda: read_scaled(path, channels, scaling))
+    return CachedField(Path(path).stem, str(pixels), "", shape)
+
+
 def for_each(work: Callable[[Any], T], rows: Sequence) -> list[T]:
     """`work(row)` for every row, several at a time; the files that do not read are collected into one `UserError`."""
     errors: list[str] = []

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from fastai.learner import Learner
 from torch import nn
 
 from ..data.pixels import ScaledField, pick_channels, read_scaled
 from ..errors import UserError
 from ..io.fields.field import Field
 from ..io.fields.readers import open_field
-from ..training.model_card import seg_facts_from_card
+from ..training.model_card import seg_facts_from_card, seg_model_card
 from ..training.run_folder import RunFolder
 from .engines.engine import Engine, make_engine
 from .options import BATCH_SIZE, OVERLAP
@@ -27,7 +28,7 @@ class Segmenter:
 
     model: nn.Module
     card: dict[str, Any]
-    run: RunFolder
+    run: RunFolder | None  # None for the model of a Learner
     device: torch.device
     overlap: float = OVERLAP  # share of a tile that its neighbour covers too
     bs: int = BATCH_SIZE
@@ -41,6 +42,13 @@ class Segmenter:
         self.tile = self.facts.tile
         self.mean, self.std = np.array(self.facts.mean), np.array(self.facts.std)
         self.model = self.model.to(self.device).eval()
+
+    @classmethod
+    def of(cls, learn: Learner, **how: Any) -> "Segmenter":
+        """The model of a Learner; `how` are the other arguments, such as `overlap` and `tta`."""
+        return cls(
+            learn.model, seg_model_card(learn.spec, learn.dls.facts), None, torch.device(learn.dls.device), **how
+        )
 
     def __repr__(self) -> str:
         net = self.card["network"]

@@ -42,6 +42,18 @@ class FieldLearner(Learner):
                 if isinstance(cb, Amp):
                     cb.leave()
 
+    def to_fp16(self) -> "FieldLearner":
+        """Train in mixed precision with float16, on any device that has it."""
+        return self.to_fp32().add_cb(Amp("fp16"))
+
+    def to_bf16(self) -> "FieldLearner":
+        """Train in mixed precision with bfloat16, on any device that has it."""
+        return self.to_fp32().add_cb(Amp("bf16"))
+
+    def to_fp32(self) -> "FieldLearner":
+        """Train in float32."""
+        return self.remove_cbs([cb for cb in self.cbs if isinstance(cb, Amp)])
+
     def fit_cosine(
         self,
         n_epoch: int,

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,11 @@ from fastai.vision.core import imagenet_stats
 from ...errors import UserError
 from ...phenotypes.rules import Rules
 from ..cohort import Cohort
+from ..loaders import FieldDataLoaders
 from ..scaling import PercentileScaling
 from .augment import PictureAugment
 from .inputs import resolve_channels
-from .items import ClfFacts, ClfItem, clf_items, label_cohort
+from .items import ClfFacts, ClfItem, clf_items, items_of_image, label_cohort
 from .labels import Labels
 from .tensors import ClassTargets, TensorPicture
 
@@ -82,8 +84,9 @@ def clf_dataloaders(
     facts = _with_statistics(facts, parts["train"], stats)
     labels = _with_warnings(labels, facts)
     dls = _loaders([*parts["train"], *parts["valid"]], facts, augment, bs, workers, device)
-    dls.facts, dls.labels, dls.c, dls.vocab = facts, labels, len(facts.vocab), list(facts.vocab)
-    return dls
+    items_of = partial(items_of_image, facts=facts, cache=cache)
+    vocab = list(facts.vocab)
+    return FieldDataLoaders.of(dls, items_of, facts=facts, labels=labels, c=len(vocab), vocab=vocab)
 
 
 def _facts(

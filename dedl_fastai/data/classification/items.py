@@ -154,6 +154,28 @@ def _whole(image: str | Path, facts: ClfFacts) -> np.ndarray:
     return pixels if facts.tile else resized(pixels, facts.size)
 
 
+def items_of_image(path: str | Path, facts: ClfFacts, cache: str | Path | None = None) -> list[ClfItem]:
+    """An image file as items to predict, without labels: its picture, or those of its tiles."""
+    picture, scale = cached_pictures([str(path)], facts, cache)[str(path)]
+    corners = [(0, 0)]
+    if facts.tile:
+        with open_field(path) as field:
+            corners = tile_corners(field.shape, facts.tile)
+    item = ClfItem(
+        field=Path(path).stem,
+        patient="",
+        image=str(path),
+        split="test",
+        labels=(),
+        target=(0.0,) * len(facts.vocab),
+        picture=picture,
+        size=facts.size,
+        tile=facts.tile,
+        scale=scale,
+    )
+    return [replace(item, y=y, x=x) for y, x in corners]
+
+
 def picture_of(path: str | Path, facts: ClfFacts) -> np.ndarray:
     """The picture (C, size, size) of a new file, float32 in [0, 1] and not normalised; for models of whole fields."""
     if facts.tile:

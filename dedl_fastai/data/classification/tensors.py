@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from fastai.data.transforms import EncodedMultiCategorize
+from fastai.interpret import plot_top_losses
 from fastai.torch_core import TensorMultiCategory, show_image
 from fastai.vision.core import TensorImage
 from fastai.vision.data import get_grid, show_batch
@@ -122,3 +123,23 @@ def verdicts(
         color = RIGHT if is_there and is_predicted else WRONG if is_predicted else MISSED
         lines.append((text if is_predicted else f"{text} (missed)", color))
     return lines
+
+
+@dispatch
+def plot_top_losses(  # noqa: F811
+    x: TensorPicture,
+    y: TensorMultiCategory,
+    samples,
+    outs,
+    raws,
+    losses,
+    nrows=None,
+    ncols=None,
+    figsize=None,
+    **kwargs,
+):
+    """Pictures as `show_results` draws them, with the loss of each."""
+    ctxs = get_grid(len(samples), nrows=nrows, ncols=ncols, figsize=figsize)
+    show_results(x, y, samples, outs, ctxs=ctxs, max_n=len(samples), **kwargs)
+    for ctx, loss in zip(ctxs, losses, strict=False):
+        ctx.set_title(f"{ctx.get_title()}\nloss {loss.item():.3f}", fontsize=8)

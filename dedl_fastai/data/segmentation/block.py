@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from fastai.data.transforms import FuncSplitter, Normalize
 from fastai.torch_core import set_seed
 
 from ...errors import UserError
-from ..cache import CachedField, cache_cohort
+from ..cache import CachedField, cache_cohort, cache_file
 from ..cohort import Cohort
+from ..loaders import FieldDataLoaders
 from ..scaling import PercentileScaling
 from ..tiles import Tile, is_blank, tiles_of
 from .augment import TileAugment
@@ -101,8 +103,15 @@ def seg_dataloaders(
         drop_last=n_train > bs and n_train % bs == 1,  # batch norm on one small tile is noise
         persistent_workers=False,
     )
-    dls.facts, dls.c, dls.vocab = facts, len(CLASSES), list(CLASSES)
-    return dls
+    items_of = partial(tiles_of_image, facts=facts, pad=pad, cache=cache)
+    return FieldDataLoaders.of(dls, items_of, facts=facts, c=len(CLASSES), vocab=list(CLASSES))
+
+
+def tiles_of_image(
+    path: str | Path, facts: SegFacts, pad: str = "reflect", cache: str | Path | None = None
+) -> list[Tile]:
+    """The tiles of an image file, row by row, as items to predict."""
+    return tiles_of([cache_file(path, facts.channels, facts.scaling, cache)], facts.tile, pad, "test")
 
 
 def _needed(cohort: Cohort, split: str) -> Cohort:

@@ -72,10 +72,12 @@ class MeanAP(Metric):
         self.labels.append(learn.y.detach().cpu() > 0.5)
 
     @property
-    def value(self) -> float:
-        """The mean average precision."""
+    def value(self) -> float | None:
+        """The mean average precision; None if no labelled item was seen."""
         from sklearn.metrics import average_precision_score
 
+        if not self.logits:
+            return None
         scores, truth = self._gathered()
         held = truth.any(dim=0)
         if not held.any():

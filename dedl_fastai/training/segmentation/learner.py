@@ -3,14 +3,53 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
 from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
+from fastai.data.load import DataLoader
+from torch import nn
 
+from ...errors import UserError
 from ...models.segmentation import SegSpec, create_seg_model
 from ..learner import FieldLearner, optimizer
 from ..precision import precision_callbacks
 from .losses import seg_loss
 from .metrics import TileDice, TileIoU
+
+_IMAGES = [(turns, flip) for turns in (0, 2, 1, 3) for flip in (False, True)]  # flips first, then quarter turns
+
+
+class SegLearner(FieldLearner):
+    """A `FieldLearner` of segmentation, whose test-time augmentation turns the predictions back."""
+
+    def tta(self, ds_idx: int = 1, dl: DataLoader | None = None, n: int = 4, use_max: bool = False) -> tuple:
+        """Predictions averaged over `n` images of each tile (4: flips, 8: with quarter turns), and the targets.
+
+        Each prediction is turned back before the mean (or the maximum) is taken; fastai's own `tta` does not do that.
+        """
+        if not 1 <= n <= len(_IMAGES):
+            raise UserError(f"n={n}: there are 1 to {len(_IMAGES)} mirror images and quarter turns of a tile.")
+        found = [self.get_preds(ds_idx, dl, cbs=TurnedBack(*image)) for image in _IMAGES[:n]]
+        preds = torch.stack([preds for preds, _ in found])
+        return preds.max(dim=0).values if use_max else preds.mean(dim=0), found[0][1]
+
+
+class TurnedBack(Callback):
+    """Shows the model a mirror image of each tile, and turns its prediction back."""
+
+    order = 8  # before the prediction is cast or gathered
+
+    def __init__(self, turns: int, flip: bool):
+        self.turns, self.flip = turns, flip
+
+    def before_batch(self) -> None:
+        """Flip and turn the tiles."""
+        self.learn.xb = tuple(torch.rot90(x.flip(-1) if self.flip else x, self.turns, (-2, -1)) for x in self.xb)
+
+    def after_pred(self) -> None:
+        """Turn and flip the prediction back."""
+        pred = torch.rot90(self.pred, -self.turns, (-2, -1))
+        self.learn.pred = pred.flip(-1) if self.flip else pred
 
 
 def seg_learner(
@@ -30,7 +69,7 @@ def seg_learner(
     app: str | Callback = "none",  # the paper's autoencoder post-processing: none, gelu, relu, or an `AppCallback`
     cbs: Sequence[Callback] = (),
     path: str | Path = ".",
-) -> FieldLearner:
+) -> SegLearner:
     """A Learner for tiles of fields: model by name, loss, optimiser and metrics set up as in the paper.
 
     Raises `UserError` for unknown names, for tiles the network cannot take, and for weights that cannot be had.
@@ -41,17 +80,27 @@ def seg_learner(
     if app != "none":
         cbs = [*cbs, _app(app)]
     loss_func = seg_loss(loss, facts.class_weights) if isinstance(loss, str) else loss
-    learn = FieldLearner(
+    learn = SegLearner(
         dls,
         model,
         loss_func=loss_func,
         opt_func=optimizer(opt, wd),
+        splitter=encoder_and_decoder,
         metrics=[TileIoU(), TileDice()],
         cbs=[*precision_callbacks(amp, accumulate * dls.train.bs if accumulate > 1 else 0, clip), *cbs],
         path=path,
     )
     learn.spec = spec
     return learn
+
+
+def encoder_and_decoder(model: nn.Module) -> list[list[nn.Parameter]]:
+    """Splitter: the parameters of the encoder, and all others; `freeze` leaves the latter trainable."""
+    encoder = {id(p) for p in model.encoder.parameters()}
+    groups: list[list[nn.Parameter]] = [[], []]
+    for parameter in model.parameters():
+        groups[id(parameter) not in encoder].append(parameter)
+    return groups
 
 
 def _app(app: str | Callback) -> Callback:

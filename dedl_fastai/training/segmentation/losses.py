@@ -14,6 +14,10 @@ LOSSES = ("weighted-ce", "ce", "dice", "ce-dice", "focal")
 class SegLoss(nn.Module):
     """Base of losses from logits (B, K, H, W) and masks (B, H, W); tells fastai how to turn logits into results."""
 
+    def __init__(self):
+        super().__init__()
+        self.reduction = "mean"  # fastai sets it to "none" where it asks for the loss of each item
+
     def activation(self, logits: torch.Tensor) -> torch.Tensor:
         """Class probabilities (B, K, H, W)."""
         return logits.softmax(dim=1)
@@ -29,7 +33,6 @@ class CrossEntropy(SegLoss):
     def __init__(self, weight: Sequence[float] | None = None):
         super().__init__()
         self.register_buffer("weight", torch.tensor(weight, dtype=torch.float32) if weight is not None else None)
-        self.reduction = "mean"
 
     def forward(self, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """The loss; `reduction = "none"` gives it per pixel."""
@@ -39,14 +42,15 @@ class CrossEntropy(SegLoss):
 
 
 class Dice(SegLoss):
-    """1 - soft Dice of the foreground, pooled over the batch (so that blank tiles do no harm)."""
+    """1 - soft Dice of the foreground, pooled over the batch, so that tiles without nuclei do no harm."""
 
     def forward(self, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """The loss, a scalar in 0..1."""
+        """The loss in 0..1; `reduction = "none"` gives it for each tile."""
         p = logits.float().softmax(dim=1)[:, 1:]
         t = F.one_hot(mask.long(), logits.shape[1]).movedim(-1, 1)[:, 1:].to(p)
-        overlap, size = (p * t).sum(dim=(0, 2, 3)), (p + t).sum(dim=(0, 2, 3))
-        return 1 - ((2 * overlap + 1) / (size + 1)).mean()
+        pooled = (2, 3) if self.reduction == "none" else (0, 2, 3)
+        overlap, size = (p * t).sum(dim=pooled), (p + t).sum(dim=pooled)
+        return 1 - ((2 * overlap + 1) / (size + 1)).mean(dim=-1)
 
 
 class CrossEntropyDice(SegLoss):
@@ -57,8 +61,10 @@ class CrossEntropyDice(SegLoss):
         self.ce, self.dice = CrossEntropy(), Dice()
 
     def forward(self, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """The loss, a scalar."""
-        return self.ce(logits, mask) + self.dice(logits, mask)
+        """The loss; `reduction = "none"` gives it for each tile."""
+        self.ce.reduction = self.dice.reduction = self.reduction
+        ce = self.ce(logits, mask)
+        return (ce.flatten(1).mean(dim=1) if self.reduction == "none" else ce) + self.dice(logits, mask)
 
 
 class Focal(SegLoss):
@@ -69,9 +75,10 @@ class Focal(SegLoss):
         self.gamma = gamma
 
     def forward(self, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """The loss, a scalar."""
+        """The loss; `reduction = "none"` gives it per pixel."""
         ce = F.cross_entropy(logits.float(), mask.long(), reduction="none")
-        return ((1 - torch.exp(-ce)) ** self.gamma * ce).mean()
+        loss = (1 - torch.exp(-ce)) ** self.gamma * ce
+        return loss if self.reduction == "none" else loss.mean()
 
 
 def seg_loss(name: str, class_weights: Sequence[float]) -> SegLoss:

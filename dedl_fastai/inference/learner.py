@@ -1,0 +1,49 @@
+"""`learn.predict` of image files of any size, in fastai's manner of methods that are patched onto the Learner."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from fastai.learner import Learner
+from fastcore.basics import patch
+
+from ..data.classification.tensors import ClassSet
+from ..data.segmentation.tensors import TensorField, TensorNuclei
+from ..io.fields.field import Field
+from ..training.learner import FieldLearner
+from ..training.segmentation.learner import SegLearner
+from .segmenter import Segmenter
+
+
+@patch
+def predict(self: FieldLearner, item: Any, rm_type_tfms: int | None = None, with_input: bool = False) -> tuple:
+    """fastai's `predict` of an item, or of an image file (or an open `Field`) as a whole.
+
+    A segmentation returns the mask (H, W), the same as plain integers, and the probabilities (K, H, W) of the whole
+    field, from overlapping tiles as `Segmenter` predicts them. A classification returns the classes, their 0 and 1, and
+    their probabilities; of a model of tiles the largest probability of all tiles.
+    """
+    if not isinstance(item, str | Path | Field):
+        return Learner.predict(self, item, rm_type_tfms, with_input)
+    return (_segmented if isinstance(self, SegLearner) else _classified)(self, item, with_input)
+
+
+def _segmented(learn: SegLearner, image: str | Path | Field, with_input: bool) -> tuple:
+    was_training = learn.model.training
+    segmenter = Segmenter.of(learn)
+    pixels = segmenter.read(image.path if isinstance(image, Field) else image)
+    probability = torch.from_numpy(segmenter.probability(pixels))
+    learn.model.train(was_training)
+    mask = (probability >= segmenter.threshold).long()
+    found = TensorNuclei(mask), mask, torch.stack([1 - probability, probability])
+    return (TensorField(pixels), *found) if with_input else found
+
+
+def _classified(learn: FieldLearner, image: str | Path | Field, with_input: bool) -> tuple:
+    path = image.path if isinstance(image, Field) else image
+    inputs, preds, _ = learn.get_preds(dl=learn.dls.test_dl([path], num_workers=0), with_input=True)
+    probability = preds.max(dim=0).values
+    present = learn.loss_func.decodes(probability)
+    values = dict(zip(learn.dls.vocab, probability.tolist(), strict=True))
+    found = ClassSet([c for c, there in zip(values, present, strict=True) if there], values), present, probability
+    return (learn.dls.decode_batch((inputs, preds))[0][0], *found) if with_input else found
