@@ -5,7 +5,8 @@ from fastai.vision.all import *
 from .cells import *
 from .data import *
 from .inference import *
-from .inference import learner as _learner  # noqa: F401 (patches `learn.predict`)
+from .inference import learner as _predicting  # noqa: F401 (patches `learn.predict`)
 from .io import *
 from .phenotypes import *
+from .runs import learner as _keeping  # noqa: F401 (patches `learn.evaluate` and `learn.save_run`)
 from .training import *

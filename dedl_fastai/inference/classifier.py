@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from fastai.learner import Learner
 from torch import nn
 
 from ..data.classification.items import ClfItem, tiles_of_file
 from ..scores.class_labels import predicted_labels
-from ..training.model_card import clf_facts_from_card
+from ..training.model_card import clf_facts_from_card, clf_model_card
 from ..training.run_folder import RunFolder
 
 
@@ -21,7 +22,7 @@ class Classifier:
 
     model: nn.Module
     card: dict[str, Any]
-    run: RunFolder
+    run: RunFolder | None  # None for the model of a Learner
     device: torch.device
     bs: int = 16
 
@@ -31,6 +32,12 @@ class Classifier:
         self.mean = torch.tensor(self.facts.mean, device=self.device).reshape(shape)
         self.std = torch.tensor(self.facts.std, device=self.device).reshape(shape)
         self.model = self.model.to(self.device).eval()
+
+    @classmethod
+    def of(cls, learn: Learner, bs: int = 16) -> "Classifier":
+        """The model of a Learner, with the thresholds that `learn.evaluate` tuned."""
+        card = clf_model_card(learn.spec, learn.dls.facts, getattr(learn, "thresholds", None))
+        return cls(learn.model, card, None, torch.device(learn.dls.device), bs)
 
     def __repr__(self) -> str:
         return f"Classifier({self.card['network']['model']} on {self.facts.input}: {', '.join(self.classes)})"

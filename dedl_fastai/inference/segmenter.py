@@ -45,10 +45,9 @@ class Segmenter:
 
     @classmethod
     def of(cls, learn: Learner, **how: Any) -> "Segmenter":
-        """The model of a Learner; `how` are the other arguments, such as `overlap` and `tta`."""
-        return cls(
-            learn.model, seg_model_card(learn.spec, learn.dls.facts), None, torch.device(learn.dls.device), **how
-        )
+        """The model of a Learner, with the threshold that `learn.evaluate` tuned; `how`: `overlap`, `tta`, ..."""
+        card = seg_model_card(learn.spec, learn.dls.facts, getattr(learn, "thresholds", None))
+        return cls(learn.model, card, None, torch.device(learn.dls.device), **how)
 
     def __repr__(self) -> str:
         net = self.card["network"]

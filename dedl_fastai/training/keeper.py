@@ -1,6 +1,5 @@
 """`Keeper`: best and last weights, history, and after each epoch all that is needed to resume a run."""
 
-import csv
 import io
 import logging
 import time
@@ -14,6 +13,7 @@ from ..errors import UserError
 from ..io.files import existing_file, write_text, written_whole
 from ..models.weights import read_tensors, write_tensors
 from .processes.group import from_first, is_first, share_weights
+from .run_folder import history_text
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class Keeper(Callback):
 
     def _write_history(self) -> None:
         if is_first():
-            write_text(self.folder / "history.csv", _csv(self.rows))
+            write_text(self.folder / "history.csv", history_text(self.rows))
 
     def _is_stale(self) -> bool:
         return bool(self.patience) and len(self.rows) - 1 - self.best_epoch >= self.patience
@@ -166,12 +166,3 @@ class Keeper(Callback):
         parameters = dict(self._model().named_parameters())
         for name, grad in state["grads"].items():
             parameters[name].grad = grad.to(parameters[name].device)
-
-
-def _csv(rows: list[dict]) -> str:
-    out = io.StringIO()
-    columns = list(dict.fromkeys(k for row in rows for k in row))
-    writer = csv.DictWriter(out, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import importlib.metadata
+import io
 import os
 import platform
 import time
@@ -85,6 +86,16 @@ class RunFolder:
     def finish(self) -> None:
         """Remove the resume state: the run is complete."""
         (self.path / "resume.pt").unlink(missing_ok=True)
+
+
+def history_text(rows: list[dict[str, Any]]) -> str:
+    """The rows of history.csv as text; columns that a row lacks stay empty."""
+    out = io.StringIO()
+    columns = list(dict.fromkeys(k for row in rows for k in row))
+    writer = csv.DictWriter(out, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
 
 
 def manifest(seed: int, workers: int, device: torch.device, cohort: Cohort) -> dict[str, Any]:

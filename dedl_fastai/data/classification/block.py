@@ -86,7 +86,7 @@ def clf_dataloaders(
     dls = _loaders([*parts["train"], *parts["valid"]], facts, augment, bs, workers, device)
     items_of = partial(items_of_image, facts=facts, cache=cache)
     vocab = list(facts.vocab)
-    return FieldDataLoaders.of(dls, items_of, facts=facts, labels=labels, c=len(vocab), vocab=vocab)
+    return FieldDataLoaders.of(dls, items_of, facts=facts, labels=labels, cohort=cohort, c=len(vocab), vocab=vocab)
 
 
 def _facts(

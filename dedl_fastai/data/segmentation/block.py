@@ -104,7 +104,7 @@ def seg_dataloaders(
         persistent_workers=False,
     )
     items_of = partial(tiles_of_image, facts=facts, pad=pad, cache=cache)
-    return FieldDataLoaders.of(dls, items_of, facts=facts, c=len(CLASSES), vocab=list(CLASSES))
+    return FieldDataLoaders.of(dls, items_of, facts=facts, cohort=cohort, c=len(CLASSES), vocab=list(CLASSES))
 
 
 def tiles_of_image(

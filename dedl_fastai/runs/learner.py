@@ -1,0 +1,109 @@
+"""`learn.evaluate` and `learn.save_run`: a Learner of a notebook as a run folder, without training a second time."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from fastcore.basics import patch
+
+from ..data.cohort import Cohort
+from ..data.splits import save_splits
+from ..errors import UserError
+from ..inference.classifier import Classifier
+from ..inference.segmenter import Segmenter
+from ..io.files import write_text
+from ..models.weights import write_tensors
+from ..training.learner import FieldLearner
+from ..training.model_card import clf_model_card, seg_model_card
+from ..training.run_folder import RunFolder, history_text, manifest
+from ..training.segmentation.learner import SegLearner
+from .classification.evaluation import clf_metrics, items_by_split
+from .options.clf import ClfConfig
+from .options.seg import SegConfig
+from .segmentation.evaluation import evaluate_again, tune_and_evaluate
+
+
+@patch
+def evaluate(self: FieldLearner, cohort: Cohort | None = None) -> dict[str, Any]:
+    """Metrics of whole fields, as a run's metrics.json has them, next to the trivial baselines.
+
+    `cohort` is split; default: the one the loaders were made of. The threshold is tuned on its validation fields and
+    kept for `predict` and `save_run`; a cohort without any is scored with the Learner's present threshold.
+    """
+    cohort = cohort or _own_cohort(self)
+    metrics = (_segmentation if isinstance(self, SegLearner) else _classification)(self, cohort)
+    self.thresholds = metrics["thresholds"] if "thresholds" in metrics else metrics["threshold"]
+    return metrics
+
+
+@patch
+def save_run(self: FieldLearner, folder: str | Path) -> Path:
+    """Write the Learner as a run folder that `load_run` and every command take; returns its path.
+
+    Evaluates the model on the cohort of its loaders. The weights are those of this moment, as `best` and as `last`.
+    Raises `UserError` if the folder is not empty or the loaders know no cohort.
+    """
+    run = RunFolder.at(folder)
+    if run.path.exists() and any(run.path.iterdir()):
+        raise UserError(f"{run.path} is not empty: choose a new folder for the run.")
+    cohort = _own_cohort(self)
+    metrics = self.evaluate(cohort)
+    for name in ("best", "last"):
+        write_tensors(run.path / f"{name}.safetensors", self.model.state_dict())
+    run.write("manifest", manifest(-1, self.dls.train.num_workers, torch.device(self.dls.device), cohort))
+    save_splits(cohort, run.path / "splits.json")
+    card = seg_model_card if isinstance(self, SegLearner) else clf_model_card
+    run.write("model", card(self.spec, self.dls.facts, self.thresholds))
+    write_text(run.path / "history.csv", _history(self))
+    run.write("config", _options(self, cohort).to_dict())
+    run.write("metrics", metrics)
+    return run.path
+
+
+def _own_cohort(learn: FieldLearner) -> Cohort:
+    cohort = getattr(learn.dls, "cohort", None)
+    if cohort is None:
+        raise UserError("these loaders were not made of a cohort: give one (`Cohort.load`, `split_cohort`).")
+    return cohort
+
+
+def _segmentation(learn: SegLearner, cohort: Cohort) -> dict[str, Any]:
+    segmenter = Segmenter.of(learn)
+    cohort = cohort.with_masks()
+    if len(cohort.part("valid")):
+        return tune_and_evaluate(segmenter, cohort)
+    splits = [s for s in ("test", "train") if len(cohort.part(s))] or ["all"]
+    return evaluate_again(segmenter, cohort, splits)
+
+
+def _classification(learn: FieldLearner, cohort: Cohort) -> dict[str, Any]:
+    classifier = Classifier.of(learn)
+    items = items_by_split(classifier, cohort)
+    probabilities = {split: classifier.probabilities(items[split]) for split in items}
+    tuned = None if "valid" in items else classifier.thresholds.tolist()
+    return clf_metrics(items, probabilities, classifier.classes, tuned)
+
+
+def _history(learn: FieldLearner) -> str:
+    names = learn.recorder.metric_names[1:-1]
+    rows = [dict(zip(names, map(float, v), strict=True)) for v in learn.recorder.values if len(v) == len(names)]
+    return history_text([{"epoch": i, **row} for i, row in enumerate(rows)])
+
+
+def _options(learn: FieldLearner, cohort: Cohort) -> SegConfig | ClfConfig:
+    """The options of the command that come closest: what the Learner does not know has its default."""
+    facts, spec = learn.dls.facts, learn.spec
+    common = {
+        "data": str(cohort.root),
+        "splits": "",
+        "channel": ",".join(facts.channels),
+        "percentiles": f"{facts.scaling.low:g},{facts.scaling.high:g}",
+        "epochs": max(1, learn.n_epoch if hasattr(learn, "n_epoch") else 1),
+        "bs": learn.dls.train.bs,
+        "tile": facts.tile,
+    }
+    if isinstance(learn, SegLearner):
+        widths = ",".join(map(str, spec.decoder_channels))
+        network = {"arch": spec.arch, "encoder": spec.encoder, "depth": spec.depth, "decoder": widths}
+        return SegConfig.resolve({**common, **network, "decoder_attention": spec.attention})
+    return ClfConfig.resolve({**common, "model": spec.model, "size": facts.size, "input": facts.input})
