@@ -23,7 +23,7 @@ def with_options(*classes: type[Options], show_defaults: bool = True) -> Callabl
 
         def run(**values: Any) -> None:
             given = {n: values.pop(n) for n in fields}
-            command({n: v for n, v in given.items() if v is not None}, **values)
+            command({n: _parsed(fields[n], v) for n, v in given.items() if v is not None}, **values)
 
         by_topic = sorted(fields.values(), key=lambda f: classes[0].topics.index(f.metadata["topic"]))
         made = [_parameter(classes, f, show_defaults) for f in by_topic]
@@ -43,8 +43,13 @@ def _parameter(classes: Sequence[type[Options]], field: dataclasses.Field, show_
     text = " Or: ".join(dict.fromkeys(c.__dataclass_fields__[field.name].metadata["help"] for c in holders))
     text += _defaults(holders[0], field.name) if show_defaults else ""
     option = typer.Option(*flags, help=text, show_default=False, rich_help_panel=field.metadata["topic"])
-    annotation = Annotated[field.type | None, option]
+    read_as = str if "parse" in field.metadata else field.type
+    annotation = Annotated[read_as | None, option]
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _parsed(field: dataclasses.Field, value: Any) -> Any:
+    return field.metadata["parse"](value) if "parse" in field.metadata else value
 
 
 def _defaults(options: type[Options], name: str) -> str:

@@ -3,8 +3,9 @@
 import logging
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,8 +21,9 @@ from ..training.learner import FieldLearner
 from ..training.processes.group import is_first, world_size
 from ..training.run_folder import RunFolder, data_fingerprint, manifest
 from .cohort import with_demo_data
+from .lr_curve import RateCurve, rate_curve
 from .options.base import Options
-from .options.training import DataOptions
+from .options.training import FIND, DataOptions, TrainOptions
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +55,7 @@ def _continued(run: RunFolder, options_class: type[T], given: Mapping[str, Any])
     if not run.is_started:
         raise UserError(f"{run.path} holds no run to resume: leave `resume` out to start one.")
     options = options_class.from_dict(run.read("config"))
+    given = {k: v for k, v in given.items() if (k, v) != ("lr", FIND)}  # found already
     if given.get("data"):
         given = {**given, "data": str(Path(given["data"]).expanduser().resolve())}
     different = options.differences(given)
@@ -63,6 +66,26 @@ def _continued(run: RunFolder, options_class: type[T], given: Mapping[str, Any])
             f"Leave it out, or start a new run."
         )
     return options
+
+
+def settled(run: RunFolder, options: TrainOptions) -> TrainOptions:
+    """The options, with the rate that was found when the run was started in the place of lr=find."""
+    if options.lr != FIND or not run.is_started:
+        return options
+    before = run.read("config")
+    return replace(options, lr=before["lr"], lr_min=before["lr_min"])
+
+
+def with_found_rate(options: TrainOptions, learn: Callable[[], FieldLearner]) -> tuple[TrainOptions, RateCurve | None]:
+    """The options with a number for lr=find, from a Learner made for this alone, and the curve behind it."""
+    if options.lr != FIND:
+        return options, None
+    if world_size() > 1:
+        raise UserError("lr=find works in one process: find the rate first (`dedl-fastai lr-find`) and give it.")
+    curve = rate_curve(learn())
+    lr = float(f"{curve.suggestions['valley']:.3g}")
+    log.info("learning rate found: %g", lr)
+    return replace(options, lr=lr, lr_min=type(options).floor(lr, options.preset)), curve
 
 
 def open_run(run: RunFolder, options: DataOptions, cohort: Cohort, card: dict[str, Any], device: torch.device) -> None:

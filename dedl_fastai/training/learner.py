@@ -10,6 +10,7 @@ from fastai.learner import Learner
 from fastai.optimizer import OptimWrapper
 
 from ..errors import UserError
+from .options import SEG_RATES, floor_of
 from .precision import Amp
 from .schedule import schedule_callbacks
 
@@ -24,6 +25,7 @@ class FieldLearner(Learner):
     """
 
     first_epoch = 0
+    paper_rates = SEG_RATES
     group_factors: tuple[float, ...] = ()  # a share of the learning rate for each parameter group; empty: all the same
 
     def _do_fit(self) -> None:
@@ -57,14 +59,16 @@ class FieldLearner(Learner):
     def fit_cosine(
         self,
         n_epoch: int,
-        lr: float = 3.6e-4,
-        lr_min: float = 3.4e-4,
+        lr: float | None = None,  # default: the paper's, 3.6e-4 for segmentation, 1e-3 for classification
+        lr_min: float | None = None,  # default: as far below `lr` as the paper's floor is below its rate
         cbs: Callback | Sequence[Callback] | None = None,
     ) -> None:
         """Train for `n_epoch` epochs while the learning rate falls once, as a cosine, from `lr` to `lr_min`.
 
-        The defaults are the paper's (its 7.5), which is nearly a constant rate.
+        The paper's rates (its 7.5) are nearly constant for segmentation. Raises `UserError` for a floor above `lr`.
         """
+        lr = self.paper_rates[0] if lr is None else lr
+        lr_min = floor_of(lr, self.paper_rates) if lr_min is None else lr_min
         self.fit_schedule("cosine", n_epoch, lr, lr_min, cbs)
 
     def fit_schedule(

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 from fastai.callback.core import Callback
 from fastai.callback.schedule import ParamScheduler, SchedCos, SchedNo, combine_scheds, combined_cos
 
@@ -32,6 +33,8 @@ def schedule_callbacks(name: str, lr, lr_min) -> list[Callback]:
     tenth of it after each third of the run (what the paper's predecessor did, as far as is known); "dedl" is what the
     released code does; "constant" stays at `lr`.
     """
+    if name in ("cosine", "one-cycle", "dedl") and np.any(np.asarray(lr_min) > np.asarray(lr)):
+        raise UserError(f"lr_min={np.max(lr_min):g} is above lr={np.max(lr):g}: the rate would rise. Give a lower one.")
     if name == "cosine":
         return [ParamScheduler({"lr": SchedCos(lr, lr_min)})]
     if name == "one-cycle":

@@ -24,7 +24,7 @@ from ...training.model_card import clf_model_card
 from ...training.run_folder import RunFolder
 from ...training.swa import SwaCallback
 from ..cohort import load_clf_cohort
-from ..lifecycle import close_run, fit_run, metrics_if_complete, open_run
+from ..lifecycle import close_run, fit_run, metrics_if_complete, open_run, settled, with_found_rate
 from ..options.base import two_percentiles
 from ..options.clf import ClfConfig
 from .evaluation import evaluate_clf_run
@@ -44,14 +44,18 @@ def train_clf(
     for bad options and data, before anything is written.
     """
     run = RunFolder.at(out)
+    options = settled(run, options)
     finished = metrics_if_complete(run, options)
     if finished is not None:
         return finished
     started = time.perf_counter()
     cohort = cohort or load_clf_cohort(options)
     dls = clf_dataloaders_of(options, cohort)
+    options, curve = with_found_rate(options, lambda: clf_learner_of(options, dls))
     learn = clf_learner_of(options, dls)
     open_run(run, options, cohort, clf_model_card(learn.spec, dls.facts), dls.device)
+    if curve:
+        curve.write(run.path / "figures")
     write_labels(dls.labels, run.path / "labels")
     keeper = Keeper(run.path, "f1_macro", patience=options.patience)
     swa = [SwaCallback(options.swa, folder=run.path, seed=options.seed)] if options.swa < 1 else []

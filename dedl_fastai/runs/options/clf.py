@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ...training.options import CLF_RATES
 from .base import check_not_negative, check_positive, option
 from .seg import SegConfig
 from .training import DATA, ENSEMBLE, ITEMS, LABELS, LOSS, MODEL, SCHEDULE, TrainOptions
 
-_PAPER: dict[str, Any] = {"epochs": 20, "lr": 1e-3, "lr_min": 1e-6, "wd": 0.0}
+_PAPER: dict[str, Any] = {"epochs": 20, "lr": CLF_RATES[0], "lr_min": CLF_RATES[1], "wd": 0.0}
 _FAST: dict[str, Any] = {
     "model": "resnet10t",
     "weights": "none",

@@ -1,12 +1,33 @@
 """Options that `seg` and `clf` share: the data and its split, the schedule, the hardware. Standard library alone."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
+from ...errors import UserError
+from ...training.options import SEG_RATES, floor_of
 from .base import Options, check_not_negative, check_positive, option
 
 DATA, LABELS, ITEMS, MODEL, LOSS = "Data", "Labels", "Items and augmentation", "Model", "Loss"
 APP, SCHEDULE, ENSEMBLE, HARDWARE = "Autoencoder post-processing (APP)", "Schedule", "Folds and seeds", "Hardware"
+
+
+FIND = "find"  # as a learning rate: what the finder suggests
+T = TypeVar("T", bound="TrainOptions")
+
+
+def rate(value: float | str) -> float | str:
+    """A learning rate as a number, or "find"; `UserError` for anything else."""
+    if value == FIND:
+        return FIND
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise UserError(f"lr={value}: a number above 0, or {FIND}, is needed.")
+    return number
 
 
 @dataclass(frozen=True)
@@ -39,8 +60,12 @@ class TrainOptions(DataOptions):
     percentiles: str = option("1,99.8", "Percentiles of a field's intensities that are scaled to 0 and 1.", DATA)
     epochs: int = option(50, "Passes over the training items.", SCHEDULE)
     bs: int = option(16, "Batch size, of all processes together.", SCHEDULE)
-    lr: float = option(3.6e-4, "Highest learning rate; `lr-find` suggests one.", SCHEDULE)
-    lr_min: float = option(3.4e-4, "Learning rate at the end.", SCHEDULE)
+    lr: float | str = option(
+        SEG_RATES[0], "Highest learning rate, or find: that which `lr-find` suggests.", SCHEDULE, parse=rate
+    )
+    lr_min: float = option(
+        SEG_RATES[1], "Learning rate at the end (with --lr alone: as far below it as that of the preset).", SCHEDULE
+    )
     schedule: str = option(
         "cosine",
         "cosine (once over the run), one-cycle, step, constant, dedl (as released: oscillates every 50 batches).",
@@ -53,6 +78,20 @@ class TrainOptions(DataOptions):
     accumulate: int = option(1, "Accumulate the gradients of this many batches before a step.", SCHEDULE)
     clip: float = option(0.0, "Clip the gradient's norm to this value (0: no clipping).", SCHEDULE)
 
+    @classmethod
+    def resolve(cls: type[T], given: Mapping[str, Any]) -> T:
+        """As `Options.resolve`; with `lr` alone, the floor is as far below it as the preset's is below its rate."""
+        preset = given.get("preset", cls.default_of("preset"))
+        if given.get("lr", FIND) != FIND and "lr_min" not in given and preset in cls.presets:
+            given = {**given, "lr_min": cls.floor(rate(given["lr"]), preset)}
+        return super().resolve(given)
+
+    @classmethod
+    def floor(cls, lr: float, preset: str) -> float:
+        """The floor that goes with a learning rate: in the proportion of the preset's."""
+        return floor_of(lr, (cls.default_of("lr", preset), cls.default_of("lr_min", preset)))
+
     def __post_init__(self):
-        check_positive(self, "epochs", "bs", "lr", "accumulate")
+        object.__setattr__(self, "lr", rate(self.lr))
+        check_positive(self, "epochs", "bs", "accumulate")
         check_not_negative(self, "limit_fields", "folds", "workers", "lr_min", "wd", "patience", "clip")

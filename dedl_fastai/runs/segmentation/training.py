@@ -18,11 +18,11 @@ from ...training.callbacks import EpochSeed
 from ...training.keeper import Keeper
 from ...training.learner import FieldLearner
 from ...training.model_card import seg_model_card
-from ...training.processes.group import first_before_others, from_first, process_device, share_of_batch
+from ...training.processes.group import first_before_others, from_first, is_first, process_device, share_of_batch
 from ...training.run_folder import RunFolder
 from ...training.segmentation.learner import seg_learner
 from ..cohort import load_split_cohort
-from ..lifecycle import close_run, fit_run, metrics_if_complete, open_run
+from ..lifecycle import close_run, fit_run, metrics_if_complete, open_run, settled, with_found_rate
 from ..options.base import numbers, two_percentiles
 from ..options.seg import SegConfig
 from .evaluation import tune_and_evaluate
@@ -41,6 +41,7 @@ def train_seg(options: SegConfig, out: str | Path, fold: int = 0, bar: bool | No
     for bad options and data, before anything is written.
     """
     run = RunFolder.at(out)
+    options = settled(run, options)
     finished = from_first(lambda: metrics_if_complete(run, options))
     if finished is not None:
         return finished
@@ -48,9 +49,12 @@ def train_seg(options: SegConfig, out: str | Path, fold: int = 0, bar: bool | No
     cohort = load_split_cohort(options, fold)
     with first_before_others():
         dls = dataloaders_of(options, cohort)
+    options, curve = from_first(lambda: with_found_rate(options, lambda: learner_of(options, dls)))
     learn = learner_of(options, dls)
     card = seg_model_card(learn.spec, dls.facts)
     from_first(lambda: open_run(run, options, cohort, card, dls.device))
+    if curve and is_first():
+        curve.write(run.path / "figures")
     fit_run(learn, run, options, Keeper(run.path, "iou", patience=options.patience), bar)
     return from_first(lambda: _finish(run, options, cohort, started))
 

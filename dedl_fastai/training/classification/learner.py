@@ -12,6 +12,7 @@ from torch import nn
 from ...errors import UserError
 from ...models.classification import ClfSpec, body_parameters, create_clf_model, head_parameters
 from ..learner import FieldLearner, optimizer
+from ..options import CLF_RATES
 from ..precision import precision_callbacks
 from .losses import class_weights, clf_loss
 from .metrics import F1Macro, F1Micro, MeanAP
@@ -59,7 +60,7 @@ def clf_learner(
         path=path,
         train_bn=False,  # frozen is frozen: fastai would train the batch norms of a frozen body
     )
-    learn.spec, learn.group_factors = spec, (body_lr, 1.0)
+    learn.spec, learn.group_factors, learn.paper_rates = spec, (body_lr, 1.0), CLF_RATES
     if freeze:
         if weights == "none":
             log.warning("the frozen body was never trained: without `weights` its features are random")
