@@ -82,6 +82,11 @@ def write_tensors(path: str | Path, tensors: dict[str, torch.Tensor]) -> None:
         tmp.write_bytes(data)
 
 
+def has_finite_weights(model: nn.Module) -> bool:
+    """True if no parameter is NaN or infinite."""
+    return all(bool(p.isfinite().all()) for p in model.parameters())
+
+
 def load_encoder_weights(model: nn.Module, path: str | Path) -> None:
     """Load a file into `model.encoder`, or a whole run's weights into `model`.
 

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import math
 import time
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from fastai.callback.training import GradientAccumulation
 
 from ..errors import UserError
 from ..io.files import existing_file, write_text, written_whole
-from ..models.weights import read_tensors, write_tensors
+from ..models.weights import has_finite_weights, read_tensors, write_tensors
 from .processes.group import from_first, is_first, share_weights
 from .run_folder import history_text
 
@@ -73,6 +74,8 @@ class Keeper(Callback):
         """Write history, weights and state; stop if nothing got better for long."""
         row = self._row()
         self.rows.append(row)
+        if not self._is_finite(row):
+            self._end_without_numbers()
         value = row[self.monitor]
         if self.best is None or self.sign * value > self.sign * self.best:
             self.best, self.best_epoch = value, self.learn.epoch
@@ -85,12 +88,24 @@ class Keeper(Callback):
 
     def after_fit(self) -> None:
         """Write the last weights, then put the best ones back into the model."""
-        self._write_weights("last")
+        if has_finite_weights(self._model()):
+            self._write_weights("last")
         self._write_history()  # a run that was killed right after its last state lacks a row
         if is_first():
             self._model().load_state_dict(read_tensors(self.folder / "best.safetensors"))
         share_weights(self._model())
         self.learn.first_epoch = 0
+
+    def _is_finite(self, row: dict) -> bool:
+        return all(math.isfinite(row[n]) for n in ("train_loss", "valid_loss")) and has_finite_weights(self._model())
+
+    def _end_without_numbers(self) -> None:
+        """End the fit where the loss or a weight is not finite: no later epoch can be better than the best so far."""
+        if self.best is None:
+            raise UserError("the loss was not finite in the first epoch: use a lower `lr`, or amp=no.")
+        self._write_history()
+        log.warning("epoch %d: the loss or a weight is not finite: ended with the best weights so far", len(self.rows))
+        raise CancelFitException("not finite")
 
     def _write_weights(self, name: str) -> None:
         if is_first():

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, update_bn
 
 from ..errors import UserError
-from ..models.weights import write_tensors
+from ..models.weights import has_finite_weights, write_tensors
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class SwaCallback(Callback):
 
     def after_train(self) -> None:
         """Add the weights that the epoch ended with."""
-        if self.learn.epoch < self.first or self._is_mock:
+        if self.learn.epoch < self.first or self._is_mock or not has_finite_weights(self._model()):
             return
         if self.average is None:
             self.average = self._new_average()

@@ -20,7 +20,7 @@ def test_the_floor_follows_the_rate():
 
 
 def test_a_floor_above_the_rate_is_refused():
-    with pytest.raises(UserError, match="lr_min=0.0001 is above lr=1e-05"):
+    with pytest.raises(UserError, match=r"lr_min=0\.0001 is above lr=1e-05"):
         schedule_callbacks("cosine", 1e-5, 1e-4)
 
 
