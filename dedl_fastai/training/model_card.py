@@ -71,9 +71,17 @@ def read_card(run: RunFolder) -> dict[str, Any]:
     return card
 
 
+def _with_thresholds_of(card: dict[str, Any], which: str) -> dict[str, Any]:
+    """The card with the threshold that was tuned for these weights; that of the best where none was."""
+    for name in ("threshold", "thresholds"):
+        if which in card.get(f"{name}_of_weights", {}):
+            card = {**card, name: card[f"{name}_of_weights"][which]}
+    return card
+
+
 def load_model(run: RunFolder, which: str = "best") -> tuple[nn.Module, dict[str, Any]]:
     """The network of a run in eval mode with its best, last or swa weights, and its model.json."""
-    card = read_card(run)
+    card = _with_thresholds_of(read_card(run), which)
     file = run.path / f"{which}.safetensors"
     if which not in WEIGHT_FILES or not file.is_file():
         there = [w for w in WEIGHT_FILES if (run.path / f"{w}.safetensors").is_file()]

@@ -19,7 +19,8 @@ def clf_table(metrics: dict[str, Any]) -> str:
     splits = [s for s in ("test", "valid", "train", "all") if s in metrics]
     lines = [_line("", _COLUMNS.values())]
     for split in splits:
-        lines.append(_row(f"{split}, tuned thresholds", metrics[split]))
+        tuned = "thresholds tuned here" if metrics[split].get("tuned_here") else "tuned thresholds"
+        lines.append(_row(f"{split}, {tuned}", metrics[split]))
         lines.append(_row(f"{split}, threshold 0.5", metrics[split]["at_0.5"]))
         lines += [_row(f"{split}, {name}", row[split]) for name, row in metrics["baselines"].items()]
         constant = metrics["baselines"].get("constant", {}).get(split, {}).get("best_macro")
@@ -42,8 +43,10 @@ def members_table(summary: dict[str, Any]) -> str:
     """Mean and standard deviation over the members, the ensemble and the baselines."""
     n = len(summary["members"])
     lines = [_line("", _COLUMNS.values(), 17)]
-    for split in (s for s in ("test", "valid") if s in summary):
-        lines.append(_line(f"{split}, {n} members", (_mean_sd(summary[split].get(c)) for c in _COLUMNS), 17))
+    for split, note in (("test", ""), ("valid", " (tuned here)")):
+        if split not in summary:
+            continue
+        lines.append(_line(f"{split}, {n} members{note}", (_mean_sd(summary[split].get(c)) for c in _COLUMNS), 17))
     if "ensemble" in summary:
         lines.append(_line("test, ensemble", (_number(summary["ensemble"]["test"].get(c)) for c in _COLUMNS), 17))
     for name, row in summary["baselines"].items():

@@ -11,6 +11,7 @@ _COLUMNS = {
     "background_accuracy": "backgr.",
     "boundary_f1": "boundary",
 }
+_SPLITS = {"test": "", "valid": " (tuned here)"}
 _OBJECT_COLUMNS = {"precision": "prec.", "recall": "recall", "f1": "F1", "ap": "AP", "pq": "PQ"}
 
 
@@ -20,7 +21,8 @@ def metrics_table(metrics: dict[str, Any]) -> str:
     splits = [s for s in ("test", "valid", "train", "all") if s in metrics]
     rows: list[tuple[str, dict[str, Any]]] = []
     for split in splits:
-        rows.append((f"{split}, {tuned}", metrics[split]))
+        here = " (tuned here)" if metrics[split].get("tuned_here") else ""
+        rows.append((f"{split}, {tuned}{here}", metrics[split]))
         rows.append((f"{split}, threshold 0.5", metrics[split]["at_0.5"]))
         rows += [(f"{split}, {name}", by_split[split]) for name, by_split in metrics["baselines"].items()]
     patients = [(f"  {p} ({v['split']})", v) for p, v in metrics["per_patient"].items()]
@@ -53,7 +55,8 @@ def _object_lines(split: str, found: dict[str, Any]) -> list[str]:
 
 def fold_table(summary: dict[str, Any]) -> str:
     """Mean and standard deviation over the folds."""
-    rows = [(f"{s}, {len(summary['members'])} folds", summary[s]) for s in ("test", "valid") if s in summary]
+    n = len(summary["members"])
+    rows = [(f"{s}, {n} folds{note}", summary[s]) for s, note in _SPLITS.items() if s in summary]
     baselines = [(f"test, {n}", b["test"]) for n, b in summary["baselines"].items() if "test" in b]
     return "\n".join([_line("", _COLUMNS.values(), 16), *(_spread_row(*r) for r in [*rows, *baselines])])
 

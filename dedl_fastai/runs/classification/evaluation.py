@@ -45,9 +45,11 @@ def evaluate_clf_run(run: RunFolder, options: ClfConfig, cohort: Cohort, labels:
     items = items_by_split(classifier, cohort, labels)
     p = {s: classifier.probabilities(items[s]) for s in items}
     metrics = clf_metrics(items, p, classifier.classes)
-    metrics["weights"] = _scores_of_weights(run, options, items, p)
+    scores = _scores_of_weights(run, options, items, p)
+    metrics["weights"] = scores
     metrics["labels"] = {"how": labels.how, "warnings": labels.warnings}
     classifier.card["thresholds"] = metrics["thresholds"]
+    classifier.card["thresholds_of_weights"] = {which: row["thresholds"] for which, row in scores.items()}
     run.write("model", classifier.card)
     _draw(run, classifier, items, p)
     run.write("metrics", metrics)
@@ -58,19 +60,30 @@ def clf_metrics(
     items: Items, p: Probabilities, vocab: Sequence[str], thresholds: Sequence[float] | None = None
 ) -> dict[str, Any]:
     """What metrics.json holds; thresholds that are not given are tuned on the validation items."""
+    is_tuned_here = thresholds is None
     if thresholds is None:
-        tuned = tune_thresholds(p["valid"], truth_of(items["valid"]))
-        thresholds = [round(float(t), 6) for t in tuned]
+        thresholds = tuned_thresholds(p["valid"], items["valid"])
     scored = [s for s in p if s != "train" or len(p) == 1]
     return {
         "task": "classification",
         "classes": list(vocab),
         "thresholds": list(thresholds),
         "threshold": dict(zip(vocab, thresholds, strict=True)),
-        **{s: split_scores(items[s], p[s], thresholds, vocab) for s in scored},
+        **{
+            s: {
+                **split_scores(items[s], p[s], thresholds, vocab),
+                **({"tuned_here": True} if is_tuned_here and s == "valid" else {}),
+            }
+            for s in scored
+        },
         "per_patient": _per_patient(items, p, thresholds, vocab, scored),
         "baselines": baselines(items, vocab, scored),
     }
+
+
+def tuned_thresholds(p: np.ndarray, items: Sequence[ClfItem]) -> list[float]:
+    """The threshold of each class that is tuned on these items, rounded as it is stored."""
+    return [round(float(t), 6) for t in tune_thresholds(p, truth_of(items))]
 
 
 def split_scores(items: list[ClfItem], p: np.ndarray, thresholds, vocab: Sequence[str]) -> dict[str, Any]:
@@ -96,25 +109,39 @@ def _per_patient(items: Items, p: Probabilities, thresholds, vocab: Sequence[str
 
 
 def baselines(items: Items, vocab: Sequence[str], splits: list[str]) -> dict[str, Any]:
-    """The constant predictor and the random forest, both made of the training items; the last split on top."""
+    """The constant predictor and the random forest, both from the training items; the last split's scores on top.
+
+    The forest's thresholds are tuned on the validation items as the model's are, where there are any.
+    """
     if "train" not in items or not splits:
         return {}
     train = truth_of(items["train"])
-    features = {s: np.array([picture_statistics(i.pixels()) for i in items[s]]) for s in ("train", *splits)}
-    forest = {s: forest_probabilities(features["train"], train, features[s]) for s in splits}
+    used = dict.fromkeys(("train", *(s for s in ("valid",) if s in items), *splits))
+    features = {s: np.array([picture_statistics(i.pixels()) for i in items[s]]) for s in used}
+    forest = {
+        s: forest_probabilities(features["train"], train, features[s]) for s in used if s != "train" or s in splits
+    }
+    thresholds = tuned_thresholds(forest["valid"], items["valid"]) if "valid" in forest else [0.5] * len(vocab)
     rows = {
         "constant": {s: constant_scores(train, truth_of(items[s]), vocab) for s in splits},
-        "forest": {s: clf_scores(forest[s], truth_of(items[s]), 0.5, vocab) for s in splits},
+        "forest": {s: _forest_scores(forest[s], items[s], thresholds, vocab) for s in splits},
     }
     return {name: {**row[splits[-1]], "split": splits[-1], **row} for name, row in rows.items()}
+
+
+def _forest_scores(
+    p: np.ndarray, items: list[ClfItem], thresholds: list[float], vocab: Sequence[str]
+) -> dict[str, Any]:
+    at_half = _headlines(p, items, 0.5, vocab)
+    return {**clf_scores(p, truth_of(items), thresholds, vocab), "at_0.5": at_half}
 
 
 def evaluate_clf_again(classifier: Classifier, cohort: Cohort, split: str) -> dict[str, Any]:
     """Score the items of one split (or of all) with the thresholds stored in the model; baselines where it can."""
     labels = labels_for(cohort, classifier.facts)
-    items = {split: clf_items(cohort, classifier.facts, split, labels=labels)}
-    if split != "train" and (labels.cohort.table.split == "train").any():
-        items = {"train": clf_items(cohort, classifier.facts, "train", labels=labels), **items}
+    there = set(labels.cohort.table.split)
+    behind = [s for s in ("train", "valid") if s in there and s != split]  # what the baselines are made of
+    items = {s: clf_items(cohort, classifier.facts, s, labels=labels) for s in (*behind, split)}
     p = {split: classifier.probabilities(items[split])}
     return clf_metrics(items, p, classifier.classes, classifier.thresholds.tolist())
 
@@ -131,11 +158,17 @@ def _scores_of_weights(run: RunFolder, options: ClfConfig, items: Items, best: P
         classifier = load_run(run.path, which, options.device)
         scored = [s for s in items if s != "train"]
         p = best if which == "best" else {s: classifier.probabilities(items[s]) for s in scored}
-        thresholds = tune_thresholds(p["valid"], truth_of(items["valid"]))
+        if not all(np.isfinite(p[s]).all() for s in scored):
+            log.warning("the %s weights give probabilities that are not finite: they are not scored", which)
+            continue
+        thresholds = tuned_thresholds(p["valid"], items["valid"])
         vocab = classifier.classes
         found[which] = {
-            s: {**_headlines(p[s], items[s], thresholds, vocab), "at_0.5": _headlines(p[s], items[s], 0.5, vocab)}
-            for s in scored
+            "thresholds": thresholds,
+            **{
+                s: {**_headlines(p[s], items[s], thresholds, vocab), "at_0.5": _headlines(p[s], items[s], 0.5, vocab)}
+                for s in scored
+            },
         }
     return found
 

@@ -75,7 +75,14 @@ def evaluate_splits(
     return {
         "task": "segmentation",
         "threshold": threshold,
-        **{s: {**_flat(v), "at_0.5": _flat(score(predictions[s], 0.5))} for s, v in scores.items()},
+        **{
+            s: {
+                **_flat(v),
+                "at_0.5": _flat(score(predictions[s], 0.5)),
+                **({"tuned_here": True} if tuning and s == "valid" else {}),
+            }
+            for s, v in scores.items()
+        },
         "per_patient": {p: {"split": s, **v} for s, x in scores.items() for p, v in x["per_patient"].items()},
         "baselines": {
             "background": _baseline(predictions, score_background),

@@ -128,8 +128,32 @@ def _finish(run: RunFolder, options: SegConfig, cohort: Cohort, started: float) 
 def _evaluate(run: RunFolder, options: SegConfig, cohort: Cohort) -> dict[str, Any]:
     segmenter = load_run(run.path, "best", options.device, options.overlap)
     metrics = tune_and_evaluate(segmenter, cohort)
+    metrics["weights"] = _scores_of_weights(run, options, cohort, metrics)
     segmenter.card["threshold"] = metrics["threshold"]
+    segmenter.card["threshold_of_weights"] = {w: row["threshold"] for w, row in metrics["weights"].items()}
     run.write("model", segmenter.card)
     draw_figures(run, metrics, segmenter, cohort)
     run.write("metrics", metrics)
     return metrics
+
+
+def _scores_of_weights(run: RunFolder, options: SegConfig, cohort: Cohort, best: dict[str, Any]) -> dict[str, Any]:
+    """The tuned threshold of the best and of the last weights, and the scores of each split with it."""
+    files = {which: run.path / f"{which}.safetensors" for which in ("best", "last")}
+    found = {"best": _headlines(best)}
+    if files["last"].is_file():
+        is_best = files["last"].read_bytes() == files["best"].read_bytes()
+        last = (
+            best if is_best else tune_and_evaluate(load_run(run.path, "last", options.device, options.overlap), cohort)
+        )
+        found["last"] = _headlines(last)
+    return found
+
+
+def _headlines(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The threshold and the pooled scores of each split, from what metrics.json holds."""
+    splits = {s: metrics[s] for s in ("valid", "test") if s in metrics}
+    return {
+        "threshold": metrics["threshold"],
+        **{s: {k: v for k, v in row.items() if isinstance(v, float)} for s, row in splits.items()},
+    }
