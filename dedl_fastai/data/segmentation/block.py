@@ -39,7 +39,7 @@ class SegFacts:
 
     @property
     def class_weights(self) -> tuple[float, float]:
-        """Inverse class frequencies, scaled to sum to 1: the paper's "dark/light pixel normalisation" (.1479, .8521)."""
+        """Inverse class frequencies that sum to 1: the paper's "dark/light pixel normalisation" (.1479, .8521)."""
         share = min(max(self.foreground, 1e-3), 1 - 1e-3)
         return share, 1 - share
 
@@ -73,7 +73,7 @@ def seg_dataloaders(
     cache: str | Path | None = None,  # folder of decoded fields
     device: torch.device | str | None = None,
 ) -> DataLoaders:
-    """Return `DataLoaders` of (TensorField, TensorNuclei) tiles; `dls.facts` are the `SegFacts` of the training data.
+    """Return `DataLoaders` of (TensorField, TensorNuclei) tiles; `dls.facts` are their `SegFacts`.
 
     Fields are decoded once into a shared memory-mapped cache, scaled by percentiles and normalised with the statistics
     of the training fields. Validation tiles are not augmented. Raises `UserError` for cohorts without masks, training
