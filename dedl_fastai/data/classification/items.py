@@ -168,7 +168,7 @@ def _whole(image: str | Path, facts: ClfFacts) -> np.ndarray:
 
 
 def picture_of(path: str | Path, facts: ClfFacts) -> np.ndarray:
-    """Return the picture (C, size, size) of a new file, float32 in [0, 1], not normalised; for models of whole fields."""
+    """Return the picture (C, size, size) of a new file as float32 in [0, 1], before normalisation."""
     if facts.tile:
         raise UserError(f"{path}: the model classifies tiles of {facts.tile} pixels, not fields: use `tiles_of_file`.")
     return _whole(path, facts)

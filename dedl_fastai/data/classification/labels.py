@@ -141,7 +141,7 @@ def labelled(labels: Labels, unit: str = "field") -> Labels:
 
 
 def write_labels(labels: Labels, folder: str | Path) -> None:
-    """Write labels.csv (one row per field), prevalence.csv (one row per class) and rules.txt (origin of the classes)."""
+    """Write labels.csv (one row per field), prevalence.csv (one row per class) and rules.txt (rules and warnings)."""
     folder = Path(folder)
     table = labels.cohort.table[["field", "patient", "split", "labels"]].copy()
     table.insert(1, "image", [Path(p).name for p in labels.cohort.table.image])

@@ -1,4 +1,4 @@
-"""`demo_cohort`: a small synthetic cohort in Van Buren's layout, for first runs and for tests. Same seed, same bytes."""
+"""`demo_cohort`: a small synthetic cohort in Van Buren's layout, for first runs and tests. Same seed, same bytes."""
 
 from pathlib import Path
 
