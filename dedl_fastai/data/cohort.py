@@ -89,7 +89,7 @@ class Cohort:
         has_mask = self.table["mask"] != ""
         if not has_mask.any():
             raise UserError(
-                f"{self.root} holds {len(self)} images and no masks: put a mask with the same name as its image into "
+                f"{self.root} has {len(self)} images and no masks: put a mask with the same name as its image into "
                 f"masks/, or export the segmentation maps from inForm."
             )
         if not has_mask.all():
@@ -130,7 +130,7 @@ def _relative(file: str, folder: Path) -> str:
 
 def _check_unique(table: pd.DataFrame, root: Path) -> None:
     if table.empty:
-        raise UserError(f"{root} holds no fields: no images were found in any of the known layouts.")
+        raise UserError(f"{root} contains no fields: no images were found in any of the known layouts.")
     duplicates = table[table.field.duplicated(keep=False)].sort_values("field", kind="stable")
     if len(duplicates):
         name = duplicates.field.iloc[0]
@@ -142,5 +142,7 @@ def _clean_splits(splits: pd.Series, root: Path) -> pd.Series:
     clean = splits.str.strip().str.lower().replace({"val": "valid", "validation": "valid", "training": "train"})
     unknown = sorted(set(clean) - {"", *SPLITS})
     if unknown:
-        raise UserError(f"{root}: the split column holds {unknown[0]!r}; it may hold {', '.join(SPLITS)}, or be empty.")
+        raise UserError(
+            f"{root}: the split column contains {unknown[0]!r}; it may contain {', '.join(SPLITS)}, or be empty."
+        )
     return clean

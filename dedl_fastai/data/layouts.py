@@ -35,7 +35,8 @@ def find_fields(path: Path) -> tuple[pd.DataFrame, Path, str, Problems]:
             table, problems = found
             return table, root, name, problems
     names = ", ".join(sorted(p.name for p in root.iterdir())[:5])
-    raise UserError(f"{root} is not a cohort: it has none of {_KNOWN}; it {f'holds {names}' if names else 'is empty'}.")
+    content = f"contains {names}" if names else "is empty"
+    raise UserError(f"{root} is not a cohort: it has none of {_KNOWN}; it {content}.")
 
 
 def _table(rows: Iterable[dict[Any, Any]]) -> pd.DataFrame:
@@ -188,7 +189,7 @@ def _inform(root: Path) -> Found | None:
 
 
 def _base(path: Path, ending: str) -> str:
-    """Return the path without the export's suffix; with the folder, so that equal names in two folders are found."""
+    """Return the path without the export's suffix; it keeps the folder, so that equal names are detected."""
     return str(path.parent / re.sub(ending, "", path.name, flags=re.IGNORECASE))
 
 

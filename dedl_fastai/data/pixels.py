@@ -99,7 +99,7 @@ class ScaledField:
         return low, high
 
     def _sample(self, index: int) -> np.ndarray:
-        """Pixels of blocks in a regular grid; each block is in one tile of the file, whose size is a multiple of it."""
+        """Pixels of blocks in a regular grid; each is within one tile of the file, whose edge is a multiple of it."""
         ys, xs = (_block_starts(n) for n in self.field.shape)
         height, width = self.field.shape
         blocks = [

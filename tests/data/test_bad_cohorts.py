@@ -23,7 +23,7 @@ def test_empty_folder_is_an_error_that_lists_the_layouts(tmp_path):
 
 
 def test_folder_of_other_files_is_an_error_that_names_them(touch):
-    with pytest.raises(UserError, match=r"is not a cohort.*it holds notes\.txt, photo\.png"):
+    with pytest.raises(UserError, match=r"is not a cohort.*it contains notes\.txt, photo\.png"):
         Cohort.load(touch("notes.txt", "photo.png"))
 
 
@@ -34,7 +34,7 @@ def test_path_that_does_not_exist_is_an_error(tmp_path, name):
 
 
 def test_images_folder_without_images_is_an_error(touch):
-    with pytest.raises(UserError, match="holds no fields"):
+    with pytest.raises(UserError, match="contains no fields"):
         Cohort.load(touch("images/readme.txt"))
 
 
@@ -60,8 +60,11 @@ def test_inform_fields_of_one_name_in_two_folders_are_an_error(touch):
         ("\n\n", "cannot be read as a CSV"),
         ("file;mask\na.png;b.png\n", "has no column 'image'"),
         ('image\n"a.png', "cannot be read as a CSV"),
-        ("image,mask\n", "holds no fields"),
-        ("image,split\na.png,holdout\n", "the split column holds 'holdout'; it may hold train, valid, test, ignore"),
+        ("image,mask\n", "contains no fields"),
+        (
+            "image,split\na.png,holdout\n",
+            "the split column contains 'holdout'; it may contain train, valid, test, ignore",
+        ),
     ],
 )
 def test_faulty_manifest_is_an_error(touch, text, message):

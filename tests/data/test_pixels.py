@@ -13,7 +13,8 @@ SCALING = PercentileScaling()
 
 
 def written(path, planes):
-    write_ome_tiff(path, planes.astype(np.float32), ["DAPI", "CD4"][: len(planes)], 0.5, pyramid=False)
+    names = ["DAPI", "CD4"][: len(planes)]
+    write_ome_tiff(path, planes.astype(np.float32), channel_names=names, pixel_size_um=0.5, pyramid=False)
     return path
 
 

@@ -47,13 +47,13 @@ def test_tiles_have_the_dtype_and_shape_that_models_need(field):
 def test_padding_is_the_mirror_image_at_the_right_and_bottom():
     array = np.arange(6.0).reshape(1, 2, 3)
     np.testing.assert_array_equal(
-        cut(array, 0, 0, 4, "reflect")[0], [[0, 1, 2, 2], [3, 4, 5, 5], [3, 4, 5, 5], [0, 1, 2, 2]]
+        cut(array, 0, 0, size=4, pad="reflect")[0], [[0, 1, 2, 2], [3, 4, 5, 5], [3, 4, 5, 5], [0, 1, 2, 2]]
     )
 
 
 def test_padding_may_be_zero():
     array = np.arange(1.0, 7.0).reshape(1, 2, 3)
-    np.testing.assert_array_equal(cut(array, 1, 2, 3, "zero")[0], [[6, 0, 0], [0, 0, 0], [0, 0, 0]])
+    np.testing.assert_array_equal(cut(array, 1, 2, size=3, pad="zero")[0], [[6, 0, 0], [0, 0, 0], [0, 0, 0]])
 
 
 @pytest.mark.parametrize("pad", ["reflect", "zero"])

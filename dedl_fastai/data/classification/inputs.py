@@ -125,7 +125,7 @@ def _autofluorescence(field: Field) -> str:
     names = [name for name in field.channels if _AUTOFLUORESCENCE.match(name)]
     if len(names) != 1:
         raise UserError(
-            f"{field.path}: the autofluorescence is not clear from the channels {', '.join(field.channels)}; give its "
-            f"name as `channel`."
+            f"{field.path}: the autofluorescence channel cannot be determined from the names "
+            f"{', '.join(field.channels)}; give it as `channel`."
         )
     return names[0]

@@ -36,7 +36,7 @@ class ClfFacts:
     vocab: tuple[str, ...]
     mean: tuple[float, ...] = ()  # per plane
     std: tuple[float, ...] = ()
-    prevalence: tuple[float, ...] = ()  # share of the training items that hold each class
+    prevalence: tuple[float, ...] = ()  # share of the training items with each class
     n_train: int = 0
     min_cells: int = 1
     rules_text: str = ""
@@ -75,7 +75,7 @@ class ClfItem:
 
 
 def tile_of(whole: np.ndarray, y: int, x: int, tile: int, scale: float, size: int) -> np.ndarray:
-    """Cut the tile at (y, x) of the field from its picture and resize it; beyond the field it is a mirror image."""
+    """Cut the tile at (y, x) of the field from its picture and resize it; beyond the field, pixels are mirrored."""
     top, left, edge = round(y * scale), round(x * scale), max(1, round(tile * scale))
     return resized(cut(whole, top, left, size=edge, pad="reflect"), size)
 
@@ -175,7 +175,7 @@ def picture_of(path: str | Path, facts: ClfFacts) -> np.ndarray:
 
 
 def tiles_of_file(path: str | Path, facts: ClfFacts) -> tuple[list[tuple[int, int]], np.ndarray]:
-    """Return corners (y, x) and pictures (n, C, size, size) of a new file's tiles; without tiles, of the field."""
+    """Return corners (y, x) and pictures (n, C, size, size) of a new file: of its tiles, or of the field."""
     if not facts.tile:
         return [(0, 0)], picture_of(path, facts)[None]
     whole = _whole(path, facts)

@@ -62,7 +62,7 @@ def field_labels(
 
 
 def _with_source(cohort: Cohort, has_source: pd.Series, source: str) -> Cohort:
-    """The fields that have labels or a cell table; `source` names which in messages."""
+    """Return the fields with labels or a cell table; `source` is the name of these in messages."""
     if not has_source.any():
         raise UserError(
             f"{cohort.root} has neither labels nor cell tables: add a labels.csv (image, labels) next to images/, or "

@@ -14,8 +14,8 @@ PREVALENCE = {
     "tfh": 0.46,
     "tfh217": 0.47,
     "tfhl": 0.15,
-}  # share of fields that hold the class (paper, Fig. 2)
-_SHARE = {"b": 0.14, "tfh": 0.08, "tfh217": 0.08, "tfhl": 0.06}  # of the cells in fields that hold the class
+}  # share of fields with the class (paper, Fig. 2)
+_SHARE = {"b": 0.14, "tfh": 0.08, "tfh217": 0.08, "tfhl": 0.06}  # share of the cells, in fields with the class
 _CHANCE = {"CD27": 0.3, "CXCR3": 0.2, "PD1": 0.1, "CXCR5": 0.15, "CD4": 0.2, "CD19": 0.02}  # if no rule decides
 
 

@@ -33,7 +33,7 @@ def test_six_folds_of_the_demo_cohort_share_no_patient_and_cover_all_fields(demo
     assert (times_valid == 1).all()
 
 
-def test_same_seed_same_folds_in_any_order_of_the_fields(demo):
+def test_folds_are_the_same_for_one_seed_in_any_order_of_the_fields(demo):
     folds = clf_folds(demo.cohort, demo, 4, seed=1)
     assert folds == clf_folds(demo.cohort, demo, 4, seed=1)
     order = np.random.default_rng(0).permutation(len(demo.cohort))
@@ -41,7 +41,7 @@ def test_same_seed_same_folds_in_any_order_of_the_fields(demo):
     assert [[f[i] for i in order] for f in folds] == clf_folds(mixed, demo, 4, seed=1)
 
 
-def test_rare_classes_and_sizes_are_spread_as_evenly_as_patients_allow(tmp_path):
+def test_rare_classes_and_sizes_are_as_balanced_as_patients_allow(tmp_path):
     names = [("rare;" if p < 6 else "") + ("often;" if i % 2 else "") + "other" for p in range(24) for i in range(4)]
     labels = given(tmp_path, names, [f"p{p:02d}" for p in range(24) for _ in range(4)])
     for splits in clf_folds(labels.cohort, labels, 6, seed=0):
@@ -49,7 +49,7 @@ def test_rare_classes_and_sizes_are_spread_as_evenly_as_patients_allow(tmp_path)
         assert len(held) == 16 and held["rare"].sum() == 4 and held["often"].sum() == 8
 
 
-def test_no_fold_is_empty_where_one_patient_has_most_fields(tmp_path):
+def test_no_fold_is_empty_if_one_patient_has_most_fields(tmp_path):
     labels = given(tmp_path, ["a"] * 20 + ["b"] * 3, ["big"] * 20 + ["x", "y", "z"])
     folds = clf_folds(labels.cohort, labels, 4)
     assert sorted(f.count("valid") for f in folds) == [1, 1, 1, 20]

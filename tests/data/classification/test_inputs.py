@@ -115,7 +115,7 @@ def test_wrong_inputs_are_errors(image, kind, channels, message):
 
 def test_no_autofluorescence_is_an_error_that_names_the_channels(tmp_path):
     path = picture(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
-    with pytest.raises(UserError, match="red, green, blue; give its name as `channel`"):
+    with pytest.raises(UserError, match="red, green, blue; give it as `channel`"):
         read_input(path, "autofluorescence")
 
 

@@ -57,9 +57,7 @@ def test_only_fields_of_train_and_valid_are_used(cohort):
 def test_facts_are_exact_on_a_constructed_cohort(two_fields):
     facts = seg_dataloaders(two_fields, tile=64, bs=1, scaling=PercentileScaling(0, 100)).facts
     assert facts.channels == ("DAPI",) and facts.tile == 64 and facts.classes == ("background", "nucleus")
-    assert facts.mean == pytest.approx([0.5]) and facts.std == pytest.approx(
-        [0.5]
-    )  # half of the pixels are 0, half are 1
+    assert facts.mean == pytest.approx([0.5]) and facts.std == pytest.approx([0.5])  # half of the pixels are 1
     assert facts.foreground == 0.5 and facts.scaling == PercentileScaling(0, 100)
 
 
