@@ -1,4 +1,4 @@
-"""Fixtures of all tests: a tiny made-up cohort, an own cache folder, no network, real data where it is there."""
+"""Fixtures of all tests: tiny synthetic cohorts, a cache folder per session, no network, and real data if available."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(autouse=True)
 def _own_folders(monkeypatch, tmp_path_factory):
-    """Caches and the demo cohort lie in a folder of this test session, not in the user's."""
+    """Put caches and the demo cohort into a folder of this test session, not into the user's."""
     monkeypatch.setenv("DEDL_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 

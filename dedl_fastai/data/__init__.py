@@ -1,4 +1,4 @@
-"""Cohorts, splits, the demo cohort, tiles and DataBlocks."""
+"""Cohorts of fields, their splits, labels and pixels, and the DataBlocks of both tasks; the synthetic cohort."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Fields decoded and scaled once, as memory-mapped files that all loader workers share."""
+"""Cache of decoded and scaled fields: memory-mapped files that all loader workers share."""
 
 import hashlib
 import json
@@ -24,13 +24,13 @@ from .scaling import PercentileScaling
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-_VERSION = 1  # of what is cached; a change of the decoding or scaling code makes old entries unused
-_one_at_a_time = threading.Lock()  # held while an entry is written (fields may share a file) or its header is read
+_VERSION = 1  # increase it when decoding or scaling changes, so that old entries are no longer used
+_lock = threading.Lock()  # held while an entry is written (fields may share a file) or its header is read
 
 
 @dataclass(frozen=True)
 class CachedField:
-    """Paths of a field's decoded pixels, (C, H, W) float32 in [0, 1], and mask, (H, W) uint8 ("" if it has none)."""
+    """Paths of a field's decoded pixels, float32 (C, H, W) in [0, 1], and its mask, uint8 (H, W), or "" without one."""
 
     field: str
     pixels: str
@@ -38,16 +38,16 @@ class CachedField:
     shape: tuple[int, int]
 
     def open_pixels(self) -> np.ndarray:
-        """The pixels, memory-mapped: slicing reads just the slice, and nothing stays in memory afterwards."""
+        """Return the memory-mapped pixels: slicing reads only the slice, and nothing stays in memory afterwards."""
         return np.load(self.pixels, mmap_mode="r")
 
     def open_mask(self) -> np.ndarray:
-        """The mask, memory-mapped."""
+        """Return the memory-mapped mask."""
         return np.load(self.mask, mmap_mode="r")
 
 
 def cache_folder() -> Path:
-    """Where decoded fields lie: the variable DEDL_CACHE, else the user's cache folder."""
+    """Return the folder of decoded fields: in the variable DEDL_CACHE, else in the user's cache folder."""
     return Path(os.environ.get("DEDL_CACHE") or platformdirs.user_cache_path("dedl_fastai")) / "fields"
 
 
@@ -57,12 +57,12 @@ def cache_cohort(
     scaling: PercentileScaling,
     folder: str | Path | None = None,  # default: `cache_folder()`
 ) -> list[CachedField]:
-    """Decode and scale every field of the cohort that is not cached yet; in table order.
+    """Decode and scale the fields of the cohort that are not cached yet, and return all in table order.
 
-    Files that cannot be read, and masks of another size than their image, are collected into one `UserError`.
+    Unreadable files, and masks that differ in size from their image, are collected into one `UserError`.
     """
-    folder = Path(folder) if folder else cache_folder()
-    return for_each(lambda row: _cached_field(row, channels, scaling, folder), list(cohort.table.itertuples()))
+    cache = Path(folder) if folder else cache_folder()
+    return for_each(lambda row: _cached_field(row, channels, scaling, cache), cohort.rows())
 
 
 def cache_file(
@@ -76,39 +76,38 @@ def cache_file(
 
 
 def for_each(work: Callable[[Any], T], rows: Sequence) -> list[T]:
-    """`work(row)` for every row, several at a time; the files that do not read are collected into one `UserError`."""
-    errors: list[str] = []
+    """Return `work(row)` for every row, run in threads; `UserError`s are collected and raised as one."""
 
-    def attempt(row) -> T | None:
+    def attempt(row: Any) -> T | UserError:
         try:
             return work(row)
         except UserError as e:
-            errors.append(str(e))
-            return None
+            return e
 
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # decoding releases the interpreter lock
         results = list(pool.map(attempt, rows))
+    errors = sorted(str(r) for r in results if isinstance(r, UserError))
     if errors:
         more = f"\n(and {len(errors) - 5} more; `dedl-fastai data check` lists all)" if len(errors) > 5 else ""
-        raise UserError("\n".join(sorted(errors)[:5]) + more)
-    return results
+        raise UserError("\n".join(errors[:5]) + more)
+    return [r for r in results if not isinstance(r, UserError)]
 
 
 def cached_array(
     path: str | Path,
-    settings: list,  # all that decides what `make` makes of the file
+    settings: list[Any],  # everything besides the file that `make` depends on
     folder: Path,
     make: Callable[[], np.ndarray],
 ) -> tuple[Path, tuple[int, int]]:
-    """The .npy file of what is made of a file, made unless it is there, and its (H, W)."""
+    """Return the cached .npy file of the array that `make` derives from a file, and its (H, W); write it if absent."""
     entry = folder / f"{_key(path, settings)}.npy"
     if not entry.exists():
         _save(entry, make())
     return entry, _shape(entry)
 
 
-def _cached_field(row, channels: Sequence[str], scaling: PercentileScaling, folder: Path) -> CachedField:
-    settings = [*channels, scaling.to_dict()]
+def _cached_field(row: Any, channels: Sequence[str], scaling: PercentileScaling, folder: Path) -> CachedField:
+    settings: list[Any] = [*channels, scaling.to_dict()]
     pixels, shape = cached_array(row.image, settings, folder, lambda: read_scaled(row.image, channels, scaling))
     if not row.mask:
         return CachedField(row.field, str(pixels), "", shape)
@@ -121,15 +120,16 @@ def _cached_field(row, channels: Sequence[str], scaling: PercentileScaling, fold
 
 
 def check_same_size(image: str, shape: tuple[int, int], mask: str, other: tuple[int, int]) -> None:
-    """Raise a `UserError` if a mask has another size than its image."""
+    """Raise a `UserError` if a mask differs in size from its image."""
     if tuple(shape) != tuple(other):
         raise UserError(
-            f"{mask} is {other[0]} x {other[1]} pixels and its image {image} {shape[0]} x {shape[1]}: they must agree."
+            f"{mask} is {other[0]} x {other[1]} pixels and its image {image} {shape[0]} x {shape[1]}: the sizes must "
+            f"agree."
         )
 
 
-def _key(path: str | Path, settings: list) -> str:
-    """Name of a cache entry: it changes with the file's place, size and time, and with what is made of it."""
+def _key(path: str | Path, settings: list[Any]) -> str:
+    """Name of a cache entry: it changes with the file's path, size and modification time, and with the settings."""
     stat = existing_file(path).stat()
     identity = json.dumps(
         [_VERSION, str(Path(path).resolve()), stat.st_size, stat.st_mtime_ns, settings], sort_keys=True
@@ -138,11 +138,11 @@ def _key(path: str | Path, settings: list) -> str:
 
 
 def _shape(path: Path) -> tuple[int, int]:
-    """(H, W) of an entry. numpy parses the header with `ast`, in which Python up to 3.11.7 fails in threads."""
-    with _one_at_a_time:
+    """(H, W) of an entry. numpy parses the header with `ast`, which is not thread-safe in Python up to 3.11.7."""
+    with _lock:
         return np.load(path, mmap_mode="r").shape[-2:]
 
 
 def _save(path: Path, array: np.ndarray) -> None:
-    with _one_at_a_time, written_whole(path) as tmp, tmp.open("wb") as f:
+    with _lock, written_whole(path) as tmp, tmp.open("wb") as f:
         np.save(f, array)

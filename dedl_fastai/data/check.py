@@ -1,8 +1,9 @@
-"""`check_cohort`: read every file of a cohort and name each one that is unmatched, unreadable or of the wrong size."""
+"""`check_cohort`: read every file of a cohort and list those that are unmatched, unreadable or of the wrong size."""
 
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,41 +14,44 @@ from ..io.masks import read_mask
 from .cohort import Cohort, Problem
 from .pixels import pick_channels
 
+T = TypeVar("T")
+
 
 def check_cohort(cohort: Cohort, channels: Sequence[str] = ()) -> list[Problem]:
-    """Everything that is wrong with the files of a cohort, in the order of its table; [] if it is sound.
+    """Return all problems with the files of a cohort, in the order of its table; [] if there are none.
 
-    Every pixel of `channels` (default: of all) is decoded, so that a file cut short is found; one field a processor
-    is in memory at a time.
+    Every pixel of `channels` (default: all channels) is decoded, so that truncated files are found. Each processor
+    holds one field in memory at a time.
     """
 
-    def of_row(row) -> list[Problem]:
+    def problems_of(row: Any) -> list[Problem]:
         return _check_row(row, channels)
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        found = list(pool.map(of_row, cohort.table.itertuples()))
-    return [*cohort.problems, *(problem for problems in found for problem in problems)]
+        problems_per_row = list(pool.map(problems_of, cohort.rows()))
+    return [*cohort.problems, *(problem for problems in problems_per_row for problem in problems)]
 
 
-def _check_row(row, channels: Sequence[str]) -> list[Problem]:
-    shape, problems = _attempt(row.image, lambda: _check_image(row.image, channels))
+def _check_row(row: Any, channels: Sequence[str]) -> list[Problem]:
+    shape, problems = _attempt(row.image, lambda path: _check_image(path, channels))
     if row.mask:
-        mask, wrong = _attempt(row.mask, lambda: read_mask(row.mask))
-        problems += wrong
+        mask, mask_problems = _attempt(row.mask, read_mask)
+        problems += mask_problems
         if mask is not None and shape is not None and mask.shape != shape:
             sizes = f"{mask.shape[0]} x {mask.shape[1]} pixels, its image {row.image} has {shape[0]} x {shape[1]}"
             problems.append(Problem(row.mask, f"has {sizes}"))
         if mask is not None and not mask.any():
-            problems.append(Problem(row.mask, "holds no nucleus"))
-    for path, read in ((getattr(row, "cells", ""), read_cell_table), (getattr(row, "outlines", ""), read_outlines)):
-        if path:
-            problems += _attempt(path, lambda path=path, read=read: read(path))[1]
+            problems.append(Problem(row.mask, "contains no nucleus"))
+    if cells := getattr(row, "cells", ""):
+        problems += _attempt(cells, read_cell_table)[1]
+    if outlines := getattr(row, "outlines", ""):
+        problems += _attempt(outlines, read_outlines)[1]
     return problems
 
 
-def _attempt(path: str, read: Callable) -> tuple:
+def _attempt(path: str, read: Callable[[str], T]) -> tuple[T | None, list[Problem]]:
     try:
-        return read(), []
+        return read(path), []
     except UserError as e:
         return None, [Problem(path, str(e).removeprefix(f"{path}:").removeprefix(path).strip())]
 
@@ -56,7 +60,8 @@ def _check_image(path: str, channels: Sequence[str]) -> tuple[int, int]:
     with open_field(path) as field:
         for index in pick_channels(field, channels) if channels else range(len(field.channels)):
             plane = field.read(index)
-            holes = int(plane.size - np.isfinite(plane).sum())
-            if holes:
-                raise UserError(f"{path}: channel {field.channels[index]} has {holes} NaN or infinite pixels.")
-        return field.shape
+            n_holes = int(plane.size - np.isfinite(plane).sum())
+            if n_holes:
+                raise UserError(f"{path}: channel {field.channels[index]} has {n_holes} NaN or infinite pixels.")
+        height, width = field.shape
+        return height, width

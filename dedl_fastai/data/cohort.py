@@ -1,10 +1,12 @@
-"""`Cohort`: the table of fields (patient, image, mask, labels, split) behind every run."""
+"""`Cohort`: the table of fields (patient, image, mask, labels, split) that every run starts from."""
 
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ..errors import UserError
@@ -30,10 +32,10 @@ class Problem:
 
 @dataclass
 class Cohort:
-    """Fields of one study. `table` has a row a field; paths are absolute, what is missing is "".
+    """Fields of one study. `table` has one row per field; paths are absolute and missing values are "".
 
-    `table` columns: field, patient, image, mask, labels (";" between them), split (train, valid, test, ignore or "");
-    a layout may add others (cells, outlines). `problems` lists the files that fit no field.
+    `table` columns: field, patient, image, mask, labels (separated by ";"), split (train, valid, test, ignore or "");
+    a layout may add others (cells, outlines). `problems` lists the files that match no field.
     """
 
     table: pd.DataFrame
@@ -45,21 +47,21 @@ class Cohort:
     def load(
         cls,
         path: str | Path,  # a folder or a cohort.csv
-        patient: str | None = None,  # regex that finds the patient in a field's name; "field": each field its own
+        patient: str | None = None,  # regex that finds the patient in a field's name; "field": one patient per field
     ) -> "Cohort":
         """Find the fields below `path`.
 
-        Layouts, in this order: a `cohort.csv` manifest; Van Buren's folders; `images/` with `masks/`, `labels.csv` or
-        both; a folder of inForm exports. Raises `UserError` if it is none of them, is empty, or two files claim one
-        field.
+        The layouts are tried in this order: a `cohort.csv` manifest; Van Buren's folders; `images/` with `masks/`,
+        `labels.csv` or both; a folder of inForm exports. Raises `UserError` if none of them matches, if there are no
+        fields, or if two files claim the same field.
         """
         table, root, layout, problems = find_fields(Path(path))
         _check_unique(table, root)
         table = assign_patients(table, patient)
         table["split"] = _clean_splits(table["split"], root)
         table = table.sort_values("field", kind="stable").reset_index(drop=True)
-        rest = [c for c in table.columns if c not in COLUMNS]
-        return cls(table[[*COLUMNS, *rest]], root, layout, [Problem(*p) for p in problems])
+        other_columns = [c for c in table.columns if c not in COLUMNS]
+        return cls(table[[*COLUMNS, *other_columns]], root, layout, [Problem(*p) for p in problems])
 
     def __len__(self) -> int:
         return len(self.table)
@@ -70,28 +72,32 @@ class Cohort:
             f"{(self.table['mask'] != '').sum()} masks, {(self.table.labels != '').sum()} with labels)"
         )
 
-    def where(self, keep: pd.Series) -> "Cohort":
-        """The cohort with the rows of `table` for which `keep` is true."""
+    def rows(self) -> list[Any]:
+        """Return the rows of `table` as named tuples; which attributes they have depends on the layout."""
+        return list(self.table.itertuples())
+
+    def where(self, keep: pd.Series | np.ndarray) -> "Cohort":
+        """Return the cohort with the rows of `table` for which `keep` is true."""
         return replace(self, table=self.table[keep].reset_index(drop=True))
 
     def part(self, split: str) -> "Cohort":
-        """The fields of one split; "all" gives every field that is not ignored."""
+        """Return the fields of one split; "all" gives every field that is not ignored."""
         return self.where(self.table.split != "ignore" if split == "all" else self.table.split == split)
 
     def with_masks(self) -> "Cohort":
-        """The fields that have a mask, or a `UserError` if none has; the others are logged."""
-        has = self.table["mask"] != ""
-        if not has.any():
+        """Return the fields that have a mask and log how many have none; `UserError` if no field has a mask."""
+        has_mask = self.table["mask"] != ""
+        if not has_mask.any():
             raise UserError(
-                f"{self.root} holds {len(self)} images and no masks: put a mask of the same name for each into "
+                f"{self.root} has {len(self)} images and no masks: put a mask with the same name as its image into "
                 f"masks/, or export the segmentation maps from inForm."
             )
-        if not has.all():
-            log.warning("%d of %d fields have no mask and are left out", (~has).sum(), len(self))
-        return self.where(has)
+        if not has_mask.all():
+            log.warning("%d of %d fields have no mask and are left out", (~has_mask).sum(), len(self))
+        return self.where(has_mask)
 
     def limited(self, n_fields: int) -> "Cohort":
-        """At most `n_fields` fields for a quick look: patients in turn, every split kept."""
+        """Return at most `n_fields` fields, for a quick look: one per patient in turn, and at least one per split."""
         if n_fields <= 0 or n_fields >= len(self):
             return self
         turn = self.table.groupby("patient").cumcount()
@@ -101,11 +107,11 @@ class Cohort:
         return self.where(self.table.index.isin(chosen))
 
     def with_split(self, splits: Sequence[str]) -> "Cohort":
-        """The cohort with these splits, in table order."""
+        """Return the cohort with these splits, given in table order."""
         return replace(self, table=self.table.assign(split=list(splits)))
 
     def save(self, path: str | Path) -> Path:
-        """Write the table as a `cohort.csv`; paths below its folder become relative."""
+        """Write the table as a `cohort.csv`; paths inside its folder become relative."""
         path = Path(path)
         table = self.table.copy()
         for column in set(table.columns) & {"image", "mask", "cells", "outlines"}:
@@ -124,11 +130,11 @@ def _relative(file: str, folder: Path) -> str:
 
 def _check_unique(table: pd.DataFrame, root: Path) -> None:
     if table.empty:
-        raise UserError(f"{root} holds no fields: no images were found in any layout this program knows.")
-    twice = table[table.field.duplicated(keep=False)].sort_values("field", kind="stable")
-    if len(twice):
-        name = twice.field.iloc[0]
-        files = " and ".join(twice[twice.field == name].image)
+        raise UserError(f"{root} contains no fields: no images were found in any of the known layouts.")
+    duplicates = table[table.field.duplicated(keep=False)].sort_values("field", kind="stable")
+    if len(duplicates):
+        name = duplicates.field.iloc[0]
+        files = " and ".join(duplicates[duplicates.field == name].image)
         raise UserError(f"Two files claim the field {name!r}: {files}. Keep one of them, or rename one.")
 
 
@@ -136,5 +142,7 @@ def _clean_splits(splits: pd.Series, root: Path) -> pd.Series:
     clean = splits.str.strip().str.lower().replace({"val": "valid", "validation": "valid", "training": "train"})
     unknown = sorted(set(clean) - {"", *SPLITS})
     if unknown:
-        raise UserError(f"{root}: the split column holds {unknown[0]!r}; it may hold {', '.join(SPLITS)} or nothing.")
+        raise UserError(
+            f"{root}: the split column contains {unknown[0]!r}; it may contain {', '.join(SPLITS)}, or be empty."
+        )
     return clean

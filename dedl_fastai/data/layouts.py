@@ -1,8 +1,9 @@
-"""How cohorts lie on disk: a manifest, Van Buren's folders, images with masks, a folder of inForm exports."""
+"""Folder layouts of cohorts on disk: a manifest, Van Buren's folders, images with masks, inForm exports."""
 
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -22,7 +23,7 @@ Found = tuple[pd.DataFrame, Problems]
 
 
 def find_fields(path: Path) -> tuple[pd.DataFrame, Path, str, Problems]:
-    """The table of fields below `path`, its root folder, the layout's name, and (file, what is wrong) pairs."""
+    """Return the table of fields below `path`, the root folder, the layout's name, and (file, problem) pairs."""
     path = path.expanduser()
     if path.is_file() or path.suffix.lower() == ".csv":
         table, problems = _manifest(existing_file(path).resolve())
@@ -33,11 +34,12 @@ def find_fields(path: Path) -> tuple[pd.DataFrame, Path, str, Problems]:
         if found is not None:
             table, problems = found
             return table, root, name, problems
-    some = ", ".join(sorted(p.name for p in root.iterdir())[:5]) or "it is empty"
-    raise UserError(f"{root} is no cohort: looked for {_KNOWN}; found {some}.")
+    names = ", ".join(sorted(p.name for p in root.iterdir())[:5])
+    content = f"contains {names}" if names else "is empty"
+    raise UserError(f"{root} is not a cohort: it has none of {_KNOWN}; it {content}.")
 
 
-def _table(rows: Iterable[dict]) -> pd.DataFrame:
+def _table(rows: Iterable[dict[Any, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(list(rows), dtype=object)
     for column in COLUMNS:
         if column not in table:
@@ -50,7 +52,7 @@ def _visible(folder: Path, pattern: str = "*") -> list[Path]:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The image files in a folder, by name; those in folders below it are left out."""
+    """Return the image files of a folder, sorted by name, without those of its subfolders."""
     return [p for p in sorted(folder.iterdir()) if p.suffix.lower() in _IMAGE_ENDINGS and not p.name.startswith(".")]
 
 
@@ -59,13 +61,15 @@ def _stem(path: Path) -> str:
 
 
 def _manifest(file: Path) -> Found:
-    """Any CSV with an `image` column; paths are relative to its folder."""
+    """Read a CSV with an `image` column; its paths are relative to its folder."""
     try:
         table = pd.read_csv(file, dtype=str, keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as e:
-        raise UserError(f"{file} does not read as a CSV table ({e}).") from e
+        raise UserError(f"{file} cannot be read as a CSV table ({e}).") from e
     if "image" not in table.columns:
-        raise UserError(f"{file} has no column 'image': a manifest needs one, {', '.join(COLUMNS)} are known.")
+        raise UserError(
+            f"{file} has no column 'image', which a manifest needs; the known columns are {', '.join(COLUMNS)}."
+        )
     table = _table(table.to_dict("records"))
     for column in set(PATHS) & set(table.columns):
         table[column] = [str((file.parent / p).resolve()) if p else "" for p in table[column]]
@@ -80,8 +84,8 @@ def _manifest(file: Path) -> Found:
 
 def _why_absent(path: str, manifest: Path) -> str:
     if Path(path).is_dir():
-        return f"is a folder, and {manifest.name} lists files (zarr stores are read by `predict` only)"
-    return f"is listed in {manifest.name} and not there"
+        return f"is a folder, but {manifest.name} must list files (only `predict` reads zarr stores)"
+    return f"is listed in {manifest.name} but does not exist"
 
 
 def _manifest_below(root: Path) -> Found | None:
@@ -89,7 +93,7 @@ def _manifest_below(root: Path) -> Found | None:
 
 
 def _van_buren(root: Path) -> Found | None:
-    """`CD27 Panel-- Component/<base>_data.tif` with labels, masks and phenotypes beside; spaces or underscores."""
+    """`CD27 Panel-- Component/<base>_data.tif` and folders of labels, masks, phenotypes; spaces or underscores."""
     folders = [root, *(p for p in sorted(root.rglob("*")) if p.is_dir())]
     by_name = {re.sub(r"[^a-z0-9]", "", f.name.lower()): f for f in reversed(folders)}
     components = next((f for n, f in by_name.items() if re.fullmatch(r"\w*panelcomponent", n)), None)
@@ -98,37 +102,39 @@ def _van_buren(root: Path) -> Found | None:
     labels = next((f for n, f in by_name.items() if re.fullmatch(r"\w*celllabels", n)), None)
     sources = {"mask": by_name.get("masklabels"), "outlines": labels, "cells": by_name.get("phenotypelabels")}
     endings = {"mask": "_data.tifMask.tif", "outlines": "_datalabels", "cells": "_dataMeasured"}
-    rows, used, problems = [], set(), []
+    rows: list[dict[str, str]] = []
+    used: set[str] = set()
+    problems: Problems = []
     for image in images_in(components):
         base = image.stem.removesuffix("_data")
         row = {"field": base.removesuffix("_component"), "image": str(image)}
         for column, folder in sources.items():
-            beside = folder / f"{base}{endings[column]}" if folder else None
-            row[column] = str(beside) if beside and beside.is_file() else ""
+            file = folder / f"{base}{endings[column]}" if folder else None
+            row[column] = str(file) if file and file.is_file() else ""
             used.add(row[column])
         if not row["mask"]:
             problems.append((str(image), "has no mask in Mask Labels"))
         rows.append(row)
-    spare = [f for f in images_in(sources["mask"]) if str(f) not in used] if sources["mask"] else []
-    return _table(rows), problems + [(str(f), "is a mask without an image") for f in spare]
+    unmatched = [f for f in images_in(sources["mask"]) if str(f) not in used] if sources["mask"] else []
+    return _table(rows), problems + [(str(f), "is a mask without an image") for f in unmatched]
 
 
 def _images_with_truth(root: Path) -> Found | None:
-    """`images/` beside `masks/` (same names, any ending) or `labels.csv` (image, labels, optional patient, split)."""
+    """`images/` with `masks/` (same names, any extension) or `labels.csv` (image, labels, optional patient, split)."""
     folder, masks, labels = root / "images", root / "masks", root / "labels.csv"
     if not folder.is_dir():
         return None
     rows = {_stem(p): {"field": _stem(p), "image": str(p)} for p in images_in(folder)}
-    doubles = [{"field": _stem(p), "image": str(p)} for p in images_in(folder) if rows[_stem(p)]["image"] != str(p)]
+    duplicates = [{"field": _stem(p), "image": str(p)} for p in images_in(folder) if rows[_stem(p)]["image"] != str(p)]
     problems: Problems = []
     if masks.is_dir():
         problems += _add_masks(rows, masks)
     if labels.is_file():
         problems += _add_labels(rows, labels)
-    return _table([*rows.values(), *doubles]), problems
+    return _table([*rows.values(), *duplicates]), problems
 
 
-def _add_masks(rows: dict[str, dict], folder: Path) -> Problems:
+def _add_masks(rows: dict[str, dict[str, str]], folder: Path) -> Problems:
     problems: Problems = []
     for mask in images_in(folder):
         row = rows.get(_stem(mask)) or rows.get(re.sub(r"[_-]masks?$", "", _stem(mask), flags=re.IGNORECASE))
@@ -141,11 +147,11 @@ def _add_masks(rows: dict[str, dict], folder: Path) -> Problems:
     return problems + [(r["image"], "has no mask") for r in rows.values() if not r.get("mask")]
 
 
-def _add_labels(rows: dict[str, dict], file: Path) -> Problems:
+def _add_labels(rows: dict[str, dict[str, str]], file: Path) -> Problems:
     try:
         table = pd.read_csv(existing_file(file), dtype=str, keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as e:
-        raise UserError(f"{file} does not read as a CSV table ({e}).") from e
+        raise UserError(f"{file} cannot be read as a CSV table ({e}).") from e
     if not {"image", "labels"} <= set(table.columns):
         raise UserError(f"{file} needs the columns image and labels; it has {', '.join(table.columns)}.")
     problems: Problems = []
@@ -154,15 +160,15 @@ def _add_labels(rows: dict[str, dict], file: Path) -> Problems:
         name = line.pop("image")
         row = rows.get(_stem(Path(name))) or rows.get(name)
         if row is None:
-            problems.append((name, f"is listed in {file.name} and not in images/"))
+            problems.append((name, f"is listed in {file.name} but is not in images/"))
             continue
         listed.add(row["field"])
-        row.update({k: v for k, v in line.items() if k != "mask"})
+        row.update({str(k): v for k, v in line.items() if k != "mask"})
     return problems + [(r["image"], f"is not listed in {file.name}") for f, r in rows.items() if f not in listed]
 
 
 def _inform(root: Path) -> Found | None:
-    """inForm exports at any depth: component TIFFs, or composites where no components were exported."""
+    """inForm exports at any depth: component TIFFs, or composites of fields without a component TIFF."""
     images = {_base(p, r"_component_data\.tiff?$"): p for p in _visible(root, "*_component_data.tif*")}
     pattern = r"_composite_image\.(tiff?|jpe?g|png)$"
     for p in _visible(root, "*_composite_image.*"):
@@ -170,19 +176,20 @@ def _inform(root: Path) -> Found | None:
             images[_base(p, pattern)] = p
     if not images:
         return None
-    rows, problems = [], []
+    rows: list[dict[str, str]] = []
+    problems: Problems = []
     for base, image in images.items():
-        beside = {"mask": f"{base}_binary_seg_maps.tif", "cells": f"{base}_cell_seg_data.txt"}
-        row = {c: str(image.parent / n) if (image.parent / n).is_file() else "" for c, n in beside.items()}
+        names = {"mask": f"{base}_binary_seg_maps.tif", "cells": f"{base}_cell_seg_data.txt"}
+        row = {c: str(image.parent / n) if (image.parent / n).is_file() else "" for c, n in names.items()}
         rows.append({"field": Path(base).name, "image": str(image), **row})
         if not row["mask"]:
-            problems.append((str(image), "has no binary_seg_maps.tif beside it"))
-    spare = [p for p in _visible(root, "*_binary_seg_maps.tif") if str(p) not in {r["mask"] for r in rows}]
-    return _table(rows), problems + [(str(p), "is a segmentation map without an image") for p in spare]
+            problems.append((str(image), "has no binary_seg_maps.tif next to it"))
+    unmatched = [p for p in _visible(root, "*_binary_seg_maps.tif") if str(p) not in {r["mask"] for r in rows}]
+    return _table(rows), problems + [(str(p), "is a segmentation map without an image") for p in unmatched]
 
 
 def _base(path: Path, ending: str) -> str:
-    """The path without the export's ending: two folders may hold fields of one name, and that is then an error."""
+    """Return the path without the export's suffix; it keeps the folder, so that equal names are detected."""
     return str(path.parent / re.sub(ending, "", path.name, flags=re.IGNORECASE))
 
 

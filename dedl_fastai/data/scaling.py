@@ -1,4 +1,4 @@
-"""Intensity scaling: per field and channel by percentiles into [0, 1], in float32, monotone."""
+"""Intensity scaling: map the percentiles of a field's channel to [0, 1], monotonically, in float32."""
 
 from dataclasses import asdict, dataclass
 
@@ -9,10 +9,10 @@ from ..errors import UserError
 
 @dataclass(frozen=True)
 class PercentileScaling:
-    """Map the `low` percentile to 0 and the `high` one to 1, clip beyond; a constant channel becomes 0.
+    """Map the `low` percentile to 0 and the `high` one to 1 and clip the rest; a constant channel becomes 0.
 
-    Order is kept (the released reference code wrapped float counts modulo 256 instead), and the settings are stored
-    with the model.
+    The order of intensities is kept (the released reference code wrapped float counts modulo 256 instead). The
+    settings are stored with the model.
     """
 
     low: float = 1.0
@@ -20,33 +20,33 @@ class PercentileScaling:
 
     def __post_init__(self):
         if not 0 <= self.low < self.high <= 100:
-            raise UserError(f"percentiles {self.low} and {self.high}: 0 <= low < high <= 100 is needed.")
+            raise UserError(f"the percentiles {self.low} and {self.high} must satisfy 0 <= low < high <= 100.")
 
     def __call__(self, plane: np.ndarray) -> np.ndarray:
-        """Scaled copy of one channel (H, W) as float32."""
+        """Return a scaled copy of one channel (H, W) as float32."""
         return stretched(plane, self.limits(plane))
 
     def limits(self, plane: np.ndarray) -> tuple[float, float]:
-        """Intensities of a channel that become 0 and 1; the same twice for a constant one."""
+        """Return the intensities of a channel that are mapped to 0 and 1; they are equal if it is constant."""
         low, high = np.percentile(plane, [self.low, self.high])
-        if high <= low:  # less than 0.2 % of the pixels differ from the rest, or none
+        if high <= low:  # fewer than 0.2 % of the pixels differ from the rest, or none does
             return float(plane.min()), float(plane.max())
         return float(low), float(high)
 
     def to_dict(self) -> dict:
-        """The settings, for model.json."""
+        """Return the settings for model.json."""
         return {"kind": "percentile", **asdict(self)}
 
     @classmethod
     def from_dict(cls, value: dict) -> "PercentileScaling":
-        """Settings from model.json."""
+        """Create the scaling from its settings in model.json."""
         if value.get("kind") != "percentile":
             raise UserError(f"scaling {value.get('kind')!r} is unknown; this version knows 'percentile'.")
         return cls(value["low"], value["high"])
 
 
 def stretched(plane: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
-    """Pixels as float32, from 0 at the lower limit to 1 at the upper one, clipped; all 0 where both are the same."""
+    """Return pixels as float32, 0 at the lower limit and 1 at the upper one, clipped; all 0 if the limits are equal."""
     low, high = limits
     if high <= low:
         return np.zeros(plane.shape, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Which field is for training, validation and testing: by patient, never across one; and K folds."""
+"""Splits of a cohort into training, validation and test fields, or into K folds, always by whole patients."""
 
 import logging
 import random
@@ -25,14 +25,14 @@ METHODS = ("auto", "random", "paper", "column")
 
 def split_cohort(
     cohort: Cohort,
-    method: str = "auto",  # auto (the split column if it is filled, else random), random, paper, column
+    method: str = "auto",  # auto (the split column if it has entries, else random), random, paper or column
     seed: int = 26,
     valid: float = 0.15,  # share of the fields
     test: float = 0.15,  # share of the fields
-    folds: int = 0,  # K folds over the patients that are not for testing; 0: none
-    fold: int = 0,  # which of them validates
+    folds: int = 0,  # number of folds over the patients outside the test split; 0: none
+    fold: int = 0,  # index of the fold that validates
 ) -> Cohort:
-    """The cohort with its `split` column filled, whole patients at a time; `UserError` if a patient is on two sides."""
+    """Return the cohort with its `split` column filled by patient; `UserError` if a patient is in two splits."""
     if method == "auto":
         method = "column" if (cohort.table.split != "").any() else "random"
     if method == "column":
@@ -43,22 +43,22 @@ def split_cohort(
         splits = _random(cohort, seed, valid, test)
     else:
         raise UserError(f"split={method!r} is unknown; it may be {', '.join(METHODS)}.")
-    done = _with_valid(cohort.with_split(splits), seed, valid)
+    cohort = _with_valid(cohort.with_split(splits), seed, valid)
     if folds:
-        done = done.with_split(_fold(done, folds, fold, seed))
-    return check_no_leak(done)
+        cohort = cohort.with_split(_fold(cohort, folds, fold, seed))
+    return check_no_leak(cohort)
 
 
 def check_no_leak(cohort: Cohort) -> Cohort:
-    """The cohort itself, or a `UserError` naming a patient with fields in two of train, valid and test."""
+    """Return the cohort, or raise a `UserError` with a patient who has fields in two of train, valid and test."""
     used = cohort.table[cohort.table.split.isin(["train", "valid", "test"])]
-    sides = used.groupby("patient").split.agg(lambda s: sorted(set(s)))
-    leaks = sides[sides.map(len) > 1]
+    splits_of_patient = used.groupby("patient").split.agg(lambda s: sorted(set(s)))
+    leaks = splits_of_patient[splits_of_patient.map(len) > 1]
     if len(leaks):
-        patient, both = leaks.index[0], " and ".join(leaks.iloc[0])
+        patient, splits = leaks.index[0], " and ".join(leaks.iloc[0])
         raise UserError(
-            f"patient {patient!r} has fields in {both}: the result would be too good to be true. Put all fields of "
-            f"a patient on one side (if they are not of one patient, say so with `patient` or a patient column)."
+            f"patient {patient!r} has fields in {splits}: the scores would be too good. Put all fields of a patient "
+            f"into one split (if the fields are of different patients, give `patient` or a patient column)."
         )
     if not (used.split == "train").any():
         raise UserError(f"{cohort.root}: no field is left for training.")
@@ -75,19 +75,19 @@ def _from_column(cohort: Cohort) -> list[str]:
 
 
 def _paper(cohort: Cohort) -> list[str]:
-    side = {p.lower(): s for s, patients in PAPER_PATIENTS.items() for p in patients}
-    splits = [side.get(p.lower(), "ignore") for p in cohort.table.patient]
+    split_of = {p.lower(): s for s, patients in PAPER_PATIENTS.items() for p in patients}
+    splits = [split_of.get(p.lower(), "ignore") for p in cohort.table.patient]
     absent = [s for s in ("train", "test") if s not in splits]
     if absent:
         raise UserError(
-            f"split=paper is for the patients {', '.join(side)}; {cohort.root} has none of those for {absent[0]}. "
-            f"Use split=random."
+            f"split=paper is for the patients {', '.join(split_of)}; {cohort.root} has no {absent[0]} patient of "
+            f"these. Use split=random."
         )
     return splits
 
 
 def _random(cohort: Cohort, seed: int, valid: float, test: float) -> list[str]:
-    """Patients in random order fill test, then valid, up to their share of the fields; the rest trains."""
+    """Assign patients in random order to test, then valid, up to their share of the fields; the others train."""
     shares = {name: share for name, share in (("test", test), ("valid", valid)) if share > 0}
     sizes = cohort.table.groupby("patient").size()
     if len(sizes) < len(shares) + 1:
@@ -95,14 +95,14 @@ def _random(cohort: Cohort, seed: int, valid: float, test: float) -> list[str]:
             f"{cohort.root} has {len(sizes)} patient(s) ({', '.join(sizes.index[:3])}); a split by patient into train"
             f"{''.join(', ' + name for name in reversed(shares))} needs {len(shares) + 1}. Add patients, give a "
             f"cohort.csv with a split column, or patient=field to count each field as its own patient (the test "
-            f"result is then too good where fields are of one patient)."
+            f"scores are then too good if several fields are of one patient)."
         )
     waiting = _shuffled(sizes.index, seed)
-    side = {}
+    split_of: dict[str, str] = {}
     for i, (name, share) in enumerate(shares.items()):
-        later = len(shares) - i  # sides still to be filled after this one, training among them
-        side |= dict.fromkeys(_take(waiting, sizes, share * len(cohort), leave=later), name)
-    return [side.get(p, "train") for p in cohort.table.patient]
+        n_later = len(shares) - i  # splits that are filled after this one, train included
+        split_of |= dict.fromkeys(_take(waiting, sizes, share * len(cohort), leave=n_later), name)
+    return [split_of.get(p, "train") for p in cohort.table.patient]
 
 
 def _shuffled(patients: pd.Index, seed: int) -> list[str]:
@@ -112,7 +112,7 @@ def _shuffled(patients: pd.Index, seed: int) -> list[str]:
 
 
 def _take(waiting: list[str], sizes: pd.Series, n_fields: float, leave: int) -> list[str]:
-    """Remove patients from the end of `waiting` until they have about `n_fields` fields; always one, and leave some."""
+    """Take patients from the end of `waiting` with about `n_fields` fields: at least one, and leave `leave` of them."""
     taken = [waiting.pop()]
     while len(waiting) > leave and sizes[taken].sum() + sizes[waiting[-1]] / 2 <= n_fields:
         taken.append(waiting.pop())
@@ -120,26 +120,31 @@ def _take(waiting: list[str], sizes: pd.Series, n_fields: float, leave: int) -> 
 
 
 def _with_valid(cohort: Cohort, seed: int, valid: float) -> Cohort:
-    """Where a table names training and test fields only, some training patients validate."""
+    """Move some training patients to the validation split if it is empty."""
     training = cohort.table[cohort.table.split == "train"]
     if valid <= 0 or (cohort.table.split == "valid").any() or training.empty:
         return cohort
     sizes = training.groupby("patient").size()
     if len(sizes) < 2:
-        raise UserError(f"{cohort.root} has no validation fields and one training patient only: mark some as valid.")
+        raise UserError(
+            f"{cohort.root} has no validation fields and only one training patient: mark some fields as valid."
+        )
     chosen = _take(_shuffled(sizes.index, seed), sizes, valid * len(training), leave=1)
-    log.info("no field is marked valid: %d of %d training patients validate", len(chosen), len(sizes))
-    moved = (cohort.table.split == "train") & cohort.table.patient.isin(chosen)
-    return cohort.with_split(cohort.table.split.mask(moved, "valid"))
+    log.info("no field is marked as valid: %d of %d training patients validate", len(chosen), len(sizes))
+    is_moved = (cohort.table.split == "train") & cohort.table.patient.isin(chosen)
+    return cohort.with_split(list(cohort.table.split.mask(is_moved, "valid")))
 
 
 def _fold(cohort: Cohort, folds: int, fold: int, seed: int) -> list[str]:
-    """Fold `fold` of `folds` validates, the other patients of train and valid train, test stays as it is."""
+    """Return splits in which fold `fold` validates, the other folds train, and the test fields stay."""
     table = cohort.table
     pool = table.index[table.split.isin(["train", "valid"])]
     n_patients = table.loc[pool, "patient"].nunique()
     if not 2 <= folds <= n_patients:
-        raise UserError(f"folds={folds} is not possible: {n_patients} patients are not for testing; use 2 to that.")
+        raise UserError(
+            f"folds={folds} is not possible: it must be between 2 and the number of patients outside the test split, "
+            f"{n_patients}."
+        )
     if not 0 <= fold < folds:
         raise UserError(f"fold={fold} does not exist: the {folds} folds are counted from 0 to {folds - 1}.")
     kfold = GroupKFold(n_splits=folds, shuffle=True, random_state=seed)
@@ -151,34 +156,39 @@ def _fold(cohort: Cohort, folds: int, fold: int, seed: int) -> list[str]:
 
 
 def save_splits(cohort: Cohort, path: str | Path) -> None:
-    """Write `splits.json`: the split and patient of every field."""
-    fields = {r.field: {"split": r.split, "patient": r.patient} for r in cohort.table.itertuples()}
+    """Write `splits.json`, with the split and patient of every field."""
+    fields = {r.field: {"split": r.split, "patient": r.patient} for r in cohort.rows()}
     write_json(path, {"counts": split_counts(cohort), "fields": fields})
 
 
 def apply_splits(cohort: Cohort, path: str | Path, may_leak: bool = False) -> Cohort:
-    """The cohort split as a `splits.json` says; `UserError` for unknown fields, or a patient leak if it may not be."""
+    """Return the cohort with the splits of a `splits.json`.
+
+    Raises `UserError` for unknown fields and, unless `may_leak`, for patients in two splits.
+    """
     value = read_json(path)
     fields = value.get("fields") if isinstance(value, dict) else None
     if not isinstance(fields, dict) or not all(
         isinstance(v, dict) and v.get("split") in SPLITS for v in fields.values()
     ):
-        raise UserError(f'{path} is not a splits file: {{"fields": {{"NAME": {{"split": "train"}}}}}} is needed.')
+        raise UserError(
+            f'{path} is not a splits file: it must look like {{"fields": {{"NAME": {{"split": "train"}}}}}}.'
+        )
     unknown = sorted(set(fields) - set(cohort.table.field))
     if unknown:
-        raise UserError(f"{path} names the field {unknown[0]!r}, which {cohort.root} does not hold.")
+        raise UserError(f"{path} names the field {unknown[0]!r}, which is not in {cohort.root}.")
     missing = [f for f in cohort.table.field if f not in fields]
     if missing:
         log.warning("%d fields are not in %s and are left out (the first: %s)", len(missing), path, missing[0])
-    patients = [fields.get(r.field, {}).get("patient") or r.patient for r in cohort.table.itertuples()]
+    patients = [fields.get(r.field, {}).get("patient") or r.patient for r in cohort.rows()]
     cohort = cohort.with_split([fields.get(f, {}).get("split", "ignore") for f in cohort.table.field])
     cohort.table["patient"] = patients
     return cohort if may_leak else check_no_leak(cohort)
 
 
 def split_counts(cohort: Cohort) -> dict[str, dict[str, Any]]:
-    """Per split: how many fields, and the patients."""
-    by_split: dict[str, pd.DataFrame] = dict(iter(cohort.table.groupby("split")))
+    """Return the number of fields and the patients of each split."""
+    by_split = {str(name): table for name, table in cohort.table.groupby("split")}
     return {
         s: {"fields": len(by_split[s]), "patients": sorted(np.unique(by_split[s].patient))}
         for s in SPLITS

@@ -1,45 +1,46 @@
-"""Square tiles over a field: 12 of 480 px or 48 of 256 px for the paper's 1408 x 1876, padded right and bottom."""
+"""Square tiles of a field: 12 of 480 px or 48 of 256 px for the paper's 1408 x 1876, padded right and bottom."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from ..errors import UserError
 from .cache import CachedField
 
-PADS = {"reflect": "symmetric", "zero": "constant"}  # our names -> numpy's
+PADS: dict[str, Literal["symmetric", "constant"]] = {"reflect": "symmetric", "zero": "constant"}  # ours -> numpy's
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One square of a cached field: the item of the segmentation DataBlock."""
+    """One square of a cached field, an item of the segmentation DataBlock."""
 
     source: CachedField
     y: int
     x: int
     size: int
-    pad: str = "reflect"  # beyond the field's edge: its mirror image, or zeros as in the paper
+    pad: str = "reflect"  # beyond the field's edge: its mirror image, or "zero" as in the paper
     split: str = "train"
 
     def pixels(self) -> np.ndarray:
-        """float32 (C, size, size) in [0, 1]."""
-        return cut(self.source.open_pixels(), self.y, self.x, self.size, self.pad)
+        """Return the pixels as float32 (C, size, size) in [0, 1]."""
+        return cut(self.source.open_pixels(), self.y, self.x, size=self.size, pad=self.pad)
 
     def mask(self) -> np.ndarray:
-        """uint8 (size, size) of 0 and 1."""
-        return cut(self.source.open_mask(), self.y, self.x, self.size, self.pad)
+        """Return the mask as uint8 (size, size) of 0 and 1."""
+        return cut(self.source.open_mask(), self.y, self.x, size=self.size, pad=self.pad)
 
 
 def grid(shape: tuple[int, int], size: int) -> Iterator[tuple[int, int]]:
-    """Upper left corners (y, x) of the tiles that cover a field of `shape`, row by row, without overlap."""
+    """Yield the upper left corners (y, x) of the tiles that cover a field of `shape`, row by row, without overlap."""
     for y in range(0, shape[0], size):
         for x in range(0, shape[1], size):
             yield y, x
 
 
 def cut(array: np.ndarray, y: int, x: int, size: int, pad: str) -> np.ndarray:
-    """[..., y:y+size, x:x+size] of `array` (memory-mapped or not) as a copy, padded right and bottom where it ends."""
+    """Return a copy of `array[..., y:y+size, x:x+size]`, padded right and bottom where the array ends."""
     part = np.array(array[..., y : y + size, x : x + size])
     missing = size - part.shape[-2], size - part.shape[-1]
     if not any(missing):
@@ -49,12 +50,12 @@ def cut(array: np.ndarray, y: int, x: int, size: int, pad: str) -> np.ndarray:
 
 
 def tiles_of(fields: list[CachedField], size: int, pad: str = "reflect", split: str = "train") -> list[Tile]:
-    """All tiles of these fields, field by field."""
+    """Return all tiles of the fields, field by field."""
     if pad not in PADS:
         raise UserError(f"pad={pad!r} is unknown; it may be {' or '.join(PADS)}.")
-    return [Tile(f, y, x, size, pad, split) for f in fields for y, x in grid(f.shape, size)]
+    return [Tile(f, y, x, size=size, pad=pad, split=split) for f in fields for y, x in grid(f.shape, size)]
 
 
 def is_blank(tile: Tile) -> bool:
-    """True if no nucleus lies on the tile."""
+    """Return whether the tile has no nucleus pixel."""
     return not tile.mask().any()

@@ -1,4 +1,4 @@
-"""Fixtures of the data tests: cohorts that are only a table, and small pictures with masks on disk."""
+"""Fixtures of the data tests: cohorts without files, and small pictures with masks on disk."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from dedl_fastai.data import Cohort
 
 @pytest.fixture
 def touch(tmp_path) -> Callable:
-    """Make files of a few bytes below the test's folder, for layouts: only their names are looked at."""
+    """Create files of a few bytes in the test's folder, for tests of layouts, which only use file names."""
 
     def make(*names: str) -> Path:
         for name in names:
@@ -27,7 +27,7 @@ def touch(tmp_path) -> Callable:
 
 @pytest.fixture
 def listed(tmp_path) -> Callable:
-    """A cohort that is only a table: {patient: number of fields}, and a split for each field in turn."""
+    """Build a cohort without files from {patient: number of fields} and the splits of its fields."""
 
     def make(sizes: dict[str, int], splits: Sequence[str] | str = "") -> Cohort:
         rows = [(f"{p}_{i}", p) for p, n in sizes.items() for i in range(n)]
@@ -39,7 +39,7 @@ def listed(tmp_path) -> Callable:
 
 @pytest.fixture
 def pictures(tmp_path) -> Callable:
-    """Write arrays as images/ and masks/ of a cohort: {field: (pixels, mask)}, with splits and patients."""
+    """Write a cohort of images/ and masks/ from {field: (pixels, mask)} and {field: split}."""
 
     def make(fields: dict[str, tuple[np.ndarray, np.ndarray]], splits: dict[str, str]) -> Cohort:
         rows = []
@@ -56,7 +56,7 @@ def pictures(tmp_path) -> Callable:
 
 @pytest.fixture
 def two_fields(pictures) -> Cohort:
-    """A training and a validation field of 64 x 64 pixels with different values, half and a quarter of them nucleus."""
+    """A training and a validation field of 64 x 64 pixels; nuclei cover a half and a quarter of them."""
     pixels = {"a": np.zeros((64, 64), np.uint8), "b": np.full((64, 64), 10, np.uint8)}
     pixels["a"][:, 32:] = 200
     pixels["b"][32:] = 50

@@ -1,4 +1,4 @@
-"""What is wrong with a cohort is said with the file's name and what to do, before training starts."""
+"""Faulty cohorts: errors before training starts that name the file, the problem and the remedy."""
 
 from pathlib import Path
 
@@ -17,13 +17,13 @@ def cached(cohort, tmp_path, channels=("DAPI",)):
     return cache_cohort(cohort, channels, PercentileScaling(), tmp_path / "cache")
 
 
-def test_empty_folder_is_an_error_that_says_what_was_looked_for(tmp_path):
-    with pytest.raises(UserError, match=r"is no cohort: looked for a cohort\.csv.*it is empty"):
+def test_empty_folder_is_an_error_that_lists_the_layouts(tmp_path):
+    with pytest.raises(UserError, match=r"is not a cohort: it has none of a cohort\.csv.*it is empty"):
         Cohort.load(tmp_path)
 
 
-def test_folder_of_other_files_is_an_error_that_names_some(touch):
-    with pytest.raises(UserError, match=r"is no cohort.*found notes\.txt, photo\.png"):
+def test_folder_of_other_files_is_an_error_that_names_them(touch):
+    with pytest.raises(UserError, match=r"is not a cohort.*it contains notes\.txt, photo\.png"):
         Cohort.load(touch("notes.txt", "photo.png"))
 
 
@@ -34,7 +34,7 @@ def test_path_that_does_not_exist_is_an_error(tmp_path, name):
 
 
 def test_images_folder_without_images_is_an_error(touch):
-    with pytest.raises(UserError, match="holds no fields"):
+    with pytest.raises(UserError, match="contains no fields"):
         Cohort.load(touch("images/readme.txt"))
 
 
@@ -56,15 +56,18 @@ def test_inform_fields_of_one_name_in_two_folders_are_an_error(touch):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"cohort\.csv does not read as a CSV"),
-        ("\n\n", "does not read as a CSV"),
+        ("", r"cohort\.csv cannot be read as a CSV"),
+        ("\n\n", "cannot be read as a CSV"),
         ("file;mask\na.png;b.png\n", "has no column 'image'"),
-        ('image\n"a.png', "does not read as a CSV"),
-        ("image,mask\n", "holds no fields"),
-        ("image,split\na.png,holdout\n", "the split column holds 'holdout'; it may hold train, valid, test, ignore"),
+        ('image\n"a.png', "cannot be read as a CSV"),
+        ("image,mask\n", "contains no fields"),
+        (
+            "image,split\na.png,holdout\n",
+            "the split column contains 'holdout'; it may contain train, valid, test, ignore",
+        ),
     ],
 )
-def test_manifest_that_does_not_work_is_an_error(touch, text, message):
+def test_faulty_manifest_is_an_error(touch, text, message):
     root = touch("a.png")
     (root / "cohort.csv").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=message):
@@ -72,9 +75,9 @@ def test_manifest_that_does_not_work_is_an_error(touch, text, message):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("\n", "does not read as a CSV"), ("image,class\na,b\n", "needs the columns")]
+    ("text", "message"), [("\n", "cannot be read as a CSV"), ("image,class\na,b\n", "needs the columns")]
 )
-def test_labels_csv_that_does_not_work_is_an_error(touch, text, message):
+def test_faulty_labels_csv_is_an_error(touch, text, message):
     root = touch("images/a.png")
     (root / "labels.csv").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=rf"labels\.csv {message}"):
@@ -87,7 +90,7 @@ def test_mask_of_another_size_is_an_error_that_names_both_files_and_sizes(two_fi
         cached(two_fields, tmp_path)
 
 
-def test_mask_of_another_size_is_found_in_an_older_cache_too(two_fields, tmp_path):
+def test_mask_of_another_size_is_also_found_if_the_mask_is_cached(two_fields, tmp_path):
     cached(two_fields, tmp_path)
     Image.fromarray(np.zeros((32, 48), np.uint8)).save(two_fields.table.image[0])
     with pytest.raises(UserError, match=r"64 x 64 pixels and its image .* 32 x 48"):
@@ -113,7 +116,7 @@ def test_truncated_image_is_an_error_that_names_it(tiny_cohort, tmp_path):
         cached(Cohort.load(tmp_path), tmp_path)
 
 
-def test_picture_cut_short_is_an_error_that_names_it(two_fields, tmp_path):
+def test_truncated_picture_is_an_error_that_names_it(two_fields, tmp_path):
     rng = np.random.default_rng(0)
     image = Path(two_fields.table.image[1])
     Image.fromarray(rng.integers(0, 255, (64, 64), np.uint8)).save(image)
@@ -122,7 +125,7 @@ def test_picture_cut_short_is_an_error_that_names_it(two_fields, tmp_path):
         cached(two_fields, tmp_path)
 
 
-def test_empty_file_and_file_that_is_no_image_are_told_together(two_fields, tmp_path):
+def test_empty_file_and_file_that_is_not_an_image_are_in_one_error(two_fields, tmp_path):
     for name, content in zip(two_fields.table.image, (b"", b"not an image"), strict=True):
         Path(name).write_bytes(content)
     with pytest.raises(UserError) as error:
@@ -130,7 +133,7 @@ def test_empty_file_and_file_that_is_no_image_are_told_together(two_fields, tmp_
     assert "a.png is empty" in str(error.value) and "b.png is not an image" in str(error.value)
 
 
-def test_many_bad_files_are_counted_after_the_first_five(touch, tmp_path):
+def test_error_names_five_bad_files_and_counts_the_others(touch, tmp_path):
     cohort = Cohort.load(touch(*(f"images/{c}.png" for c in "abcdefgh")))
     with pytest.raises(UserError, match=r"and 3 more; `dedl-fastai data check`") as error:
         cached(cohort, tmp_path)
@@ -144,21 +147,21 @@ def test_grey_picture_given_as_a_mask_is_an_error(two_fields, tmp_path):
         cached(two_fields, tmp_path)
 
 
-def test_missing_channel_is_an_error_with_the_names_there_are(tiny_cohort, tmp_path):
+def test_missing_channel_is_an_error_with_the_channels_of_the_file(tiny_cohort, tmp_path):
     with pytest.raises(UserError, match=r"no channel 'DAPPI'.*Did you mean 'DAPI'"):
         cached(tiny_cohort, tmp_path, ["DAPPI"])
 
 
-def test_constant_channel_is_said_and_becomes_zeros(two_fields, tmp_path, caplog):
+def test_constant_channel_is_logged_and_becomes_zeros(two_fields, tmp_path, caplog):
     Image.fromarray(np.full((64, 64), 7, np.uint8)).save(two_fields.table.image[0])
     assert not cached(two_fields, tmp_path)[0].open_pixels().any()
     assert "is constant (7 everywhere)" in caplog.text
 
 
 @pytest.mark.parametrize("split", ["train", "valid"])
-def test_dataloaders_of_a_cohort_without_a_side_are_an_error(two_fields, split):
+def test_dataloaders_of_a_cohort_without_a_split_are_an_error(two_fields, split):
     cohort = two_fields.where(two_fields.table.split != split)
-    with pytest.raises(UserError, match=f"no {split} fields with masks: split it"):
+    with pytest.raises(UserError, match=f"no {split} fields with masks: split the cohort"):
         seg_dataloaders(cohort, tile=64)
 
 
@@ -168,13 +171,13 @@ def test_dataloaders_of_a_cohort_without_masks_are_an_error(two_fields):
         seg_dataloaders(two_fields, tile=64)
 
 
-def test_training_without_a_single_nucleus_is_an_error_where_blank_tiles_are_left_out(two_fields):
+def test_training_without_any_nucleus_is_an_error_if_blank_tiles_are_left_out(two_fields):
     Image.fromarray(np.zeros((64, 64), np.uint8)).save(two_fields.table["mask"][0])
-    with pytest.raises(UserError, match="no training tile holds a nucleus"):
+    with pytest.raises(UserError, match="no training tile contains a nucleus"):
         seg_dataloaders(two_fields, tile=64, skip_blank=True)
 
 
-def test_file_that_vanished_after_loading_is_an_error(two_fields, tmp_path):
+def test_file_deleted_after_loading_is_an_error(two_fields, tmp_path):
     Path(two_fields.table.image[0]).unlink()
     with pytest.raises(UserError, match=r"a\.png does not exist"):
         cached(two_fields, tmp_path)

@@ -1,4 +1,4 @@
-"""Fields decoded once into memory-mapped files."""
+"""Cache of decoded fields in memory-mapped files."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def reads(monkeypatch):
-    """A list that grows by the path of every image and mask that is decoded."""
+    """Paths of the images and masks that were decoded, in order."""
     paths = []
 
     def counted(read):
@@ -81,7 +81,7 @@ def test_a_touched_file_is_decoded_again(two_fields, folder, reads):
     assert reads == [changed]
 
 
-def test_a_file_of_other_content_and_the_old_time_is_decoded_again(two_fields, folder):
+def test_file_of_another_size_with_the_old_time_is_decoded_again(two_fields, folder):
     image = Path(two_fields.table.image[0])
     before, stat = cache_cohort(two_fields, ["DAPI"], SCALING, folder)[0], image.stat()
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)).save(image)
@@ -97,13 +97,13 @@ def test_a_field_without_a_mask_is_cached_without_one(two_fields, folder):
     assert len(list(folder.iterdir())) == 2
 
 
-def test_cache_lies_where_the_variable_says(two_fields, monkeypatch, tmp_path):
+def test_cache_folder_is_set_by_the_variable(two_fields, monkeypatch, tmp_path):
     monkeypatch.setenv("DEDL_CACHE", str(tmp_path / "mine"))
     assert cache_folder() == tmp_path / "mine" / "fields"
     assert cache_cohort(two_fields, ["DAPI"], SCALING)[0].pixels.startswith(str(cache_folder()))
 
 
-def test_a_failed_decoding_leaves_nothing_behind(two_fields, folder, monkeypatch):
+def test_failed_decoding_leaves_no_file(two_fields, folder, monkeypatch):
     def fail(*_args):
         raise OSError("the drive went away")
 
@@ -114,18 +114,18 @@ def test_a_failed_decoding_leaves_nothing_behind(two_fields, folder, monkeypatch
 
 
 def repeated(cohort, n):
-    """A cohort of n fields that share the first field's image and mask."""
+    """Return a cohort of n fields that share the first field's image and mask."""
     table = cohort.table.loc[[0] * n].reset_index(drop=True)
     return Cohort(table.assign(field=[f"f{i}" for i in range(n)]), cohort.root, "manifest")
 
 
 def test_fields_may_share_an_image_and_a_mask(two_fields, folder, monkeypatch):
-    """Threads that decode one file at the same time write the same entry, and must not trip over one another."""
+    """Threads that decode the same file write the same entry and must not interfere with each other."""
     together = threading.Barrier(2)
 
     def save(file, array, save=np.save):
         with suppress(threading.BrokenBarrierError):
-            together.wait(0.2)  # both threads have begun to write, unless the cache lets only one at a time
+            together.wait(0.2)  # both threads are writing, unless the cache allows only one at a time
         save(file, array)
 
     monkeypatch.setattr(np, "save", save)
@@ -136,7 +136,7 @@ def test_fields_may_share_an_image_and_a_mask(two_fields, folder, monkeypatch):
 
 
 def test_threads_read_headers_one_at_a_time(two_fields, folder, monkeypatch):
-    """numpy parses them with `ast`, and Python up to 3.11.7 fails where two threads do so (gh-106905)."""
+    """numpy parses headers with `ast`, which is not thread-safe in Python up to 3.11.7 (gh-106905)."""
     cohort, loading, most = repeated(two_fields, 8), [], []
     cache_cohort(cohort, ["DAPI"], SCALING, folder)
 
@@ -154,7 +154,7 @@ def test_threads_read_headers_one_at_a_time(two_fields, folder, monkeypatch):
     assert len(most) == 16 and max(most) == 1
 
 
-def test_two_processes_at_once_leave_one_good_file_each(tiny_cohort, folder, tmp_path):
+def test_two_processes_at_once_write_one_valid_file_per_image_and_mask(tiny_cohort, folder, tmp_path):
     manifest = tiny_cohort.save(tmp_path / "cohort.csv")
     code = (
         "import sys; from dedl_fastai.data import Cohort, PercentileScaling;"

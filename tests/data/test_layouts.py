@@ -1,4 +1,4 @@
-"""How cohorts lie on disk: manifest, Van Buren's folders, images/ with masks/ or labels.csv, inForm exports."""
+"""Layouts of cohorts on disk: manifest, Van Buren's folders, images/ with masks/ or labels.csv, inForm exports."""
 
 import numpy as np
 import pandas as pd
@@ -15,11 +15,11 @@ def manifest(folder, **columns):
 
 
 def problems(cohort):
-    """The problems as {file name: what is wrong}."""
+    """Return the problems as {file name: text}."""
     return {p.path.replace("\\", "/").rsplit("/", 1)[-1]: p.what for p in cohort.problems}
 
 
-def test_manifest_paths_are_relative_to_its_folder_and_come_back_absolute(touch):
+def test_manifest_paths_are_relative_to_its_folder_and_loaded_as_absolute(touch):
     root = touch("sub/a.png", "sub/a_mask.png")
     cohort = Cohort.load(manifest(root, image=["sub/a.png"], mask=["sub/a_mask.png"], patient=["P1"]) / "cohort.csv")
     assert cohort.layout == "manifest" and cohort.root == root.resolve()
@@ -28,7 +28,7 @@ def test_manifest_paths_are_relative_to_its_folder_and_come_back_absolute(touch)
     assert (row.field, row.patient, row.labels, row.split) == ("a", "P1", "", "")
 
 
-def test_manifest_needs_only_the_image_column_and_takes_absolute_paths(touch):
+def test_manifest_needs_only_the_image_column_and_may_have_absolute_paths(touch):
     root = touch("elsewhere/a.png", "cohort/note.txt")
     manifest(root / "cohort", image=[str(root / "elsewhere/a.png")])
     cohort = Cohort.load(root / "cohort")
@@ -42,21 +42,21 @@ def test_manifest_keeps_names_that_look_like_numbers_or_missing_values(touch):
     assert table.patient.to_dict() == {"007": "01", "NA": "02", "nan": "None"}
 
 
-def test_manifest_says_of_a_zarr_store_that_it_is_a_folder(touch):
+def test_zarr_store_in_a_manifest_is_a_problem(touch):
     root = touch("a.png", "slide.zarr/zarr.json")
     cohort = Cohort.load(manifest(root, image=["a.png", "slide.zarr"]))
     assert list(cohort.table.field) == ["a"]
-    assert problems(cohort)["slide.zarr"].startswith("is a folder, and cohort.csv lists files")
+    assert problems(cohort)["slide.zarr"].startswith("is a folder, but cohort.csv must list files")
 
 
-def test_manifest_keeps_columns_of_its_own(touch):
+def test_manifest_keeps_additional_columns(touch):
     root = touch("a.png")
     cohort = Cohort.load(manifest(root, image=["a.png"], stain=["DAPI only"]))
     assert list(cohort.table.columns) == ["field", "patient", "image", "mask", "labels", "split", "stain"]
     assert cohort.table.stain[0] == "DAPI only"
 
 
-def test_image_or_mask_that_a_manifest_lists_and_is_absent_is_a_problem(touch):
+def test_missing_image_or_mask_of_a_manifest_is_a_problem(touch):
     root = touch("a.png", "b.png", "b_mask.png")
     manifest(root, image=["a.png", "b.png", "gone.png"], mask=["lost.png", "b_mask.png", "b_mask.png"])
     cohort = Cohort.load(root)
@@ -98,7 +98,7 @@ def test_van_buren_mask_without_image_and_image_without_mask_are_problems(touch)
     }
 
 
-def test_images_and_masks_pair_by_name_whatever_the_ending(touch):
+def test_images_and_masks_are_paired_by_name_for_any_extension(touch):
     names = ("images/a.jpg", "images/b.png", "images/c.ome.tif", "images/d.tif")
     cohort = Cohort.load(touch(*names, "masks/a.png", "masks/b_mask.tif", "masks/c-masks.png"))
     assert cohort.layout == "images"
@@ -127,12 +127,12 @@ def test_labels_csv_gives_labels_patients_and_splits(touch):
     assert table.split.to_dict() == {"a": "train", "b": "valid", "c": ""}
     assert list(table.patient[:2]) == ["P1", "P2"] and table.area["a"] == "3"
     assert problems(cohort) == {
-        "gone.png": "is listed in labels.csv and not in images/",
+        "gone.png": "is listed in labels.csv but is not in images/",
         "c.png": "is not listed in labels.csv",
     }
 
 
-def test_masks_and_labels_may_stand_beside_one_another(touch):
+def test_cohort_may_have_both_masks_and_labels(touch):
     root = touch("images/a.png", "masks/a.png")
     (root / "labels.csv").write_text("image,labels\na.png,b\n", encoding="utf-8")
     row = Cohort.load(root).table.iloc[0]
@@ -154,18 +154,18 @@ def test_inform_exports_are_found_at_any_depth(touch):
     assert list(cohort.table.patient) == ["S1", "S2"]
     assert list(cohort.table["mask"].ne("")) == [True, False] and list(cohort.table.cells.ne("")) == [True, False]
     assert problems(cohort) == {
-        "S2_[30.5,40.5]_component_data.tif": "has no binary_seg_maps.tif beside it",
+        "S2_[30.5,40.5]_component_data.tif": "has no binary_seg_maps.tif next to it",
         "S3_[1,1]_binary_seg_maps.tif": "is a segmentation map without an image",
     }
 
 
-def test_inform_composites_stand_in_where_no_component_was_exported(touch):
+def test_inform_composites_are_used_for_fields_without_a_component_tiff(touch):
     names = ("A_[1,2]_component_data.tif", "A_[1,2]_composite_image.jpg", "B_[1,2]_composite_image.tif")
     table = Cohort.load(touch(*names, "B_[1,2]_composite_image.txt")).table
     assert [i.rsplit("/", 1)[-1] for i in table.image] == [names[0], names[2]]
 
 
-def test_saved_cohort_loads_as_the_same_table_and_moves_with_its_folder(two_fields, tmp_path):
+def test_saved_cohort_loads_as_the_same_table_and_can_be_moved_with_its_folder(two_fields, tmp_path):
     saved = two_fields.save(tmp_path / "copy.csv")
     assert str(tmp_path) not in saved.read_text(encoding="utf-8")
     pd.testing.assert_frame_equal(Cohort.load(saved).table, two_fields.table)
@@ -173,13 +173,13 @@ def test_saved_cohort_loads_as_the_same_table_and_moves_with_its_folder(two_fiel
     assert all(i.startswith(str(moved.resolve())) for i in Cohort.load(moved / "copy.csv").table.image)
 
 
-def test_saved_elsewhere_a_cohort_keeps_absolute_paths_and_extra_columns(tiny_cohort, tmp_path):
+def test_cohort_saved_in_another_folder_keeps_absolute_paths_and_extra_columns(tiny_cohort, tmp_path):
     again = Cohort.load(tiny_cohort.save(tmp_path / "cohort.csv"))
     pd.testing.assert_frame_equal(again.table, tiny_cohort.table)
     assert {"cells", "outlines"} <= set(again.table.columns)
 
 
-def test_limited_takes_patients_in_turn_and_keeps_every_split(listed):
+def test_limited_takes_fields_of_all_patients_and_splits(listed):
     cohort = listed({"a": 5, "b": 5, "c": 1}, ["train"] * 5 + ["valid"] * 5 + ["test"])
     assert sorted(cohort.limited(3).table.field) == ["a_0", "b_0", "c_0"]
     assert set(cohort.limited(1).table.split) == {"train", "valid", "test"}

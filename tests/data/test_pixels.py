@@ -1,4 +1,4 @@
-"""A field scaled region by region: as the whole one is, and nearly so where percentiles come from a sample."""
+"""Fields scaled by rows: equal to scaling the whole field, or nearly so if percentiles are of a sample."""
 
 import numpy as np
 import pytest
@@ -13,20 +13,21 @@ SCALING = PercentileScaling()
 
 
 def written(path, planes):
-    write_ome_tiff(path, planes.astype(np.float32), ["DAPI", "CD4"][: len(planes)], 0.5, pyramid=False)
+    names = ["DAPI", "CD4"][: len(planes)]
+    write_ome_tiff(path, planes.astype(np.float32), channel_names=names, pixel_size_um=0.5, pyramid=False)
     return path
 
 
 @pytest.fixture
 def as_slide(monkeypatch):
-    """Everything above 1000 pixels is sampled, and read in bands of 48 rows."""
+    """Treat fields above 1000 pixels as slides: sample their pixels and read bands of 48 rows."""
     monkeypatch.setattr(pixels, "WHOLE_PIXELS", 1000)
     monkeypatch.setattr(pixels, "_BAND_ROWS", 48)
     monkeypatch.setattr(pixels, "_BLOCK", 8)
 
 
 def tissue(shape, seed=0):
-    """Dark glass, and tissue of two brightnesses over a third of it."""
+    """Return dark glass with tissue of two brightnesses on a third of it."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[: shape[0], : shape[1]]
     hills = np.sin(y / 90 + seed) + np.cos(x / 70)
@@ -45,7 +46,7 @@ def test_rows_of_a_small_field_are_those_of_the_whole(tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_ranks_of_a_sampled_field_are_near_those_asked_for(tmp_path, as_slide, seed):
+def test_percentiles_of_a_sampled_field_are_near_the_requested_ones(tmp_path, as_slide, seed):
     plane = tissue((1100, 900), seed)
     path = written(tmp_path / "slide.ome.tif", plane[None])
     scaled = read_scaled(path, ["DAPI"], SCALING)[0]
@@ -59,21 +60,21 @@ def test_rows_of_a_slide_are_decoded_once_from_top_to_bottom(tmp_path, as_slide,
     path = written(tmp_path / "slide.ome.tif", tissue((300, 64))[None])
     with open_field(path) as field:
         scaled = ScaledField(field, ["DAPI"], SCALING)
-        read, asked = field.read, []
-        monkeypatch.setattr(field, "read", lambda c, y0, y1: asked.append((y0, y1)) or read(c, y0, y1))
+        read, bands = field.read, []
+        monkeypatch.setattr(field, "read", lambda c, y0, y1: bands.append((y0, y1)) or read(c, y0, y1))
         rows = np.concatenate([scaled[:, y : y + 25] for y in range(0, 300, 25)], axis=1)
-    assert asked == [(y, min(y + 48, 300)) for y in range(0, 300, 48)]
+    assert bands == [(y, min(y + 48, 300)) for y in range(0, 300, 48)]
     np.testing.assert_array_equal(rows, read_scaled(path, ["DAPI"], SCALING))
 
 
-def test_what_lies_between_the_sampled_blocks_is_not_lost(tmp_path, as_slide):
+def test_pixel_between_the_sampled_blocks_is_not_lost(tmp_path, as_slide):
     plane = np.zeros((400, 400), np.float32)
     plane[5, 9] = 3  # block 0 of 50 is not among the 16 along an axis
     path = written(tmp_path / "slide.ome.tif", plane[None])
     assert read_scaled(path, ["DAPI"], SCALING).sum() == 1
 
 
-def test_hole_anywhere_in_a_slide_is_an_error_and_a_constant_one_a_warning(tmp_path, as_slide, caplog):
+def test_nan_anywhere_in_a_slide_is_an_error_and_a_constant_slide_a_warning(tmp_path, as_slide, caplog):
     plane = tissue((200, 200))
     plane[197, 3] = np.nan
     with pytest.raises(UserError, match="DAPI has 1 NaN"):

@@ -1,4 +1,4 @@
-"""Real fields, where they are there: a manifest of DSB 2018, inForm exports of three labs, labelled tiles."""
+"""Cohorts of real fields, if available: a manifest of DSB 2018, inForm exports of three labs, labelled tiles."""
 
 import numpy as np
 import pytest
@@ -41,10 +41,10 @@ def test_inform_export_joins_image_map_and_cells(shared_data, tmp_path):
     (entry,) = cache_cohort(cohort, ["DAPI"], PercentileScaling(), tmp_path)
     assert entry.shape == (260, 348)
     mask, dapi = entry.open_mask(), entry.open_pixels()[0]
-    assert dapi[mask == 1].mean() > 2 * dapi[mask == 0].mean()  # the nuclei lie where the nuclear stain is
+    assert dapi[mask == 1].mean() > 2 * dapi[mask == 0].mean()  # nuclei are where the nuclear stain is bright
 
 
-def test_inform_cells_lie_on_the_mask(shared_data, tmp_path):
+def test_inform_cells_are_on_the_mask(shared_data, tmp_path):
     cohort = Cohort.load(shared_data / "inform_FIHC4")
     (entry,) = cache_cohort(cohort, ["DAPI"], PercentileScaling(), tmp_path)
     cells = read_cell_table(cohort.table.cells[0])
@@ -73,7 +73,7 @@ def test_breast_field_has_cells_and_seven_channels_but_no_mask(shared_data, tmp_
     cohort = Cohort.load(shared_data / "csm_breast_7ch")
     assert cohort.layout == "inform" and list(cohort.table.field) == ["ABCM22001_B14"]
     assert cohort.table.cells[0].endswith("ABCM22001_B14_cell_seg_data.txt")
-    assert [p.what for p in cohort.problems] == ["has no binary_seg_maps.tif beside it"]
+    assert [p.what for p in cohort.problems] == ["has no binary_seg_maps.tif next to it"]
     channels = ["DAPI", "PDL1", "GZMB", "PD1", "CK", "CD8", "FOXP3"]
     (entry,) = cache_cohort(cohort, channels, PercentileScaling(), tmp_path)
     pixels = entry.open_pixels()
@@ -82,7 +82,7 @@ def test_breast_field_has_cells_and_seven_channels_but_no_mask(shared_data, tmp_
         cohort.with_masks()
 
 
-def test_lung_tiles_carry_several_labels_and_a_split(shared_data):
+def test_lung_tiles_have_several_labels_and_a_split(shared_data):
     cohort = Cohort.load(shared_data / "tiles_Set4_1_multilabel")
     assert cohort.layout == "images" and len(cohort) == 266 and cohort.problems == []
     assert cohort.table.split.value_counts().to_dict() == {"train": 182, "test": 70, "ignore": 14}
@@ -90,9 +90,9 @@ def test_lung_tiles_carry_several_labels_and_a_split(shared_data):
     assert set(labels.explode()) - {""} == {"CK+", "CD8+", "CD68+", "FoxP3+", "other"}
     for label in ("CK+", "CD8+", "CD68+", "FoxP3+", "other"):
         has = cohort.table[f"count {label}"].astype(int) > 0
-        assert (labels.map(lambda found, name=label: name in found) == has).all()
+        assert (labels.map(lambda names, name=label: name in names) == has).all()
 
 
-def test_lung_tiles_get_validation_tiles_out_of_the_training_ones(shared_data):
+def test_validation_tiles_of_the_lung_are_taken_from_the_training_tiles(shared_data):
     done = split_cohort(Cohort.load(shared_data / "tiles_Set4_1_multilabel"), valid=0.2)
     assert done.table.split.value_counts().to_dict() == {"train": 146, "valid": 36, "test": 70, "ignore": 14}

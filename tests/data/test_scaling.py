@@ -18,7 +18,7 @@ def test_result_is_float32_between_zero_and_one(dtype):
 @pytest.mark.parametrize("seed", range(10))
 def test_a_brighter_pixel_is_never_scaled_darker(seed):
     rng = np.random.default_rng(seed)
-    plane = rng.lognormal(2, 2, (30, 30)).astype(np.float32) * 10.0 ** rng.integers(-3, 4)  # well beyond 256, too
+    plane = rng.lognormal(2, 2, (30, 30)).astype(np.float32) * 10.0 ** rng.integers(-3, 4)  # also far above 256
     order = plane.ravel().argsort()
     assert (np.diff(PercentileScaling()(plane).ravel()[order]) >= 0).all()
 
@@ -48,13 +48,13 @@ def test_a_single_bright_pixel_is_not_lost():
     assert scaled[3, 4] == 1 and scaled.sum() == 1
 
 
-def test_the_plane_itself_is_left_as_it_was():
+def test_scaling_does_not_change_the_plane_itself():
     plane = np.arange(20, dtype=np.uint16).reshape(4, 5)
     PercentileScaling()(plane)
     assert (plane == np.arange(20).reshape(4, 5)).all()
 
 
-def test_settings_come_back_from_their_dict():
+def test_settings_are_restored_from_their_dict():
     scaling = PercentileScaling(2.5, 97)
     assert scaling.to_dict() == {"kind": "percentile", "low": 2.5, "high": 97}
     assert PercentileScaling.from_dict(scaling.to_dict()) == scaling

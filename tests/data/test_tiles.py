@@ -1,4 +1,4 @@
-"""Square tiles over a field."""
+"""Square tiles of a field."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from dedl_fastai.errors import UserError
 
 @pytest.fixture
 def field(tmp_path):
-    """Make a cached field of random pixels (2, H, W) and a mask with one nucleus pixel in the upper left corner."""
+    """Create a cached field of random pixels (2, H, W) with one nucleus pixel in the upper left corner of its mask."""
 
     def make(shape):
         rng = np.random.default_rng(0)
@@ -24,7 +24,7 @@ def field(tmp_path):
 
 
 @pytest.mark.parametrize(("size", "n"), [(480, 12), (256, 48)])
-def test_a_field_of_the_paper_gives_as_many_tiles_as_the_paper_says(size, n):
+def test_number_of_tiles_of_a_field_is_that_of_the_paper(size, n):
     field = CachedField("f", "", "", (1408, 1876))
     assert len(tiles_of([field], size)) == len(list(grid((1408, 1876), size))) == n
 
@@ -38,22 +38,22 @@ def test_tiles_cover_every_pixel_of_the_field_once(field, shape):
     np.testing.assert_array_equal(seen[:, : shape[0], : shape[1]], source.open_pixels())
 
 
-def test_tiles_have_the_type_and_shape_the_model_wants(field):
+def test_tiles_have_the_dtype_and_shape_that_models_need(field):
     for tile in tiles_of([field((70, 100))], 64):
         assert tile.pixels().shape == (2, 64, 64) and tile.pixels().dtype == np.float32
         assert tile.mask().shape == (64, 64) and tile.mask().dtype == np.uint8
 
 
-def test_what_is_beyond_the_field_is_its_mirror_image_right_and_below():
+def test_padding_is_the_mirror_image_at_the_right_and_bottom():
     array = np.arange(6.0).reshape(1, 2, 3)
     np.testing.assert_array_equal(
-        cut(array, 0, 0, 4, "reflect")[0], [[0, 1, 2, 2], [3, 4, 5, 5], [3, 4, 5, 5], [0, 1, 2, 2]]
+        cut(array, 0, 0, size=4, pad="reflect")[0], [[0, 1, 2, 2], [3, 4, 5, 5], [3, 4, 5, 5], [0, 1, 2, 2]]
     )
 
 
-def test_what_is_beyond_the_field_is_zero_where_asked():
+def test_padding_may_be_zero():
     array = np.arange(1.0, 7.0).reshape(1, 2, 3)
-    np.testing.assert_array_equal(cut(array, 1, 2, 3, "zero")[0], [[6, 0, 0], [0, 0, 0], [0, 0, 0]])
+    np.testing.assert_array_equal(cut(array, 1, 2, size=3, pad="zero")[0], [[6, 0, 0], [0, 0, 0], [0, 0, 0]])
 
 
 @pytest.mark.parametrize("pad", ["reflect", "zero"])
@@ -66,7 +66,7 @@ def test_a_field_smaller_than_half_a_tile_is_still_one_tile(field, pad):
     np.testing.assert_array_equal(pixels, expected)
 
 
-def test_image_and_mask_are_padded_alike(field):
+def test_image_and_mask_are_padded_in_the_same_way(field):
     source = field((40, 40))
     np.save(source.mask, (source.open_pixels()[0] > 0.5).astype(np.uint8))
     (tile,) = tiles_of([source], 64)
@@ -84,10 +84,10 @@ def test_only_a_tile_without_a_nucleus_is_blank(field):
     assert [is_blank(t) for t in tiles_of([field((128, 128))], 64)] == [False, True, True, True]
 
 
-def test_tiles_carry_the_split_they_are_for(field):
+def test_tiles_have_the_given_split(field):
     assert {t.split for t in tiles_of([field((64, 128))], 64, split="valid")} == {"valid"}
 
 
 def test_unknown_padding_is_an_error(field):
-    with pytest.raises(UserError, match="--pad 'mirror' is unknown; it may be reflect or zero"):
+    with pytest.raises(UserError, match="pad='mirror' is unknown; it may be reflect or zero"):
         tiles_of([field((64, 64))], 64, "mirror")

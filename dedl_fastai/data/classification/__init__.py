@@ -1,1 +1,1 @@
-"""Classification data: labels, inputs and folds, and the DataBlock of pictures and classes."""
+"""Classification data: labels, inputs and folds, and the DataBlock of pictures and their classes."""

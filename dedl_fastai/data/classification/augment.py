@@ -1,6 +1,7 @@
-"""The paper's augmentation of pictures, on the batch: colour jitter, perspective, rotation and flips."""
+"""Batch augmentation of pictures as in the paper: colour jitter, perspective, rotation and flips."""
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,16 +10,16 @@ from fastai.vision.augment import RandTransform
 from .tensors import TensorPicture
 
 _LUMA = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])  # RGB -> YIQ
-_CORNERS = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])  # (x, y), of the picture
+_CORNERS = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])  # (x, y) of the picture's corners
 
 
 class PictureAugment(RandTransform):
-    """Colour jitter or perspective, then colour jitter or rotation, then flips, each with probability `p` an item.
+    """Colour jitter or perspective, then colour jitter or rotation, then flips, each with probability `p` per item.
 
-    The paper's 7.5 gives the list and p = 0.3; how strong each is it does not say, so the strengths are ours. Any
-    number of planes: brightness and contrast are drawn for each plane, and for coloured pictures once, with hue and
-    saturation. What a move brings in from outside is the picture's mirror image. All draws come from torch's generator
-    on the CPU, so that they do not depend on the device. Training only.
+    The paper's 7.5 gives the list and p = 0.3, but not the strengths, which are ours. Pictures may have any number of
+    planes: brightness and contrast are drawn for each plane, or once per coloured picture, together with hue and
+    saturation. Pixels from outside the picture are its mirror image. All random numbers come from torch's generator on
+    the CPU, so that they do not depend on the device. Only training batches are changed.
     """
 
     split_idx, order = 0, 30
@@ -26,37 +27,37 @@ class PictureAugment(RandTransform):
     def __init__(
         self,
         p: float = 0.3,
-        brightness: float = 0.2,  # factor within 1 -/+ this
+        brightness: float = 0.2,  # the factor is within 1 -/+ this value
         contrast: float = 0.2,  # around the mean of the plane
         saturation: float = 0.2,
-        hue: float = 0.05,  # turns of the colour circle
+        hue: float = 0.05,  # in turns of the colour circle
         degrees: float = 10.0,
         distortion: float = 0.25,  # corners move by up to this share of half an edge
-        color: bool | None = None,  # planes are red, green and blue; default: where there are three
+        color: bool | None = None,  # whether planes are red, green and blue; default: if there are three
     ):
         super().__init__(p=1.0)
         self.chance, self.brightness, self.contrast = p, brightness, contrast
         self.saturation, self.hue, self.degrees = saturation, hue, degrees
         self.distortion, self.color = distortion, color
 
-    def before_call(self, b, split_idx: int | None) -> None:
-        """Draw what is done to each item."""
+    def before_call(self, b: Any, split_idx: int | None) -> None:
+        """Draw the transforms of each item."""
         x = b[0] if isinstance(b, tuple | list) else b
         self.do = True
         self.draw(x.shape[0], x.shape[1])
 
     def draw(self, n: int, planes: int) -> None:
-        """Choices, jitters and homographies of n items, kept until `encodes`."""
+        """Draw the choices, jitters and homographies of n items and keep them for `encodes`."""
         fires, first, flips = torch.rand(n, 2) < self.chance, torch.rand(n, 2) < 0.5, torch.rand(n, 2) < self.chance
         self.flips = flips
         self.jitters = [(fires[:, i] & first[:, i], torch.rand(n, 2, planes), torch.rand(n, 2)) for i in range(2)]
-        is_moved = fires & ~first  # the other choice: perspective, rotation
+        is_moved = fires & ~first  # the alternative to jitter: perspective, rotation
         shifts = (torch.rand(n, 4, 2) * 2 - 1) * self.distortion * is_moved[:, :1, None]
         angles = (torch.rand(n) * 2 - 1) * math.radians(self.degrees) * is_moved[:, 1]
         self.moved, self.matrices = is_moved.any(1), homographies(shifts) @ rotations(angles)
 
     def encodes(self, x: TensorPicture) -> TensorPicture:
-        """Apply this batch's draws."""
+        """Apply the transforms drawn for this batch."""
         plain = x.as_subclass(torch.Tensor).clone()
         for chosen, factors, hues in self.jitters:
             if chosen.any():
@@ -86,20 +87,20 @@ class PictureAugment(RandTransform):
 
 
 def color_matrices(angle: torch.Tensor, saturation: torch.Tensor) -> torch.Tensor:
-    """(n, 3, 3) that turn the hue of RGB and scale its saturation, brightness kept."""
+    """Return matrices (n, 3, 3) that rotate the hue of RGB and scale its saturation at constant brightness."""
     cos, sin, zero = angle.cos() * saturation, angle.sin() * saturation, torch.zeros_like(angle)
     turn = torch.stack([zero + 1, zero, zero, zero, cos, -sin, zero, sin, cos], -1).view(-1, 3, 3)
     return torch.linalg.inv(_LUMA) @ turn @ _LUMA
 
 
 def rotations(angles: torch.Tensor) -> torch.Tensor:
-    """(n, 3, 3) rotations of homogeneous (x, y, 1)."""
+    """Return rotation matrices (n, 3, 3) for homogeneous coordinates (x, y, 1)."""
     cos, sin, zero = angles.cos(), angles.sin(), torch.zeros_like(angles)
     return torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, zero + 1], -1).view(-1, 3, 3)
 
 
 def homographies(shifts: torch.Tensor) -> torch.Tensor:
-    """(n, 3, 3) that take the corners of the square [-1, 1] to the corners shifted by `shifts` (n, 4, 2)."""
+    """Return matrices (n, 3, 3) that map the corners of the square [-1, 1] to corners shifted by `shifts` (n, 4, 2)."""
     n = len(shifts)
     to, one, zero = _CORNERS + shifts, torch.ones(n, 4), torch.zeros(n, 4)
     x, y = _CORNERS.T.expand(n, 2, 4).unbind(1)
@@ -110,7 +111,7 @@ def homographies(shifts: torch.Tensor) -> torch.Tensor:
 
 
 def warped(x: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
-    """Pictures (n, C, H, W) read at where the matrices take their pixels; the outside is their mirror image."""
+    """Resample pictures (n, C, H, W) at the positions that the matrices give; the outside is their mirror image."""
     height, width = x.shape[-2:]
     ys, xs = ((2 * torch.arange(k, device=x.device) + 1) / k - 1 for k in (height, width))
     grid = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), -1)

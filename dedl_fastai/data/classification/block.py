@@ -1,4 +1,4 @@
-"""The classification DataBlock: pictures of fields or tiles and their classes, from a cohort to `DataLoaders`."""
+"""Classification DataBlock and `DataLoaders` of a cohort: pictures of fields or tiles and their classes."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -31,22 +31,22 @@ STATS = ("train", "imagenet")
 
 
 def PictureBlock(normalize: Normalize | None = None) -> TransformBlock:  # noqa: N802 (fastai's blocks read like classes)
-    """A `TransformBlock` of pictures, float32 in [0, 1]; `normalize` goes to the batch."""
+    """A `TransformBlock` of pictures, float32 in [0, 1]; `normalize` is applied to batches."""
     return TransformBlock(type_tfms=TensorPicture.create, batch_tfms=[normalize] if normalize else None)
 
 
 def ClassesBlock(vocab: Sequence[str]) -> TransformBlock:  # noqa: N802
-    """fastai's encoded `MultiCategoryBlock` for these classes, which keeps probabilities when it is decoded."""
+    """fastai's encoded `MultiCategoryBlock` for these classes, which keeps probabilities when it decodes."""
     return TransformBlock(type_tfms=ClassTargets(vocab=list(vocab)))
 
 
 def is_valid(item: ClfItem) -> bool:
-    """Splitter: validation items."""
+    """Return whether the item is for validation; for `FuncSplitter`."""
     return item.split == "valid"
 
 
-def target_of(item: ClfItem) -> list:  # fasttransform casts to what is written here, and cannot to list[float]
-    """get_y: 1 or 0 for each class."""
+def target_of(item: ClfItem) -> list:  # fasttransform casts to this type, and cannot cast to list[float]
+    """Return 1 or 0 for each class; the `get_y` of the DataBlock."""
     return list(item.target)
 
 
@@ -54,11 +54,11 @@ def clf_dataloaders(
     cohort: Cohort,  # with splits (`split_cohort`) and labels or cell tables
     input: str = "thumbnail",  # thumbnail, autofluorescence, composite or markers
     size: int = 384,  # edge of a picture in pixels
-    bs: int = 16,  # pictures a batch
+    bs: int = 16,  # pictures per batch
     channels: Sequence[str] = (),  # of composite and markers (default: all) or the autofluorescence
     rules: str | Path | Rules = "tfh5",  # phenotype rules, for cell tables without phenotypes
-    min_cells: int = 1,  # cells that make a class present
-    tile: int = 0,  # edge in pixels of the field: its tiles are the items; 0: whole fields
+    min_cells: int = 1,  # number of cells from which a class is present
+    tile: int = 0,  # edge of the tiles in pixels of the field; 0: items are whole fields
     augment: Sequence[Callable] | None = None,  # batch transforms; default: the paper's, `PictureAugment()`
     stats: str = "train",  # normalise with the training pictures' statistics, or "imagenet" for its weights
     scaling: PercentileScaling | None = None,
@@ -68,34 +68,35 @@ def clf_dataloaders(
     device: torch.device | str | None = None,
     thresholds: str | Mapping[str, float] | None = None,  # marker -> intensity above which a cell is positive
 ) -> DataLoaders:
-    """`DataLoaders` of (TensorPicture, TensorMultiCategory); `dls.facts` tells what a model must remember of the data.
+    """Return `DataLoaders` of (TensorPicture, TensorMultiCategory); `dls.facts` are their `ClfFacts`.
 
     Pictures are decoded once into a shared memory-mapped cache. Validation pictures are not augmented. `dls.labels`
-    are the labels of all fields (or tiles) with their warnings. Tiles of a cohort of one patient are split by place.
-    Raises `UserError` for cohorts without labels, training or validation fields, and for files that do not read.
+    are the labels of all fields (or tiles) with their warnings. Tiles of a cohort with one patient are split by place.
+    Raises `UserError` for cohorts without labels, training fields or validation fields, and for unreadable files.
     """
     if stats not in STATS:
-        raise UserError(f"stats {stats!r} are unknown; they may be {' or '.join(STATS)}.")
+        raise UserError(f"stats={stats!r} is unknown; it may be {' or '.join(STATS)}.")
     if seed is not None:
         set_seed(seed, reproducible=True)
-    labels = label_cohort(cohort, rules, min_cells, tile, thresholds)
-    facts = _facts(labels, input, channels, scaling or PercentileScaling(), size, tile)
-    parts = {s: clf_items(cohort, facts, s, cache, labels) for s in ("train", "valid")}
+    labels = label_cohort(cohort, rules, min_cells=min_cells, tile=tile, thresholds=thresholds)
+    facts = _facts(labels, input, channels, scaling=scaling or PercentileScaling(), size=size, tile=tile)
+    parts = {s: clf_items(cohort, facts, split=s, cache=cache, labels=labels) for s in ("train", "valid")}
     facts = _with_statistics(facts, parts["train"], stats)
     labels = _with_warnings(labels, facts)
-    dls = _loaders([*parts["train"], *parts["valid"]], facts, augment, bs, workers, device)
+    items = [*parts["train"], *parts["valid"]]
+    dls = _loaders(items, facts, augment=augment, bs=bs, workers=workers, device=device)
     items_of = partial(items_of_image, facts=facts, cache=cache)
     vocab = list(facts.vocab)
     return FieldDataLoaders.of(dls, items_of, facts=facts, labels=labels, cohort=cohort, c=len(vocab), vocab=vocab)
 
 
 def _facts(
-    labels: Labels, input: str, channels: Sequence[str], scaling: PercentileScaling, size: int, tile: int
+    labels: Labels, input: str, channels: Sequence[str], *, scaling: PercentileScaling, size: int, tile: int
 ) -> ClfFacts:
-    """Facts before the pictures are read; channels are those of the first training field."""
+    """`ClfFacts` without statistics, before pictures are read; the channels are those of the first training field."""
     training = labels.cohort.part("train").table
     if training.empty:
-        raise UserError(f"{labels.cohort.root} has no labelled train fields: split it (`split_cohort`).")
+        raise UserError(f"{labels.cohort.root} has no labelled train fields: split the cohort (`split_cohort`).")
     return ClfFacts(
         input=input,
         channels=resolve_channels(training.image.iloc[0], input, channels),
@@ -111,16 +112,18 @@ def _facts(
 
 
 def _with_statistics(facts: ClfFacts, items: Sequence[ClfItem], stats: str) -> ClfFacts:
-    """Prevalence of the classes, mean and spread of the planes over the training items."""
+    """Add the prevalence of the classes, and mean and standard deviation of the planes, over the training items."""
     if stats == "imagenet" and facts.n_planes != 3:
-        raise UserError(f"stats 'imagenet' are for three planes, input={facts.input} has {facts.n_planes}: 'train'.")
+        raise UserError(
+            f"stats='imagenet' is for three planes, but input={facts.input} has {facts.n_planes}: use stats='train'."
+        )
     mean, std = imagenet_stats if stats == "imagenet" else plane_statistics(items, facts.n_planes)
     prevalence = np.array([i.target for i in items]).mean(axis=0).tolist()
     return replace(facts, mean=tuple(mean), std=tuple(std), prevalence=tuple(prevalence), n_train=len(items))
 
 
 def _with_warnings(labels: Labels, facts: ClfFacts) -> Labels:
-    """The labels with a warning for each class that is constant in training though not everywhere; all are logged."""
+    """Add a warning for each class that is constant in the training items but not in all items; log all warnings."""
     everywhere = [name for name, share in labels.prevalence.items() if share in (0, 1)]
     constant = [(n, s) for n, s in zip(facts.vocab, facts.prevalence, strict=True) if s in (0, 1)]
     added = [f"class {n!r} is in {'every' if s else 'no'} training item" for n, s in constant if n not in everywhere]
@@ -130,7 +133,7 @@ def _with_warnings(labels: Labels, facts: ClfFacts) -> Labels:
 
 
 def plane_statistics(items: Sequence[ClfItem], n_planes: int) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each plane, one picture in memory at a time."""
+    """Return mean and standard deviation of each plane, with one picture in memory at a time."""
     total, squares = np.zeros(n_planes), np.zeros(n_planes)
     for item in items:
         pixels = item.pixels().reshape(n_planes, -1).astype(np.float64)
@@ -144,12 +147,13 @@ def plane_statistics(items: Sequence[ClfItem], n_planes: int) -> tuple[list[floa
 def _loaders(
     items: list[ClfItem],
     facts: ClfFacts,
+    *,
     augment: Sequence[Callable] | None,
     bs: int,
     workers: int,
     device: torch.device | str | None,
 ) -> DataLoaders:
-    is_color = facts.input in ("thumbnail", "composite")  # three markers are no colours
+    is_color = facts.input in ("thumbnail", "composite")  # the planes of three markers are not colours
     normalize = Normalize.from_stats(list(facts.mean), list(facts.std), cuda=False)
     block = DataBlock(
         blocks=(PictureBlock(normalize), ClassesBlock(facts.vocab)),
@@ -162,6 +166,6 @@ def _loaders(
         bs=bs,
         num_workers=workers,
         device=device,
-        drop_last=facts.n_train > bs and facts.n_train % bs == 1,  # batch norm on one picture fails
+        drop_last=facts.n_train > bs and facts.n_train % bs == 1,  # batch norm fails on a single picture
         persistent_workers=False,
     )

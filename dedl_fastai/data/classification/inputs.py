@@ -1,4 +1,4 @@
-"""What a classification model sees of a field: its thumbnail, its autofluorescence, a composite, or every channel."""
+"""Input pictures of classification models: a field's thumbnail, autofluorescence, composite or marker channels."""
 
 import logging
 import re
@@ -19,8 +19,8 @@ from ..scaling import PercentileScaling
 log = logging.getLogger(__name__)
 
 INPUTS = ("thumbnail", "autofluorescence", "composite", "markers")
-SHRINK = 4  # a thumbnail's edge is a quarter of the field's, as inForm writes it
-COLORS = (  # of channels whose file names no colour, in turn
+SHRINK = 4  # inForm's thumbnails have a quarter of the field's width and height
+COLORS = (  # used in turn for channels without a colour in the file
     (0, 0, 255),
     (0, 255, 0),
     (255, 0, 0),
@@ -34,16 +34,16 @@ _AUTOFLUORESCENCE = re.compile(r"auto|af\b", re.IGNORECASE)
 
 
 def resolve_channels(path: str | Path, input: str, channels: Sequence[str] = ()) -> tuple[str, ...]:
-    """Full names of the channels that `input` reads from this field, () for a thumbnail or a coloured picture.
+    """Return the full names of the channels that `input` reads from a field; () for a thumbnail or a coloured picture.
 
-    Without `channels`: all in file order, or the one whose name starts as autofluorescence does. Raises `UserError`
-    for channels the file does not have and for a name given twice.
+    Without `channels` these are all channels in file order, or the one whose name begins with "auto" or the
+    word "AF". Raises `UserError` for channels that the file does not have and for a channel given twice.
     """
     if input not in INPUTS:
         raise UserError(f"input={input!r} is unknown; it may be {', '.join(INPUTS)}.")
     if input == "thumbnail":
         if channels:
-            log.warning("input=thumbnail reads the file's own picture: the channels %s are not used", list(channels))
+            log.warning("input=thumbnail reads the thumbnail in the file: the channels %s are not used", list(channels))
         return ()
     with open_field(path) as field:
         if input == "composite" and field.channels == list(RGB):
@@ -51,15 +51,15 @@ def resolve_channels(path: str | Path, input: str, channels: Sequence[str] = ())
         if input == "autofluorescence" and not channels:
             return (_autofluorescence(field),)
         if input == "autofluorescence" and len(channels) > 1:
-            raise UserError(f"input=autofluorescence reads one channel, {len(channels)} are given.")
+            raise UserError(f"input=autofluorescence reads one channel, but {len(channels)} are given.")
         names = [field.channels[i] for i in pick_channels(field, channels)] if channels else field.channels
     if len(set(names)) < len(names):
-        raise UserError(f"{path}: two of the channels {', '.join(channels)} are the same one.")
+        raise UserError(f"{path}: two of the channels {', '.join(channels)} are the same channel.")
     return tuple(names)
 
 
 def n_planes(input: str, channels: Sequence[str]) -> int:
-    """Planes of a picture, with `channels` as `resolve_channels` gave them."""
+    """Return the number of planes of a picture; `channels` are those of `resolve_channels`."""
     return len(channels) if input in ("autofluorescence", "markers") else 3
 
 
@@ -69,10 +69,11 @@ def read_input(
     channels: Sequence[str] = (),  # names; default: `resolve_channels`
     scaling: PercentileScaling | None = None,
 ) -> np.ndarray:
-    """The picture of one field as float32 (C, H, W) in [0, 1].
+    """Return the picture of one field as float32 (C, H, W) in [0, 1].
 
-    A file without a thumbnail page: a coloured picture is one itself, a grey one three times, of another file the
-    composite is drawn and shrunk to a quarter. A composite adds the channels in the file's colours, scaled one by one.
+    If the file has no thumbnail page, its thumbnail is a coloured picture itself, a grey picture in three equal planes,
+    or else the composite at a quarter of the size. A composite is the sum of the channels in the file's colours, each
+    scaled on its own.
     """
     scaling = scaling or PercentileScaling()
     if input in ("autofluorescence", "markers"):
@@ -88,15 +89,15 @@ def read_input(
     planes = read_scaled(path, names, scaling)
     if names == ["grey"]:
         return np.repeat(planes, 3, axis=0)
-    whole = render(planes, colors)
+    composite = render(planes, colors)
     if input == "composite":
-        return whole
-    log.info("%s has no thumbnail page: its composite is drawn and shrunk to 1/%d", path, SHRINK)
-    return resized(whole, (max(1, whole.shape[1] // SHRINK), max(1, whole.shape[2] // SHRINK)))
+        return composite
+    log.info("%s has no thumbnail page: its composite at 1/%d of the size is used", path, SHRINK)
+    return resized(composite, (max(1, composite.shape[1] // SHRINK), max(1, composite.shape[2] // SHRINK)))
 
 
 def render(planes: np.ndarray, colors: Sequence[tuple[int, int, int] | None] | None = None) -> np.ndarray:
-    """Planes (C, H, W) in [0, 1] added in their colours, float32 (3, H, W) in [0, 1]."""
+    """Add planes (C, H, W) in [0, 1] in their colours; float32 (3, H, W) in [0, 1]."""
     colors = colors or [None] * len(planes)
     filled = [c or COLORS[i % len(COLORS)] for i, c in enumerate(colors)]
     mixed = np.tensordot(np.array(filled, dtype=np.float32).T / np.float32(255), planes, axes=1)
@@ -104,7 +105,7 @@ def render(planes: np.ndarray, colors: Sequence[tuple[int, int, int] | None] | N
 
 
 def resized(pixels: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
-    """(C, H, W) brought to this edge or (height, width); antialiased, so that no pixel is skipped when shrinking."""
+    """Resize (C, H, W) to an edge length or (height, width); antialiased, so that no pixel is skipped."""
     shape = (size, size) if isinstance(size, int) else size
     if pixels.shape[1:] == tuple(shape):
         return pixels
@@ -114,17 +115,17 @@ def resized(pixels: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
 
 
 def _picture(field: Field) -> np.ndarray:
-    """Red, green and blue as they are, of 8 or 16 bits or already in [0, 1]."""
+    """Red, green and blue scaled to [0, 1] from 8 or 16 bits, or unchanged if they are in [0, 1]."""
     planes = np.stack([field.read(i) for i in range(3)])
     high = float(planes.max())
     return planes / np.float32(1 if high <= 1 else 255 if high <= 255 else 65535)
 
 
 def _autofluorescence(field: Field) -> str:
-    found = [name for name in field.channels if _AUTOFLUORESCENCE.match(name)]
-    if len(found) != 1:
+    names = [name for name in field.channels if _AUTOFLUORESCENCE.match(name)]
+    if len(names) != 1:
         raise UserError(
-            f"{field.path}: which channel is the autofluorescence? It has {', '.join(field.channels)}; say so with "
-            f"`channel`."
+            f"{field.path}: the autofluorescence channel cannot be determined from the names "
+            f"{', '.join(field.channels)}; give it as `channel`."
         )
-    return found[0]
+    return names[0]

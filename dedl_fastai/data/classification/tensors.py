@@ -1,15 +1,13 @@
-"""Tensor type of pictures, and how batches and results of classification are drawn, with names and probabilities."""
+"""Tensor type of pictures and decoded classes, and `show_batch` and `show_results` for classification."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from fastai.data.transforms import EncodedMultiCategorize
-from fastai.interpret import plot_top_losses
 from fastai.torch_core import TensorMultiCategory, show_image
 from fastai.vision.core import TensorImage
-from fastai.vision.data import get_grid, show_batch
-from fastai.vision.learner import show_results
+from fastai.vision.data import get_grid
 from matplotlib.axes import Axes
 from plum import dispatch
 
@@ -24,11 +22,11 @@ class TensorPicture(TensorImage):
 
     @classmethod
     def create(cls, item: ClfItem) -> "TensorPicture":
-        """Pixels of an item."""
+        """Return the picture of an item."""
         return cls(torch.from_numpy(item.pixels()))
 
     def show(self, ctx: Axes | None = None, **kwargs) -> Axes:
-        """Draw one plane in grey, three as RGB, any other number as a composite in default colours."""
+        """Draw one plane in grey, three planes as RGB, any other number as a composite in default colours."""
         image = self.as_subclass(torch.Tensor).detach().cpu().clamp(0, 1).numpy()
         if len(image) == 1:
             return show_image(image[0], ctx=ctx, **{"cmap": "gray", "vmin": 0, "vmax": 1, **kwargs})
@@ -37,21 +35,22 @@ class TensorPicture(TensorImage):
 
 
 class ClassSet(list):
-    """Names of the classes an item holds; `values` has the number of every class (1 or 0, or a probability)."""
+    """Names of the classes of an item; `values` maps every class to 1 or 0, or to its probability."""
 
     def __init__(self, names: Sequence[str], values: dict[str, float]):
         super().__init__(names)
         self.values = values
 
-    def show(self, ctx: Axes | None = None, **kwargs: Any) -> Axes:
-        """Write the names over the axis."""
+    def show(self, ctx: Axes, **kwargs: Any) -> Axes:
+        """Write the names as the title of the axis."""
         return _titled(ctx, self, **kwargs)
 
 
 class ClassTargets(EncodedMultiCategorize):
-    """0/1 rows of classes; decoded into a `ClassSet` that keeps probabilities where the numbers are such."""
+    """0/1 vectors of classes, which decode into a `ClassSet`; probabilities are kept."""
 
     def decodes(self, o: TensorMultiCategory) -> ClassSet:
+        """Return the classes with a value of at least 0.5, and all values."""
         values = {name: float(v) for name, v in zip(self.vocab, o, strict=True)}
         return ClassSet([name for name, v in values.items() if v >= 0.5], values)
 
@@ -72,8 +71,8 @@ def _wrapped(names: Sequence[str], width: int = 24) -> list[str]:
 
 
 @dispatch
-def show_batch(x: TensorPicture, y: TensorMultiCategory, samples, ctxs=None, max_n=9, **kwargs):  # noqa: F811
-    """Pictures with the names of their classes."""
+def show_batch(x: TensorPicture, y: TensorMultiCategory, samples, ctxs=None, max_n=9, **kwargs):
+    """Draw pictures with the names of their classes."""
     ctxs = ctxs or get_grid(min(len(samples), max_n), figsize=kwargs.pop("figsize", None))
     for (picture, names), ctx in zip(samples, ctxs, strict=False):
         names.show(ctx=picture.show(ctx=ctx))
@@ -81,18 +80,16 @@ def show_batch(x: TensorPicture, y: TensorMultiCategory, samples, ctxs=None, max
 
 
 @dispatch
-def show_results(  # noqa: F811
-    x: TensorPicture, y: TensorMultiCategory, samples, outs, ctxs=None, max_n=9, thresholds=0.5, **kwargs
-):
-    """Pictures with the true classes above; on them the predicted ones: white, red if not there, orange if missed.
+def show_results(x: TensorPicture, y: TensorMultiCategory, samples, outs, ctxs=None, max_n=9, thresholds=0.5, **kwargs):
+    """Draw pictures titled with the true classes, and on them the predicted ones: white if true, red if false.
 
-    A loss whose `decodes` keeps probabilities has them written beside the names; `thresholds` (a number, or one a
-    class in order of the vocabulary) then says from where on a class counts as predicted.
+    Missed classes are orange. If the loss decodes into probabilities, these are written after the names, and a class
+    counts as predicted from its value in `thresholds` on (one number, or one per class in vocabulary order).
     """
     ctxs = ctxs or get_grid(min(len(samples), max_n), figsize=kwargs.pop("figsize", None))
-    for (picture, truth), (guess, *_), ctx in zip(samples, outs, ctxs, strict=False):
+    for (picture, truth), (prediction, *_), ctx in zip(samples, outs, ctxs, strict=False):
         _titled(picture.show(ctx=ctx), truth)
-        for i, (text, color) in enumerate(verdicts(truth, guess.values, thresholds)):
+        for i, (text, color) in enumerate(verdicts(truth, prediction.values, thresholds)):
             ctx.text(
                 0.03,
                 0.97 - 0.1 * i,
@@ -111,22 +108,22 @@ def verdicts(
     values: dict[str, float],  # class -> probability, or 0 and 1
     thresholds: float | Sequence[float] = 0.5,
 ) -> list[tuple[str, str]]:
-    """(text, colour) for every class that is there or predicted."""
+    """Return (text, colour) for every class that is present or predicted."""
     limits = [thresholds] * len(values) if isinstance(thresholds, int | float) else list(thresholds)
     is_probability = any(0 < v < 1 for v in values.values())
     lines = []
     for (name, value), limit in zip(values.items(), limits, strict=True):
-        is_there, is_predicted = name in truth, value >= limit
-        if not (is_there or is_predicted):
+        is_present, is_predicted = name in truth, value >= limit
+        if not (is_present or is_predicted):
             continue
         text = f"{name} {value:.2f}" if is_probability else name
-        color = RIGHT if is_there and is_predicted else WRONG if is_predicted else MISSED
+        color = RIGHT if is_present and is_predicted else WRONG if is_predicted else MISSED
         lines.append((text if is_predicted else f"{text} (missed)", color))
     return lines
 
 
 @dispatch
-def plot_top_losses(  # noqa: F811
+def plot_top_losses(
     x: TensorPicture,
     y: TensorMultiCategory,
     samples,

@@ -1,1 +1,1 @@
-"""The synthetic cohort: where its cells lie, their pixels, and the files that are written."""
+"""The synthetic cohort: its cells, their pixels, and the files that are written."""

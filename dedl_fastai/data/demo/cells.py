@@ -1,4 +1,4 @@
-"""Cells of a made-up field: where nuclei lie, their outlines, their class and which markers they carry."""
+"""Cells of a synthetic field: the positions and outlines of their nuclei, their classes and their markers."""
 
 from dataclasses import dataclass
 
@@ -8,15 +8,15 @@ from scipy import ndimage as ndi
 
 from ...phenotypes.rules import Rules
 
-N_RAYS = 32  # outline points a nucleus, as in Van Buren's label tables
+N_RAYS = 32  # outline points per nucleus, as in Van Buren's label tables
 PREVALENCE = {
     "b": 0.94,
     "tfh": 0.46,
     "tfh217": 0.47,
     "tfhl": 0.15,
-}  # share of fields that hold the class (paper, Fig. 2)
-_SHARE = {"b": 0.14, "tfh": 0.08, "tfh217": 0.08, "tfhl": 0.06}  # of the cells, where the class is present
-_CHANCE = {"CD27": 0.3, "CXCR3": 0.2, "PD1": 0.1, "CXCR5": 0.15, "CD4": 0.2, "CD19": 0.02}  # where no rule decides
+}  # share of fields with the class (paper, Fig. 2)
+_SHARE = {"b": 0.14, "tfh": 0.08, "tfh217": 0.08, "tfhl": 0.06}  # share of the cells, in fields with the class
+_CHANCE = {"CD27": 0.3, "CXCR3": 0.2, "PD1": 0.1, "CXCR5": 0.15, "CD4": 0.2, "CD19": 0.02}  # if no rule decides
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Cells:
 
 
 def scatter_cells(rng: np.random.Generator, shape: tuple[int, int], inflammation: float, rules: Rules) -> Cells:
-    """Draw the cells of a field. `inflammation` in 0..1 sets how dense the infiltrates are."""
+    """Draw the cells of a field at random. `inflammation` in 0..1 sets the density of the infiltrates."""
     density = infiltrate_density(rng, shape, inflammation)
     radii, centres = _place(rng, density, mean_radius=6.5)
     classes = _draw_classes(rng, density, centres, inflammation)
@@ -39,8 +39,8 @@ def scatter_cells(rng: np.random.Generator, shape: tuple[int, int], inflammation
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], scale: float) -> np.ndarray:
-    """Smooth random field of mean 0 and standard deviation 1; `scale` in pixels."""
-    coarse = max(1, int(scale // 4))  # blurred on a coarse grid: the same look at a fraction of the cost
+    """Return a smooth random image of mean 0 and standard deviation 1; `scale` is in pixels."""
+    coarse = max(1, int(scale // 4))  # blurring on a coarse grid looks the same at a fraction of the cost
     small = rng.standard_normal([-(-n // coarse) + 2 for n in shape])
     small = ndi.gaussian_filter(small, scale / coarse, mode="reflect")
     big = ndi.zoom(small, coarse, order=1)[: shape[0], : shape[1]] if coarse > 1 else small[: shape[0], : shape[1]]
@@ -48,14 +48,14 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], scale: float)
 
 
 def infiltrate_density(rng: np.random.Generator, shape: tuple[int, int], inflammation: float) -> np.ndarray:
-    """Share of the area that nuclei cover, from ~4 % between muscle fibres to ~50 % inside infiltrates."""
+    """Return the share of the area that nuclei cover: ~4 % between muscle fibres to ~50 % inside infiltrates."""
     hills = smooth_noise(rng, shape, 45.0)
     infiltrate = 1 / (1 + np.exp(-4 * (hills - 1.0 + 1.2 * inflammation)))
     return 0.04 + 0.46 * infiltrate
 
 
 def _place(rng: np.random.Generator, density: np.ndarray, mean_radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """Radii and centres by dart throwing: a nucleus may touch its neighbours and overlap them a little."""
+    """Radii and centres by dart throwing: a nucleus may touch its neighbours and overlap them slightly."""
     height, width = density.shape
     n_tries = int(3 * density.sum() / (np.pi * mean_radius**2)) + 8
     ys, xs = rng.uniform(0, height, n_tries), rng.uniform(0, width, n_tries)
@@ -64,7 +64,7 @@ def _place(rng: np.random.Generator, density: np.ndarray, mean_radius: float) ->
     cell = 24.0
     grid: dict[tuple[int, int], list[int]] = {}
     taken: list[int] = []
-    for i in np.flatnonzero(keep):
+    for i in np.flatnonzero(keep).tolist():
         gy, gx = int(ys[i] // cell), int(xs[i] // cell)
         near = [j for a in (-1, 0, 1) for b in (-1, 0, 1) for j in grid.get((gy + a, gx + b), ())]
         if all(np.hypot(ys[i] - ys[j], xs[i] - xs[j]) > 0.88 * (radii[i] + radii[j]) for j in near):
@@ -74,7 +74,7 @@ def _place(rng: np.random.Generator, density: np.ndarray, mean_radius: float) ->
 
 
 def _outlines(rng: np.random.Generator, centres: np.ndarray, radii: np.ndarray) -> np.ndarray:
-    """Star-convex outlines: an ellipse with low-frequency bumps, 32 rays a nucleus, as (n, 32, 2) of (y, x)."""
+    """Star-convex outlines (n, 32, 2) of (y, x): ellipses with low-frequency bumps, 32 rays per nucleus."""
     n = len(centres)
     angle = np.linspace(0, 2 * np.pi, N_RAYS, endpoint=False)[None]
     tilt, stretch = rng.uniform(0, np.pi, (n, 1)), rng.uniform(1.0, 1.7, (n, 1))
@@ -89,28 +89,28 @@ def _outlines(rng: np.random.Generator, centres: np.ndarray, radii: np.ndarray) 
 def _draw_classes(
     rng: np.random.Generator, density: np.ndarray, centres: np.ndarray, inflammation: float
 ) -> np.ndarray:
-    """Immune classes sit in the infiltrates; a class the field does not hold has no cell at all."""
+    """Draw classes at random: immune cells are in the infiltrates, and some classes are absent from the field."""
     n = len(centres)
     inside = density[tuple(centres.astype(int).T)] / density.max()
     classes = np.full(n, "other", dtype=object)
     for name, share in _SHARE.items():
         if rng.random() > PREVALENCE[name] * (0.6 + 0.8 * inflammation):
             continue
-        want = max(4, int(share * n))
+        n_wanted = max(4, int(share * n))
         free = np.flatnonzero(classes == "other")
         if not len(free):  # a tiny field
             break
         weight = inside[free] ** 2 + 1e-3
-        classes[rng.choice(free, min(want, len(free)), replace=False, p=weight / weight.sum())] = name
+        classes[rng.choice(free, min(n_wanted, len(free)), replace=False, p=weight / weight.sum())] = name
     return classes
 
 
 def _draw_markers(rng: np.random.Generator, classes: np.ndarray, rules: Rules) -> pd.DataFrame:
-    """Markers as the class's rule asks, the others by chance, drawn again where they would make another class."""
+    """Draw markers: those in the rule of the class follow it, the others are random if they keep the class."""
     drawn = pd.DataFrame({marker: rng.random(len(classes)) < chance for marker, chance in _CHANCE.items()})
     for name, markers in rules.classes.items():
         for marker, sign in markers.items():
             drawn.loc[classes == name, marker] = sign
-    wrong = rules.classify(drawn).to_numpy() != classes
-    drawn.loc[wrong & (classes == "other"), :] = False  # nothing positive: the remainder class
+    is_wrong = rules.classify(drawn).to_numpy() != classes
+    drawn.loc[is_wrong & (classes == "other"), :] = False  # a cell without a positive marker is in the class "other"
     return drawn

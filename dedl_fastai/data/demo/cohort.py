@@ -1,4 +1,4 @@
-"""`demo_cohort`: a small made-up cohort in Van Buren's layout, for a first run and for tests. Same seed, same bytes."""
+"""`demo_cohort`: a small synthetic cohort in Van Buren's layout, for first runs and tests. Same seed, same bytes."""
 
 from pathlib import Path
 
@@ -24,51 +24,52 @@ _PHENOTYPES = "phenotype_labels"
 def demo_cohort(
     path: str | Path,
     fields: int = 28,
-    patients: int = 7,  # the first seven carry the paper's names, so that split=paper works
+    patients: int = 7,  # the first seven have the paper's names, so that split=paper works
     size: tuple[int, int] = (256, 320),  # (H, W) in pixels; FULL_SIZE is the paper's
     seed: int = 0,
 ) -> Cohort:
-    """Write a made-up cohort below `path` and return it.
+    """Write a synthetic cohort into the folder `path` and return it.
 
-    Component TIFFs with 8 float32 channels in inForm's dress and a thumbnail, masks, outlines and measured tables in
-    Van Buren's layout. Nuclei differ in size and brightness and touch; haze, fibres and uneven light keep a threshold
-    from solving it. Positive markers follow the `tfh5` rules. Every field has its own random stream: the first n fields
-    of a larger cohort are the same bytes.
+    The files are in Van Buren's layout: component TIFFs as inForm writes them (8 float32 channels and a thumbnail),
+    masks, outlines and tables of measured cells. Nuclei differ in size and brightness and touch each other; haze,
+    fibres and uneven light prevent a threshold from separating them. Positive markers follow the `tfh5` rules. The same
+    seed gives the same bytes, and since every field has its own random stream, a larger cohort begins with the same
+    fields.
     """
     root = Path(path)
     if patients < 1 or fields < patients:
         raise UserError(f"{fields} fields for {patients} patients: each patient needs at least one field.")
     if min(size) < 64:
-        raise UserError(f"size={size[0]}x{size[1]} is too small: at least 64x64 pixels.")
+        raise UserError(f"size={size[0]}x{size[1]} is too small: it must be at least 64x64 pixels.")
     if root.exists() and any(root.iterdir()):
         raise UserError(f"{root} is not empty: choose a new folder for the demo cohort.")
     names = patient_names(patients)
     rules = Rules.load("tfh5")
     for i in range(fields):
-        _write_field(root, i, names[i % patients], size, seed, rules)
+        _write_field(root, i, names[i % patients], size=size, seed=seed, rules=rules)
     return Cohort.load(root)
 
 
 def patient_names(n: int) -> list[str]:
-    """The paper's seven patients, then made-up ones."""
+    """Return n names of patients: the paper's seven, then invented ones."""
     paper = [p for patients in PAPER_PATIENTS.values() for p in patients]
     return (paper + [f"Myo{600 + 7 * i}" for i in range(max(0, n - len(paper)))])[:n]
 
 
 def _write_field(root: Path, index: int, patient: str, size: tuple[int, int], seed: int, rules: Rules) -> None:
     rng = np.random.default_rng([seed, index])
-    inflammation = np.random.default_rng([seed, 10_000, int(patient[3:])]).uniform(0.1, 0.9)  # one level a patient
+    inflammation = np.random.default_rng([seed, 10_000, int(patient[3:])]).uniform(0.1, 0.9)  # one level per patient
     cells = scatter_cells(rng, size, float(np.clip(inflammation + rng.normal(0, 0.12), 0, 1)), rules)
     planes, mask = render_field(rng, size, cells)
     origin = (7000.0 + 950 * (index % 7), 39000.0 + 720 * (index // 7))
     base = f"121919_{patient}_[{origin[0]:.0f},{origin[1]:.0f}]_component"
     write_component_tiff(
         root / _IMAGES / f"{base}_data.tif",
-        planes,
-        list(CHANNELS.values()),
-        composite(planes),
-        PIXEL_SIZE_UM,
-        origin,
+        planes=planes,
+        colors=list(CHANNELS.values()),
+        thumbnail=composite(planes),
+        pixel_size_um=PIXEL_SIZE_UM,
+        origin_um=origin,
         slide_id=f"121919_{patient}",
         software="dedl_fastai demo cohort (made up, not a measurement)",
     )
@@ -86,14 +87,14 @@ def _outline_table(cells: Cells) -> pd.DataFrame:
 def _measured_table(cells: Cells, planes: dict[str, np.ndarray]) -> pd.DataFrame:
     y, x = cells.centres.T.astype(int)
     table = pd.DataFrame({"listname": [f"Cell{i + 1}" for i in range(len(y))]})
-    for marker in cells.positive:
-        table[marker.lower()] = cells.positive[marker].astype(int)
+    for marker, is_positive in cells.positive.items():
+        table[str(marker).lower()] = is_positive.astype(int)
     table["x"], table["y"] = cells.centres[:, 1].round(2), cells.centres[:, 0].round(2)
     table["dapi_mean"] = planes["DAPI"][y, x].round(3)
     return table
 
 
 def _write_table(path: Path, table: pd.DataFrame) -> None:
-    table.index = range(1, len(table) + 1)  # ImageJ numbers its rows from 1
+    table.index = pd.RangeIndex(1, len(table) + 1)  # ImageJ numbers rows from 1
     with written_whole(path) as tmp:
         table.to_csv(tmp, sep="\t", index_label=" ", lineterminator="\n")

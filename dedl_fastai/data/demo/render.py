@@ -1,4 +1,4 @@
-"""Pixels of a made-up field: nuclei, membranes, haze, autofluorescent fibres, uneven light and noise."""
+"""Pixels of a synthetic field: nuclei, membranes, haze, autofluorescent fibres, uneven light and noise."""
 
 import numpy as np
 from scipy import ndimage as ndi
@@ -21,21 +21,21 @@ CHANNELS = {  # page order of the paper (its 4.1) with display colours
 def render_field(
     rng: np.random.Generator, shape: tuple[int, int], cells: Cells
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Channels as float32 (H, W) in counts of inForm's size (0 to ~100), and the true mask (H, W) of 0 and 1."""
+    """Return the channels as float32 (H, W) in the range of inForm's counts (0 to ~100), and the mask (H, W) of 0/1."""
     nuclei = label_image(shape, cells.outlines)
     rims = label_image(shape, _scaled(cells, 1.35)), label_image(shape, _scaled(cells, 0.75))
     fibres = _fibres(rng, shape)
     light = 1 + 0.16 * smooth_noise(rng, shape, 90.0)
-    planes = {"DAPI": _dapi(rng, nuclei, cells, fibres, light)}
+    planes = {"DAPI": _dapi(rng, nuclei, cells=cells, fibres=fibres, light=light)}
     for name in list(CHANNELS)[1:-1]:
         is_positive = cells.positive[name.split(" ")[0]].to_numpy()
-        planes[name] = _marker(rng, rims, is_positive, fibres, light)
+        planes[name] = _marker(rng, rims, is_positive, fibres=fibres, light=light)
     planes["Autofluorescence"] = _noisy(rng, light * (1.5 + 4 * fibres), gain=0.05)
     return planes, (nuclei > 0).astype(np.uint8)
 
 
 def label_image(shape: tuple[int, int], outlines: np.ndarray) -> np.ndarray:
-    """The outlines (n, k, 2) of (y, x) filled with 1..n as int32 (H, W); a later one lies over an earlier one."""
+    """Fill the outlines (n, k, 2) of (y, x) with 1..n as int32 (H, W); later outlines cover earlier ones."""
     labels = np.zeros(shape, dtype=np.int32)
     for i, outline in enumerate(outlines, 1):
         labels[polygon(outline[:, 0], outline[:, 1], shape)] = i
@@ -51,8 +51,10 @@ def _scaled(cells: Cells, factor: float) -> np.ndarray:
     return centres + (cells.outlines - centres) * factor
 
 
-def _dapi(rng: np.random.Generator, nuclei: np.ndarray, cells: Cells, fibres: np.ndarray, light: np.ndarray):
-    """Sharp nuclei of very different brightness, chromatin texture, and blurred ones below the focal plane as haze."""
+def _dapi(
+    rng: np.random.Generator, nuclei: np.ndarray, *, cells: Cells, fibres: np.ndarray, light: np.ndarray
+) -> np.ndarray:
+    """Sharp nuclei of very different brightness with chromatin texture, and haze of nuclei below the focal plane."""
     n = len(cells.centres)
     brightness = rng.lognormal(np.log(16), 0.5, n)
     chromatin = 1 + ndi.gaussian_filter(rng.standard_normal(nuclei.shape), 1.3)
@@ -71,7 +73,7 @@ def _marker(
     fibres: np.ndarray,
     light: np.ndarray,
 ) -> np.ndarray:
-    """A membrane ring on positive cells, weak unspecific signal on the others, some bleed of the fibres."""
+    """A membrane ring on positive cells, weak unspecific signal on the others, and some bleed-through of the fibres."""
     n = len(is_positive)
     level = np.where(is_positive, rng.lognormal(np.log(9), 0.4, n), rng.exponential(0.5, n))
     ring = np.clip(_painted(rims[0], level) - 0.65 * _painted(rims[1], level), 0, None)
@@ -85,14 +87,14 @@ def _fibres(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _noisy(rng: np.random.Generator, signal: np.ndarray, gain: float) -> np.ndarray:
-    """Shot noise (variance grows with the signal) and read noise; counts never fall below 0."""
+    """Add shot noise (its variance grows with the signal) and read noise; counts are clipped at 0."""
     signal = np.clip(signal, 0, None)
     noise = rng.standard_normal(signal.shape) * np.sqrt(gain * signal + 0.02)
     return np.clip(signal + noise, 0, None).astype(np.float32)
 
 
 def composite(planes: dict[str, np.ndarray], shrink: int = 4) -> np.ndarray:
-    """The RGB thumbnail: each channel in its colour, added, at 1/4 of the size, uint8 (h, w, 3)."""
+    """Return the RGB thumbnail as uint8 (h, w, 3): the sum of the channels in their colours, at 1/4 of the size."""
     total = 0.0
     for name, plane in planes.items():
         h, w = (n // shrink for n in plane.shape)

@@ -1,1 +1,1 @@
-"""Segmentation data: the DataBlock of tiles and nucleus masks, its tensors and augmentation."""
+"""Segmentation data: the DataBlock of tiles and nucleus masks, their tensor types and their augmentation."""

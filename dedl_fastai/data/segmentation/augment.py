@@ -1,6 +1,7 @@
-"""Joint augmentation of tiles and masks on the batch: rotation by a few degrees, flips, the square's symmetries."""
+"""Batch augmentation of tiles together with their masks: rotation by a few degrees, flips and quarter turns."""
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,12 +10,12 @@ from fastai.vision.core import TensorImage, TensorMask
 
 
 class TileAugment(RandTransform):
-    """Rotate by up to `max_rotate` degrees and flip, tile and mask together; the mask by nearest neighbour.
+    """Rotate by up to `max_rotate` degrees and flip tile and mask together; the mask by nearest neighbour.
 
-    The paper's augmentation (its 7.5): rotation of 3 degrees, flips along both axes. `dihedral` adds quarter turns.
-    What a rotation brings in from outside is the tile's mirror image. All draws come from torch's generator on the
-    CPU, so that they do not depend on the device. Training only (fastai's own affine transforms resample validation
-    batches too).
+    This is the paper's augmentation (its 7.5): rotation by 3 degrees and flips along both axes. `dihedral` adds quarter
+    turns. Pixels from outside the tile are its mirror image. All random numbers come from torch's generator on the CPU,
+    so that they do not depend on the device. Only training batches are changed (fastai's own affine transforms resample
+    validation batches too).
     """
 
     split_idx, order = 0, 30
@@ -23,14 +24,14 @@ class TileAugment(RandTransform):
         super().__init__(p=1.0)
         self.max_rotate, self.flips, self.dihedral = max_rotate, flips, dihedral
 
-    def before_call(self, b, split_idx: int | None) -> None:
-        """Draw one 2x3 matrix a tile."""
+    def before_call(self, b: Any, split_idx: int | None) -> None:
+        """Draw one 2x3 matrix per tile."""
         x = b[0] if isinstance(b, tuple | list) else b
         self.do = True
         self.matrices = self.draw(x.shape[0]).to(x.device)
 
     def draw(self, n: int) -> torch.Tensor:
-        """n random matrices (n, 2, 3) for `affine_grid`."""
+        """Return n random matrices (n, 2, 3) for `affine_grid`."""
         angle = (torch.rand(n) * 2 - 1) * math.radians(self.max_rotate)
         flip_x, flip_y = (torch.randint(0, 2, (2, n)) * 2 - 1) if self.flips else torch.ones(2, n, dtype=torch.long)
         turns = torch.randint(0, 4, (n,)) if self.dihedral else torch.zeros(n, dtype=torch.long)
@@ -42,7 +43,7 @@ class TileAugment(RandTransform):
         return F.pad(rotation @ flips @ powers[turns], (0, 1))
 
     def encodes(self, x: TensorImage | TensorMask):
-        """Apply this batch's matrices."""
+        """Apply the matrices of this batch."""
         is_mask = isinstance(x, TensorMask)
         plain = x.as_subclass(torch.Tensor)
         planes = plain[:, None].float() if is_mask else plain

@@ -1,4 +1,4 @@
-"""The segmentation DataBlock: tiles of fields and their nucleus masks, from a cohort to `DataLoaders`."""
+"""Segmentation DataBlock and `DataLoaders` of a cohort: tiles of fields and their nucleus masks."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ CLASSES = ("background", "nucleus")
 
 @dataclass(frozen=True)
 class SegFacts:
-    """What a segmentation model must know of the data it was trained on; `dls.facts`, later in model.json."""
+    """Properties of the training data that a segmentation model needs for prediction; `dls.facts` and model.json."""
 
     channels: tuple[str, ...]
     scaling: PercentileScaling
@@ -41,13 +41,13 @@ class SegFacts:
 
     @property
     def class_weights(self) -> tuple[float, float]:
-        """Inverse class frequency, summing to 1: the paper's "dark/light pixel normalisation" (.1479, .8521)."""
+        """Inverse class frequencies that sum to 1: the paper's "dark/light pixel normalisation" (.1479, .8521)."""
         share = min(max(self.foreground, 1e-3), 1 - 1e-3)
         return share, 1 - share
 
 
 def FieldBlock(normalize: Normalize | None = None) -> TransformBlock:  # noqa: N802 (fastai's blocks read like classes)
-    """A `TransformBlock` of field tiles, float32 and already scaled; `normalize` goes to the batch."""
+    """A `TransformBlock` of field tiles, float32 and already scaled; `normalize` is applied to batches."""
     return TransformBlock(type_tfms=TensorField.create, batch_tfms=[normalize] if normalize else None)
 
 
@@ -57,29 +57,29 @@ def NucleiBlock() -> TransformBlock:  # noqa: N802
 
 
 def is_valid(tile: Tile) -> bool:
-    """Splitter: validation tiles."""
+    """Return whether the tile is for validation; for `FuncSplitter`."""
     return tile.split == "valid"
 
 
 def seg_dataloaders(
     cohort: Cohort,  # with splits (`split_cohort`); fields of "train" and "valid" are used
     tile: int = 480,  # edge in pixels
-    bs: int = 16,  # tiles a batch
+    bs: int = 16,  # tiles per batch
     channels: Sequence[str] = ("DAPI",),
     augment: Sequence[Callable] | None = None,  # batch transforms; default: the paper's, `TileAugment()`
     scaling: PercentileScaling | None = None,
     pad: str = "reflect",  # beyond the field: its mirror image, or "zero" as in the paper
-    skip_blank: bool = False,  # leave training tiles without a nucleus out
+    skip_blank: bool = False,  # leave out training tiles without a nucleus
     workers: int = 0,  # loader processes
     seed: int | None = None,  # seeds every generator before the loaders are built
     cache: str | Path | None = None,  # folder of decoded fields
     device: torch.device | str | None = None,
 ) -> DataLoaders:
-    """`DataLoaders` of (TensorField, TensorNuclei) tiles; `dls.facts` tells what a model must remember of the data.
+    """Return `DataLoaders` of (TensorField, TensorNuclei) tiles; `dls.facts` are their `SegFacts`.
 
-    Fields are decoded once into a shared memory-mapped cache, scaled by percentiles, normalised with the statistics
-    of the training fields. Validation tiles are not augmented. Raises `UserError` for cohorts without masks,
-    without training or validation fields, and for files that do not read.
+    Fields are decoded once into a shared memory-mapped cache, scaled by percentiles and normalised with the statistics
+    of the training fields. Validation tiles are not augmented. Raises `UserError` for cohorts without masks, training
+    fields or validation fields, and for unreadable files.
     """
     cohort = cohort.with_masks()
     scaling = scaling or PercentileScaling()
@@ -100,7 +100,7 @@ def seg_dataloaders(
         bs=bs,
         num_workers=workers,
         device=device,
-        drop_last=n_train > bs and n_train % bs == 1,  # batch norm on one small tile is noise
+        drop_last=n_train > bs and n_train % bs == 1,  # batch norm statistics of a single small tile are noise
         persistent_workers=False,
     )
     items_of = partial(tiles_of_image, facts=facts, pad=pad, cache=cache)
@@ -118,7 +118,7 @@ def _needed(cohort: Cohort, split: str) -> Cohort:
     part = cohort.part(split)
     if not len(part):
         raise UserError(
-            f"{cohort.root} has no {split} fields with masks: split it (`split_cohort`) or check the masks."
+            f"{cohort.root} has no {split} fields with masks: split the cohort (`split_cohort`) or check the masks."
         )
     return part
 
@@ -136,14 +136,14 @@ def _without_blank(tiles: list[Tile], skip: bool) -> list[Tile]:
     if not skip:
         return tiles
     if len(blank) == n_train:
-        raise UserError("no training tile holds a nucleus: check the masks (`dedl-fastai data check`).")
+        raise UserError("no training tile contains a nucleus: check the masks (`dedl-fastai data check`).")
     return [t for t in tiles if id(t) not in blank]
 
 
 def seg_facts(
     fields: Sequence[CachedField], channels: Sequence[str], scaling: PercentileScaling, tile: int
 ) -> SegFacts:
-    """Mean, spread and foreground share of the training fields, one field in memory at a time."""
+    """Compute mean, standard deviation and foreground share of the training fields, one field in memory at a time."""
     n = foreground = 0
     total = np.zeros(len(channels))
     squares = np.zeros(len(channels))
@@ -155,4 +155,11 @@ def seg_facts(
         foreground += int(field.open_mask().sum(dtype=np.int64))
     mean = total / n
     std = np.sqrt(np.maximum(squares / n - mean**2, 1e-8))
-    return SegFacts(tuple(channels), scaling, tuple(mean.tolist()), tuple(std.tolist()), tile, foreground / n)
+    return SegFacts(
+        channels=tuple(channels),
+        scaling=scaling,
+        mean=tuple(mean.tolist()),
+        std=tuple(std.tolist()),
+        tile=tile,
+        foreground=foreground / n,
+    )

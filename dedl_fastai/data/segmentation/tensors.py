@@ -1,10 +1,9 @@
-"""Tensor types of fields and nucleus masks, and how batches and results of them are drawn."""
+"""Tensor types of fields and nucleus masks, and `show_batch` and `show_results` for them."""
 
 import torch
 from fastai.torch_core import show_image
 from fastai.vision.core import TensorImage, TensorMask
-from fastai.vision.data import get_grid, show_batch
-from fastai.vision.learner import show_results
+from fastai.vision.data import get_grid
 from matplotlib.axes import Axes
 from plum import dispatch
 
@@ -16,7 +15,7 @@ class TensorField(TensorImage):
 
     @classmethod
     def create(cls, tile: Tile) -> "TensorField":
-        """Pixels of a tile record."""
+        """Return the pixels of a tile."""
         return cls(torch.from_numpy(tile.pixels()))
 
     def show(self, ctx: Axes | None = None, **kwargs) -> Axes:
@@ -32,11 +31,11 @@ class TensorNuclei(TensorMask):
 
     @classmethod
     def create(cls, tile: Tile) -> "TensorNuclei":
-        """Mask of a tile record."""
+        """Return the mask of a tile."""
         return cls(torch.from_numpy(tile.mask()).long())
 
     def show(self, ctx: Axes | None = None, color: str = "tab:orange", **kwargs) -> Axes:
-        """Draw the outlines of the nuclei over what the axis holds."""
+        """Draw the outlines of the nuclei over the image of the axis."""
         mask = self.as_subclass(torch.Tensor)
         if ctx is None:
             ctx = show_image(torch.zeros_like(mask), cmap="gray")
@@ -46,8 +45,8 @@ class TensorNuclei(TensorMask):
 
 
 @dispatch
-def show_batch(x: TensorField, y: TensorNuclei, samples, ctxs=None, max_n=9, **kwargs):  # noqa: F811
-    """Tiles with the true outlines."""
+def show_batch(x: TensorField, y: TensorNuclei, samples, ctxs=None, max_n=9, **kwargs):
+    """Draw tiles with the true outlines."""
     ctxs = ctxs or get_grid(min(len(samples), max_n), figsize=kwargs.pop("figsize", None))
     for (tile, mask), ctx in zip(samples, ctxs, strict=False):
         mask.show(ctx=tile.show(ctx=ctx))
@@ -55,13 +54,13 @@ def show_batch(x: TensorField, y: TensorNuclei, samples, ctxs=None, max_n=9, **k
 
 
 @dispatch
-def show_results(x: TensorField, y: TensorNuclei, samples, outs, ctxs=None, max_n=4, **kwargs):  # noqa: F811
-    """Truth (orange) left, prediction (blue) right, over the tile."""
+def show_results(x: TensorField, y: TensorNuclei, samples, outs, ctxs=None, max_n=4, **kwargs):
+    """Draw true outlines (orange, left) and predicted ones (cyan, right) over the tile."""
     n = min(len(samples), max_n)
     ctxs = ctxs or get_grid(
         n, ncols=1, double=True, figsize=kwargs.pop("figsize", (6, 3 * n)), title="Truth/Prediction"
     )
-    for (tile, mask), (guess, *_), left, right in zip(samples, outs, ctxs[::2], ctxs[1::2], strict=False):
+    for (tile, mask), (prediction, *_), left, right in zip(samples, outs, ctxs[::2], ctxs[1::2], strict=False):
         mask.show(ctx=tile.show(ctx=left))
-        TensorNuclei(guess).show(ctx=tile.show(ctx=right), color="tab:cyan")
+        TensorNuclei(prediction).show(ctx=tile.show(ctx=right), color="tab:cyan")
     return ctxs

@@ -1,12 +1,9 @@
-"""From a cohort to classification `DataLoaders`: pictures, targets, facts, order, drawing; and new files."""
+"""Classification `DataLoaders`: pictures, targets, facts, order, tiles; and pictures of new files."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fastai.learner import Learner
-from fastai.losses import BCEWithLogitsLossFlat
 from fastai.torch_core import TensorMultiCategory
 from PIL import Image
 
@@ -23,17 +20,9 @@ from dedl_fastai.data import (
 )
 from dedl_fastai.data.classification import items as items_module
 from dedl_fastai.data.classification.items import clf_items
-from dedl_fastai.data.classification.tensors import MISSED, RIGHT, WRONG, verdicts
 from dedl_fastai.errors import UserError
 
 KEEP = PictureAugment(p=0)  # leaves every picture as it is
-
-
-class Probabilities(BCEWithLogitsLossFlat):
-    """A loss that decodes into probabilities."""
-
-    def decodes(self, x):
-        return x
 
 
 @pytest.fixture
@@ -54,7 +43,7 @@ def two_colors(tmp_path):
 
 
 def batches(loader):
-    """All batches as pairs of plain tensors."""
+    """Return all batches as pairs of plain tensors."""
     return [(x.as_subclass(torch.Tensor).clone(), y.as_subclass(torch.Tensor).clone()) for x, y in loader]
 
 
@@ -68,7 +57,7 @@ def batches(loader):
         ("markers", ("CD4", "DAPI"), 2),
     ],
 )
-def test_batches_are_pictures_and_targets_of_the_asked_size(cohort, input, channels, planes):
+def test_batches_are_pictures_and_targets_of_the_given_size(cohort, input, channels, planes):
     dls = clf_dataloaders(cohort, input, size=24, bs=2, channels=channels, device="cpu")
     x, y = dls.one_batch()
     assert type(x) is TensorPicture and x.shape == (2, planes, 24, 24) and x.dtype == torch.float32
@@ -88,7 +77,7 @@ def test_targets_are_the_labels_of_their_fields(cohort):
     assert list(item.labels) == dls.labels.cohort.table.set_index("field").labels[item.field].split(";")
 
 
-def test_facts_are_exact_and_of_the_training_pictures_alone(two_colors):
+def test_facts_are_exact_and_depend_on_the_training_pictures_only(two_colors):
     dls = clf_dataloaders(two_colors, size=16, bs=2)
     facts = dls.facts
     assert facts.mean == pytest.approx([0.1, 0.2, 0.5]) and facts.std == pytest.approx([0.1, 0.2, 0.5], rel=1e-3)
@@ -107,14 +96,14 @@ def test_validation_pictures_are_normalised_and_not_augmented(two_colors):
 
 def test_imagenet_statistics_are_for_three_planes(cohort):
     assert clf_dataloaders(cohort, size=16, bs=2, stats="imagenet").facts.mean == pytest.approx((0.485, 0.456, 0.406))
-    with pytest.raises(UserError, match="three planes, --input markers has 8"):
+    with pytest.raises(UserError, match="three planes, but input=markers has 8"):
         clf_dataloaders(cohort, "markers", size=16, stats="imagenet")
-    with pytest.raises(UserError, match="stats 'mine' are unknown"):
+    with pytest.raises(UserError, match="stats='mine' is unknown"):
         clf_dataloaders(cohort, stats="mine")
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_same_seed_gives_the_same_batches_and_another_seed_others(cohort, workers):
+def test_batches_are_the_same_for_one_seed_and_differ_between_seeds(cohort, workers):
     def epoch(seed):
         return batches(clf_dataloaders(cohort, size=24, bs=2, workers=workers, seed=seed, device="cpu").train)
 
@@ -130,7 +119,7 @@ def test_an_epoch_decodes_no_file_and_new_loaders_use_the_cache(cohort, monkeypa
         raise AssertionError("decoded again")
 
     monkeypatch.setattr(items_module, "read_input", fail)
-    assert len(batches(dls.train)) == 1  # three items: a last one alone is dropped
+    assert len(batches(dls.train)) == 1  # three items: a last batch of one item is dropped
     assert clf_dataloaders(cohort, "markers", size=24, bs=2).facts == dls.facts
     with pytest.raises(AssertionError, match="decoded again"):
         clf_dataloaders(cohort, "markers", size=25, bs=2)
@@ -138,14 +127,14 @@ def test_an_epoch_decodes_no_file_and_new_loaders_use_the_cache(cohort, monkeypa
 
 def test_items_of_any_split_use_the_facts_of_training(cohort):
     facts = clf_dataloaders(cohort, size=24, bs=2).facts
-    found = clf_items(cohort, facts, "test")
-    assert {i.field for i in found} == set(cohort.part("test").table.field)
+    items = clf_items(cohort, facts, "test")
+    assert {i.field for i in items} == set(cohort.part("test").table.field)
     assert len(clf_items(cohort, facts, "all")) == 7
-    for item in found:
+    for item in items:
         assert item.pixels().shape == (3, 24, 24) and item.pixels().dtype == np.float32
         np.testing.assert_array_equal(item.pixels(), picture_of(item.image, facts))
         assert item.target == tuple(float(c in item.labels) for c in facts.vocab)
-    corners, pictures = tiles_of_file(found[0].image, facts)
+    corners, pictures = tiles_of_file(items[0].image, facts)
     assert corners == [(0, 0)] and pictures.shape == (1, 3, 24, 24)
 
 
@@ -153,21 +142,21 @@ def test_classes_unknown_to_the_facts_are_dropped_and_missing_ones_are_absent(tw
     from dataclasses import replace
 
     facts = replace(clf_dataloaders(two_colors, size=16, bs=1).facts, vocab=("new", "y"))
-    found = clf_items(two_colors, facts, "train")
-    assert [i.target for i in found] == [(0.0, 1.0), (0.0, 1.0)] and found[0].labels == ("y",)
-    assert "classes the model does not know are dropped: x, z" in caplog.text
+    items = clf_items(two_colors, facts, "train")
+    assert [i.target for i in items] == [(0.0, 1.0), (0.0, 1.0)] and items[0].labels == ("y",)
+    assert "classes that the model does not know are dropped: x, z" in caplog.text
 
 
-def test_evaluation_takes_rules_and_thresholds_of_training(cohort, tmp_path):
+def test_evaluation_uses_rules_and_thresholds_of_training(cohort, tmp_path):
     one = tmp_path / "cells.txt"
     pd.DataFrame({"cd19_mean": [1.0, 1.2, 9, 9.5], "cd4": [0, 0, 0, 0]}).to_csv(one, sep="\t", index=False)
     table = cohort.table.assign(cells=str(one))
-    made = Cohort(table, cohort.root, cohort.layout)
+    measured = Cohort(table, cohort.root, cohort.layout)
     rules = tmp_path / "rules.txt"
     rules.write_text("b = CD19+\nnone =", encoding="utf-8")
-    facts = clf_dataloaders(made, size=16, bs=2, rules=rules, min_cells=2).facts
+    facts = clf_dataloaders(measured, size=16, bs=2, rules=rules, min_cells=2).facts
     pd.DataFrame({"cd19_mean": [100.0, 200, 200, 201], "cd4": [0, 0, 0, 0]}).to_csv(one, sep="\t", index=False)
-    again = labels_for(made, facts)  # Otsu would part 100 from 200
+    again = labels_for(measured, facts)  # Otsu would separate 100 from 200
     assert again.counts.iloc[0].to_dict() == {"b": 4, "none": 0} and again.thresholds == facts.thresholds
     assert facts.min_cells == again.min_cells == 2
 
@@ -193,7 +182,7 @@ def test_tiles_are_cut_from_their_field_and_thumbnails_at_their_scale(tiny_cohor
         corners, pictures = tiles_of_file(item.image, dls.facts)
         np.testing.assert_array_equal(pictures[corners.index((32, 16))], item.pixels())
     assert dls.labels.counts.sum().sum() == len(dls.labels.cells[one.table.field[0]])
-    with pytest.raises(UserError, match="judges tiles of 16 pixels"):
+    with pytest.raises(UserError, match="classifies tiles of 16 pixels"):
         picture_of(item.image, dls.facts)
 
 
@@ -201,12 +190,12 @@ def test_tiles_are_cut_from_their_field_and_thumbnails_at_their_scale(tiny_cohor
     ("splits", "message"),
     [("", "no labelled train fields"), ("train", "no labelled valid fields"), ("test", "no labelled train fields")],
 )
-def test_a_cohort_without_a_side_is_an_error(tiny_cohort, splits, message):
+def test_a_cohort_without_a_split_is_an_error(tiny_cohort, splits, message):
     with pytest.raises(UserError, match=message):
         clf_dataloaders(tiny_cohort.with_split([splits] * 7), size=16)
 
 
-def test_channels_are_those_of_the_first_training_field_and_needed_in_all(cohort, tmp_path):
+def test_all_fields_must_have_the_channels_of_the_first_training_field(cohort, tmp_path):
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "a.png")
     table = cohort.table.copy()
     table.loc[table.split == "valid", "image"] = str(tmp_path / "a.png")
@@ -214,7 +203,7 @@ def test_channels_are_those_of_the_first_training_field_and_needed_in_all(cohort
         clf_dataloaders(Cohort(table, cohort.root, cohort.layout), "markers", size=16)
 
 
-def test_fastais_own_augmentation_works_too(cohort):
+def test_fastais_own_augmentation_can_be_used(cohort):
     from fastai.vision.augment import aug_transforms
 
     dls = clf_dataloaders(cohort, "markers", size=24, bs=2, augment=aug_transforms(flip_vert=True), device="cpu")
@@ -223,40 +212,5 @@ def test_fastais_own_augmentation_works_too(cohort):
 
 
 def test_tiles_of_given_labels_without_cell_tables_are_an_error(two_colors):
-    with pytest.raises(UserError, match="--tile needs cell tables"):
+    with pytest.raises(UserError, match="`tile` needs cell tables"):
         clf_dataloaders(two_colors, size=16, tile=10)
-
-
-@pytest.mark.parametrize("input", ["thumbnail", "autofluorescence", "markers"])
-def test_show_batch_draws_pictures_under_their_classes(cohort, input):
-    clf_dataloaders(cohort, input, size=24, bs=2, device="cpu").show_batch(max_n=2)
-    axes = plt.gcf().axes
-    assert len(axes) == 2 and all(a.images and "b" in a.get_title() for a in axes)
-    plt.close("all")
-
-
-@pytest.mark.parametrize("loss", [BCEWithLogitsLossFlat(), Probabilities()])
-def test_show_results_writes_truth_and_predictions(cohort, loss):
-    dls = clf_dataloaders(cohort, size=24, bs=2, seed=0, device="cpu")
-    head = torch.nn.Linear(3, 5)
-    head.weight.data.zero_()
-    head.bias.data = torch.tensor([2.0, 2.0, -2.0, -2.0, 2.0])  # always b, tfh, other
-    learn = Learner(dls, torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), head), loss_func=loss)
-    learn.show_results(max_n=2, shuffle=False)
-    axes = plt.gcf().axes
-    written = [t.get_text() for a in axes for t in a.texts]
-    assert len(axes) == 2 and any(t.startswith("tfh") for t in written)
-    assert any("0.88" in t for t in written) == isinstance(loss, Probabilities)
-    assert axes[0].get_title().replace("\n", "; ") == "; ".join(dls.valid.items[0].labels)
-    plt.close("all")
-
-
-def test_verdicts_are_coloured_by_what_is_wrong():
-    values = {"a": 0.9, "b": 0.7, "c": 0.2, "d": 0.1}
-    assert verdicts(["a", "c"], values) == [("a 0.90", RIGHT), ("b 0.70", WRONG), ("c 0.20 (missed)", MISSED)]
-    assert verdicts(["a", "c"], values, [0.95, 0.5, 0.1, 0.5]) == [
-        ("a 0.90 (missed)", MISSED),
-        ("b 0.70", WRONG),
-        ("c 0.20", RIGHT),
-    ]
-    assert verdicts(["a"], {"a": 1.0, "b": 0.0}) == [("a", RIGHT)]

@@ -1,4 +1,4 @@
-"""Folds for classification: no patient on two sides, classes spread evenly, and the paper's split by image."""
+"""Folds for classification: patients in one split only, balanced classes, and the paper's split by image."""
 
 import numpy as np
 import pandas as pd
@@ -10,13 +10,13 @@ from dedl_fastai.errors import UserError
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """Labels of 21 fields of 7 patients."""
+    """Labels of 21 synthetic fields of 7 patients."""
     folder = tmp_path_factory.mktemp("folds") / "cohort"
     return field_labels(demo_cohort(folder, fields=21, patients=7, size=(64, 64), seed=3))
 
 
-def made_up(tmp_path, labels, patients, split=""):
-    """Labels as given of a cohort that is only a table."""
+def given(tmp_path, labels, patients, split=""):
+    """Return the given labels of a cohort without files."""
     table = pd.DataFrame({"labels": labels, "patient": patients}).assign(image="i", mask="", split=split)
     table.insert(0, "field", [f"f{i:03d}" for i in range(len(table))])
     return field_labels(Cohort(table, tmp_path, "manifest"))
@@ -27,13 +27,13 @@ def test_six_folds_of_the_demo_cohort_share_no_patient_and_cover_all_fields(demo
     folds = clf_folds(cohort, demo, 6, seed=26)
     assert len(folds) == 6 and all(len(f) == len(cohort) for f in folds)
     for splits in folds:
-        sides = cohort.with_split(splits).table.groupby("patient").split.nunique()
-        assert sides.max() == 1 and set(splits) == {"train", "valid"}
+        n_splits = cohort.with_split(splits).table.groupby("patient").split.nunique()
+        assert n_splits.max() == 1 and set(splits) == {"train", "valid"}
     times_valid = np.sum([np.array(f) == "valid" for f in folds], axis=0)
     assert (times_valid == 1).all()
 
 
-def test_same_seed_same_folds_in_any_order_of_the_fields(demo):
+def test_folds_are_the_same_for_one_seed_in_any_order_of_the_fields(demo):
     folds = clf_folds(demo.cohort, demo, 4, seed=1)
     assert folds == clf_folds(demo.cohort, demo, 4, seed=1)
     order = np.random.default_rng(0).permutation(len(demo.cohort))
@@ -41,44 +41,44 @@ def test_same_seed_same_folds_in_any_order_of_the_fields(demo):
     assert [[f[i] for i in order] for f in folds] == clf_folds(mixed, demo, 4, seed=1)
 
 
-def test_rare_classes_and_sizes_are_spread_as_evenly_as_patients_allow(tmp_path):
-    labels = [("rare;" if p < 6 else "") + ("often;" if i % 2 else "") + "other" for p in range(24) for i in range(4)]
-    made = made_up(tmp_path, labels, [f"p{p:02d}" for p in range(24) for _ in range(4)])
-    for splits in clf_folds(made.cohort, made, 6, seed=0):
-        held = made.matrix[np.array(splits) == "valid"]
+def test_rare_classes_and_sizes_are_as_balanced_as_patients_allow(tmp_path):
+    names = [("rare;" if p < 6 else "") + ("often;" if i % 2 else "") + "other" for p in range(24) for i in range(4)]
+    labels = given(tmp_path, names, [f"p{p:02d}" for p in range(24) for _ in range(4)])
+    for splits in clf_folds(labels.cohort, labels, 6, seed=0):
+        held = labels.matrix[np.array(splits) == "valid"]
         assert len(held) == 16 and held["rare"].sum() == 4 and held["often"].sum() == 8
 
 
-def test_no_fold_is_empty_where_one_patient_has_most_fields(tmp_path):
-    made = made_up(tmp_path, ["a"] * 20 + ["b"] * 3, ["big"] * 20 + ["x", "y", "z"])
-    folds = clf_folds(made.cohort, made, 4)
+def test_no_fold_is_empty_if_one_patient_has_most_fields(tmp_path):
+    labels = given(tmp_path, ["a"] * 20 + ["b"] * 3, ["big"] * 20 + ["x", "y", "z"])
+    folds = clf_folds(labels.cohort, labels, 4)
     assert sorted(f.count("valid") for f in folds) == [1, 1, 1, 20]
 
 
-def test_fields_for_testing_and_ignored_ones_stay_what_they_are(tmp_path):
+def test_test_fields_and_ignored_fields_keep_their_split(tmp_path):
     splits = ["test", "test", "ignore"] + ["train", "valid", ""] * 3
-    made = made_up(tmp_path, ["a", "b"] * 6, [f"p{i}" for i in range(12)], splits)
-    for fold in clf_folds(made.cohort, made, 3):
+    labels = given(tmp_path, ["a", "b"] * 6, [f"p{i}" for i in range(12)], splits)
+    for fold in clf_folds(labels.cohort, labels, 3):
         assert fold[:3] == splits[:3] and set(fold[3:]) == {"train", "valid"} and fold.count("valid") == 3
 
 
 def test_impossible_folds_are_errors(demo, tmp_path):
     for n in (1, 8):
-        with pytest.raises(UserError, match=f"--folds {n} is not possible: 7 patients"):
+        with pytest.raises(UserError, match=f"folds={n} is not possible: .*outside the test split, 7"):
             clf_folds(demo.cohort, demo, n)
-    other = made_up(tmp_path, ["a"], ["p"])
-    with pytest.raises(UserError, match="0 patients"):
-        clf_folds(demo.cohort, other, 2)
+    no_pool = given(tmp_path, ["a"], ["p"])
+    with pytest.raises(UserError, match="outside the test split, 0"):
+        clf_folds(demo.cohort, no_pool, 2)
 
 
 def test_fields_without_labels_are_ignored(tmp_path):
-    made = made_up(tmp_path, ["a", "b", "a"], ["p", "q", "r"])
-    table = pd.concat([made.cohort.table, made.cohort.table.iloc[:1].assign(field="new")], ignore_index=True)
-    folds = clf_folds(Cohort(table, tmp_path, "manifest"), made, 3)
+    labels = given(tmp_path, ["a", "b", "a"], ["p", "q", "r"])
+    table = pd.concat([labels.cohort.table, labels.cohort.table.iloc[:1].assign(field="new")], ignore_index=True)
+    folds = clf_folds(Cohort(table, tmp_path, "manifest"), labels, 3)
     assert all(f[3] == "ignore" and sorted(f[:3]) == ["train", "train", "valid"] for f in folds)
 
 
-def test_the_papers_split_is_by_image_and_says_that_it_leaks(demo, caplog):
+def test_the_papers_split_is_by_image_and_logs_the_leak(demo, caplog):
     parts = [paper_clf_split(demo.cohort, 6, k, seed=5) for k in range(6)]
     assert "leak" in caplog.text and "7 patients" in caplog.text
     tests = [set(p.table.field[p.table.split == "test"]) for p in parts]
@@ -88,11 +88,15 @@ def test_the_papers_split_is_by_image_and_says_that_it_leaks(demo, caplog):
     assert paper_clf_split(demo.cohort, 6, 0, seed=5).table.equals(parts[0].table)
 
 
-def test_the_papers_split_does_not_complain_where_each_field_is_a_patient(tmp_path, caplog):
-    made = made_up(tmp_path, ["a"] * 20, [f"p{i}" for i in range(20)])
-    assert paper_clf_split(made.cohort, 4).table.split.value_counts().to_dict() == {"train": 12, "test": 4, "valid": 4}
+def test_the_papers_split_logs_nothing_if_each_field_is_a_patient(tmp_path, caplog):
+    labels = given(tmp_path, ["a"] * 20, [f"p{i}" for i in range(20)])
+    assert paper_clf_split(labels.cohort, 4).table.split.value_counts().to_dict() == {
+        "train": 12,
+        "test": 4,
+        "valid": 4,
+    }
     assert caplog.text == ""
-    with pytest.raises(UserError, match="--fold 4 does not exist"):
-        paper_clf_split(made.cohort, 4, 4)
-    with pytest.raises(UserError, match="--folds 17 is not possible with 20 fields"):
-        paper_clf_split(made.cohort, 17)
+    with pytest.raises(UserError, match="fold=4 does not exist"):
+        paper_clf_split(labels.cohort, 4, 4)
+    with pytest.raises(UserError, match="folds=17 is not possible with 20 fields"):
+        paper_clf_split(labels.cohort, 17)

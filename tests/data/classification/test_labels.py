@@ -13,7 +13,7 @@ RULES = Rules.parse("b = CD19+ CD4-\nt = CD19- CD4+\nother =")
 
 @pytest.fixture
 def measured(tmp_path):
-    """A cohort of cell tables: {field: DataFrame, or None for a field without a table}."""
+    """Build a cohort from {field: cell table, or None for a field without a table}."""
 
     def make(tables, labels=""):
         rows = []
@@ -40,7 +40,7 @@ def counts(labels, name):
     return labels.counts.loc[name].to_dict()
 
 
-def test_binary_markers_of_any_case_make_classes_by_the_rules(measured):
+def test_binary_markers_of_any_case_give_classes_by_the_rules(measured):
     cohort = measured({"f": cells(cd19=[1, 1, 0, 0], CD4=[0, 1, 1, 0]), "g": cells(Cd19=[0, 0], cd4=[1, 1])})
     labels = field_labels(cohort, RULES)
     assert labels.vocab == ["b", "t", "other"] and labels.rules_text == RULES.text
@@ -65,7 +65,7 @@ def test_a_class_is_present_from_min_cells_on(measured, min_cells, expected):
     assert counts(labels, "f") == {"b": 1, "t": 2, "other": 3}
 
 
-def test_phenotypes_are_the_classes_and_the_remainder_is_one_class_at_the_end(measured):
+def test_phenotypes_are_the_classes_and_all_others_are_one_class_at_the_end(measured):
     tables = {"f": phenotyped("B", "B", "", "Other"), "g": phenotyped("Helper T", "OTHER", "others")}
     labels = field_labels(measured(tables))
     assert labels.vocab == ["B", "Helper T", "other"] and labels.rules_text == ""
@@ -74,7 +74,7 @@ def test_phenotypes_are_the_classes_and_the_remainder_is_one_class_at_the_end(me
     assert "phenotypes" in labels.how and "1 cells without a phenotype" in labels.how
 
 
-def test_a_merged_table_gives_each_field_its_own_cells(measured, tmp_path):
+def test_fields_get_their_own_cells_from_a_merged_table(measured, tmp_path):
     table = phenotyped("B", "T", "T").assign(**{"Sample Name": ["f.im3", "f.im3", "g.im3"]})
     labels = field_labels(measured({"f": table, "g": table}))
     assert counts(labels, "f") == {"B": 1, "T": 1} and counts(labels, "g") == {"B": 0, "T": 1}
@@ -83,7 +83,7 @@ def test_a_merged_table_gives_each_field_its_own_cells(measured, tmp_path):
 
 
 @pytest.mark.parametrize("thresholds", ["CD19=1.2, cd-4=3", {"CD19": 1.2, "CD4": 3}])
-def test_given_thresholds_decide_on_intensities(measured, thresholds):
+def test_given_thresholds_are_applied_to_intensities(measured, thresholds):
     table = pd.DataFrame(
         {
             "Nucleus CD19 (Opal 520) Mean": [9.0, 9, 9, 9],
@@ -93,22 +93,22 @@ def test_given_thresholds_decide_on_intensities(measured, thresholds):
         }
     )
     labels = field_labels(measured({"f": table}), RULES, thresholds=thresholds)
-    assert counts(labels, "f") == {"b": 1, "t": 2, "other": 1}  # at the threshold is not above it, nor is a hole
+    assert counts(labels, "f") == {"b": 1, "t": 2, "other": 1}  # a value at the threshold is not above it, nor is NaN
     assert labels.thresholds == {"CD19": 1.2, "CD4": 3.0}
     assert "CD19 positive above 1.2 (given) in 'Entire Cell CD19" in labels.how
 
 
-def test_thresholds_go_before_phenotypes(measured):
+def test_thresholds_override_phenotypes(measured):
     table = phenotyped("B", "T").assign(cd19_mean=[2.0, 0.0], cd4_mean=[0.0, 2.0])
     assert field_labels(measured({"f": table}), RULES).vocab == ["B", "T"]
     assert field_labels(measured({"f": table}), RULES, thresholds="CD19=1,CD4=1").vocab == ["b", "t", "other"]
 
 
-def test_otsu_is_taken_over_the_cells_of_all_fields(measured):
+def test_otsu_thresholds_are_of_the_cells_of_all_fields(measured):
     bright, dark = cells(cd19_mean=[10.0, 11, 12], cd4=[0, 0, 0]), cells(cd19_mean=[1.0, 2, 1], cd4=[0, 1, 0])
     labels = field_labels(measured({"f": bright, "g": dark}), RULES)
     assert 2 <= labels.thresholds["CD19"] < 10 and list(labels.thresholds) == ["CD19"]
-    assert counts(labels, "f") == {"b": 3, "t": 0, "other": 0}  # alone, Otsu would part 10 from 12
+    assert counts(labels, "f") == {"b": 3, "t": 0, "other": 0}  # on this field alone, Otsu would separate 10 from 12
     assert counts(labels, "g") == {"b": 0, "t": 1, "other": 2}
     assert "(Otsu over 6 cells of 2 fields)" in labels.how and "CD4 by the tables' 0/1 columns" in labels.how
 
@@ -123,16 +123,16 @@ def test_consolidated_phenotype_columns_are_markers(measured):
     assert counts(field_labels(measured({"f": table}), RULES), "f") == {"b": 1, "t": 1, "other": 1}
 
 
-def test_given_labels_are_taken_as_they_are(measured):
+def test_given_labels_are_used_unchanged(measured):
     cohort = measured({"f": None, "g": None, "h": None}, labels=["CK+; other;CK+", "CD8+", " ; "])
     labels = field_labels(cohort)
     assert labels.vocab == ["CD8+", "CK+", "other"] and labels.counts.isna().all(axis=None)
     assert labels.matrix.to_numpy().tolist() == [[False, True, True], [True, False, False]]
-    assert labels.cohort.table.field.tolist() == ["f", "g"]  # h has none
+    assert labels.cohort.table.field.tolist() == ["f", "g"]  # h has no labels
     assert labels.cohort.table.labels.tolist() == ["CK+;other", "CD8+"]
 
 
-def test_given_labels_of_the_rules_keep_their_order(measured):
+def test_given_labels_have_the_order_of_the_rules(measured):
     cohort = measured({"f": None, "g": None}, labels=["tfh;b", "other"])
     assert field_labels(cohort).vocab == ["b", "tfh", "other"]
 
@@ -142,7 +142,7 @@ def test_fields_without_a_table_are_left_out(measured, caplog):
     assert labels.cohort.table.field.tolist() == ["f"] and "1 of 2 fields have no cell table" in caplog.text
 
 
-def test_classes_that_are_always_or_never_there_are_warned_of(measured):
+def test_classes_in_all_or_no_fields_cause_warnings(measured):
     labels = field_labels(measured({"f": cells(cd19=[1], cd4=[0]), "g": cells(cd19=[1, 0], cd4=[0, 0])}), RULES)
     assert labels.prevalence.to_dict() == {"b": 1.0, "t": 0.0, "other": 0.5}
     always, never = labels.warnings
@@ -155,7 +155,7 @@ def test_classes_that_are_always_or_never_there_are_warned_of(measured):
         ({"f": None}, {}, "neither labels nor cell tables"),
         ({"f": cells(cd19=[1], x=[2])}, {}, r"f_cells.txt: the rules need the marker CD4.*but cd19"),
         ({"f": phenotyped("B"), "g": cells(cd19=[1], cd4=[0])}, {}, "g_cells.txt has no Phenotype column"),
-        ({"f": cells(cd19=[1], cd4=[0])}, {"min_cells": 0}, "--min-cells 0"),
+        ({"f": cells(cd19=[1], cd4=[0])}, {"min_cells": 0}, "min_cells=0"),
         (
             {"f": cells(cd19_mean=[1], x=[2])},
             {"thresholds": "CD8=3"},
@@ -164,7 +164,7 @@ def test_classes_that_are_always_or_never_there_are_warned_of(measured):
         ({"f": cells(cd19_mean=[1], x=[2])}, {"thresholds": "CD19"}, "write CD19=1.2,CD4=3"),
     ],
 )
-def test_what_cannot_be_labelled_is_an_error(measured, tables, options, message):
+def test_cohort_that_cannot_be_labelled_is_an_error(measured, tables, options, message):
     with pytest.raises(UserError, match=message):
         field_labels(measured(tables), RULES, **options)
 

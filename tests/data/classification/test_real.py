@@ -1,4 +1,4 @@
-"""Classification data of real fields, where they are there: labelled tiles, a breast field, an inForm export."""
+"""Classification data of real fields, if available: labelled tiles, a breast field, an inForm export."""
 
 import numpy as np
 import pandas as pd
@@ -24,15 +24,15 @@ def test_labelled_tiles_keep_their_splits_and_labels(shared_data, tmp_path):
     assert dls.one_batch()[0].shape == (16, 3, 96, 96)
 
 
-def test_breast_field_becomes_tiles_with_all_its_cells(shared_data, tmp_path):
+def test_tiles_of_the_breast_field_have_all_its_cells(shared_data, tmp_path):
     cohort = Cohort.load(shared_data / "csm_breast_7ch")
     dls = clf_dataloaders(cohort, "markers", size=32, bs=8, tile=50, cache=tmp_path)
     counts = dls.labels.counts
     assert counts.sum().to_dict() == {"CD8_GZMBneg": 38, "CD8_GZMBpos": 10, "TUMOR": 641, "other": 129}
     assert len(counts) == 100 and counts.sum(axis=1).between(1, 30).all()
     assert dls.one_batch()[0].shape == (8, 7, 32, 32)
-    sides = {s: len(clf_items(cohort, dls.facts, s, tmp_path)) for s in ("train", "valid", "test")}
-    assert sides == {"train": 40, "valid": 20, "test": 20}
+    sizes = {s: len(clf_items(cohort, dls.facts, s, tmp_path)) for s in ("train", "valid", "test")}
+    assert sizes == {"train": 40, "valid": 20, "test": 20}
     assert any("'TUMOR' is present in every one of the 100 tiles" in w for w in dls.labels.warnings)
 
 
@@ -40,14 +40,14 @@ def test_breast_tiles_agree_with_the_published_tile_labels(shared_data, tmp_path
     folder = shared_data / "csm_breast_7ch"
     labels = clf_dataloaders(Cohort.load(folder), "markers", size=16, bs=8, tile=62, cache=tmp_path).labels
     listed = pd.read_csv(folder / "tile_labels.csv").set_index(["y0", "x0"])
-    mine = labels.counts.set_index(pd.MultiIndex.from_frame(labels.cohort.table[["y", "x"]]))
-    assert len(mine) == 64  # the strip of 4 pixels at the edges is left out
+    counts = labels.counts.set_index(pd.MultiIndex.from_frame(labels.cohort.table[["y", "x"]]))
+    assert len(counts) == 64  # the strip of 4 pixels at the edges is left out
     for name in labels.vocab:
-        other = listed[f"count {'OTHER' if name == 'other' else name}"]
-        np.testing.assert_array_equal(mine[name].loc[other.index], other)
+        expected = listed[f"count {'OTHER' if name == 'other' else name}"]
+        np.testing.assert_array_equal(counts[name].loc[expected.index], expected)
 
 
-def test_inform_phenotypes_and_positions_are_those_of_its_map(shared_data):
+def test_inform_phenotypes_and_positions_match_its_segmentation_map(shared_data):
     cohort = Cohort.load(shared_data / "inform_FIHC4")
     labels = field_labels(cohort)
     assert labels.counts.iloc[0].to_dict() == {"B": 249, "Cytotoxic T": 6, "Helper T": 15}
@@ -58,7 +58,7 @@ def test_inform_phenotypes_and_positions_are_those_of_its_map(shared_data):
     assert (nuclei[y, x] == cells["Cell ID"]).mean() > 0.95
 
 
-def test_lung_positions_in_microns_become_the_files_pixels(shared_data):
+def test_lung_positions_in_microns_are_converted_to_pixels(shared_data):
     from types import SimpleNamespace
 
     cells = read_cell_table(next((shared_data / "inform_lung_fields").glob("*_cells.tsv")))

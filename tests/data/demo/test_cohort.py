@@ -1,4 +1,4 @@
-"""The made-up cohort: its files, its determinism, and that it is neither trivial nor impossible to segment."""
+"""The synthetic cohort: files, determinism, and a difficulty between trivial and impossible to segment."""
 
 import numpy as np
 import pandas as pd
@@ -14,22 +14,22 @@ from dedl_fastai.phenotypes import Rules
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
-    """Fourteen fields of 128 x 128 of seven patients. Do not write into it."""
+    """Fourteen fields of 128 x 128 pixels of seven patients. Do not write into this folder."""
     return demo_cohort(tmp_path_factory.mktemp("demo") / "cohort", fields=14, size=(128, 128), seed=2)
 
 
 @pytest.fixture(scope="module")
 def measured(cohort):
-    """The measured cells of all fields."""
+    """Measured cells of all fields."""
     return pd.concat([read_cell_table(c) for c in cohort.table.cells], ignore_index=True)
 
 
 def files(folder):
-    """{relative name: bytes} of every file below the folder."""
+    """Return {relative name: bytes} of every file in the folder and its subfolders."""
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def test_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path):
+def test_files_are_the_same_for_one_seed_and_differ_between_seeds(tmp_path):
     for name, seed in (("one", 5), ("two", 5), ("three", 6)):
         demo_cohort(tmp_path / name, fields=2, patients=2, size=(64, 80), seed=seed)
     one, two, three = (files(tmp_path / name) for name in ("one", "two", "three"))
@@ -37,26 +37,26 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path):
     assert one.keys() == three.keys() and all(one[n] != three[n] for n in one)
 
 
-def test_first_fields_of_a_larger_cohort_are_the_smaller_cohort(tmp_path):
+def test_a_larger_cohort_begins_with_the_fields_of_a_smaller_one(tmp_path):
     for name, n in (("small", 3), ("large", 5)):
         demo_cohort(tmp_path / name, fields=n, patients=2, size=(64, 64), seed=0)
     small, large = files(tmp_path / "small"), files(tmp_path / "large")
     assert len(small) == 12 and len(large) == 20 and small.items() <= large.items()
 
 
-def test_no_two_fields_are_alike(cohort):
+def test_no_two_fields_are_equal(cohort):
     means = [open_field(i).read("DAPI").mean() for i in cohort.table.image]
     assert len(set(means)) == len(cohort) == 14
 
 
-def test_first_seven_patients_are_the_papers_and_take_turns(cohort):
+def test_fields_are_of_the_papers_seven_patients_in_turn(cohort):
     papers = {"Myo089", "Myo253", "Myo368", "Myo208", "Myo388", "Myo231", "Myo511"}
     assert cohort.table.patient.value_counts().to_dict() == dict.fromkeys(papers, 2)
 
 
-def test_more_patients_than_the_papers_get_names_of_their_own(tmp_path):
-    made = demo_cohort(tmp_path / "nine", fields=9, patients=9, size=(64, 64))
-    assert made.table.patient.nunique() == 9 and made.table.patient.str.fullmatch(r"Myo\d+").all()
+def test_further_patients_get_invented_names(tmp_path):
+    cohort = demo_cohort(tmp_path / "nine", fields=9, patients=9, size=(64, 64))
+    assert cohort.table.patient.nunique() == 9 and cohort.table.patient.str.fullmatch(r"Myo\d+").all()
 
 
 def test_fields_are_component_files_with_eight_named_channels(cohort):
@@ -77,7 +77,7 @@ def test_fields_are_component_files_with_eight_named_channels(cohort):
 
 
 @pytest.mark.parametrize("size", [(64, 100), (90, 66)])
-def test_size_is_as_asked_and_the_thumbnail_a_quarter_of_it(tmp_path, size):
+def test_fields_have_the_given_size_and_thumbnails_a_quarter_of_it(tmp_path, size):
     row = demo_cohort(tmp_path / "c", fields=1, patients=1, size=size).table.iloc[0]
     with open_field(row.image) as field:
         thumbnail = field.thumbnail()
@@ -102,12 +102,12 @@ def test_mask_is_the_filled_outlines_of_the_measured_cells(cohort):
         assert 0.01 < mask.mean() < 0.7
 
 
-def test_a_threshold_finds_nuclei_but_does_not_solve_the_task(cohort):
+def test_a_threshold_finds_nuclei_but_segments_them_poorly(cohort):
     overlaps = []
     for row in cohort.table.itertuples():
         dapi, mask = open_field(row.image).read("DAPI"), read_mask(row.mask) > 0
-        guess = dapi > threshold_otsu(dapi)
-        overlaps.append((guess & mask).sum() / (guess | mask).sum())
+        is_bright = dapi > threshold_otsu(dapi)
+        overlaps.append((is_bright & mask).sum() / (is_bright | mask).sum())
     assert max(overlaps) < 0.85 and np.mean(overlaps) > 0.2
 
 
@@ -121,7 +121,7 @@ def test_measured_markers_are_zero_or_one_and_every_class_occurs(measured):
 @pytest.mark.parametrize(
     ("one", "other", "together"), [("cxcr5", "pd1", True), ("cd4", "pd1", True), ("cd19", "cd4", False)]
 )
-def test_markers_occur_together_as_the_classes_ask(measured, one, other, together):
+def test_markers_occur_together_as_in_the_rules(measured, one, other, together):
     a, b = measured[one].astype(bool), measured[other].astype(bool)
     lift = (a & b).mean() / (a.mean() * b.mean())
     assert lift > 1.5 if together else lift < 0.5
@@ -138,7 +138,7 @@ def test_positive_cells_are_brighter_in_their_channel(cohort):
     assert np.median(levels[True]) > 1.5 * np.median(levels[False])
 
 
-def test_folder_that_holds_something_is_refused_and_left_alone(tmp_path):
+def test_folder_that_is_not_empty_is_an_error_and_stays_unchanged(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(UserError, match="is not empty: choose a new folder"):
         demo_cohort(tmp_path)
@@ -153,7 +153,7 @@ def test_folder_that_holds_something_is_refused_and_left_alone(tmp_path):
         ({"size": (32, 640)}, "at least 64x64"),
     ],
 )
-def test_impossible_sizes_are_refused_before_anything_is_written(tmp_path, options, message):
+def test_impossible_sizes_are_errors_before_anything_is_written(tmp_path, options, message):
     with pytest.raises(UserError, match=message):
         demo_cohort(tmp_path / "new", **options)
     assert not (tmp_path / "new").exists()

@@ -8,7 +8,7 @@ from dedl_fastai.data.segmentation.augment import TileAugment
 
 
 def blobs(n=16, size=48):
-    """Masks of two rectangles without any symmetry, each shifted a little: int64 (n, size, size)."""
+    """Return masks of two rectangles without symmetry, all of different size: int64 (n, size, size)."""
     masks = torch.zeros(n, size, size, dtype=torch.long)
     for i in range(n):
         masks[i, 4 : 14 + i % 5, 6:40] = 1
@@ -17,7 +17,7 @@ def blobs(n=16, size=48):
 
 
 def augmented(augment, masks, images=None, seed=0):
-    """The batch (TensorField, TensorNuclei) as training sees it, as plain tensors."""
+    """Return the augmented training batch of fields and masks as plain tensors."""
     torch.manual_seed(seed)
     images = masks[:, None].float() if images is None else images
     x, y = augment((TensorField(images), TensorNuclei(masks)), split_idx=0)
@@ -26,16 +26,16 @@ def augmented(augment, masks, images=None, seed=0):
 
 
 def symmetries(square):
-    """The 8 turns and flips of a (H, W) tensor."""
+    """Return the 8 rotations and flips of a (H, W) tensor."""
     turns = [torch.rot90(square, k, (0, 1)) for k in range(4)]
     return turns + [t.flip(1) for t in turns]
 
 
 @pytest.mark.parametrize("options", [{}, {"dihedral": True}, {"max_rotate": 20.0, "dihedral": True}, {"flips": False}])
-def test_mask_stays_on_its_image_up_to_interpolated_edges(options):
+def test_mask_and_image_stay_aligned_up_to_interpolated_edges(options):
     x, y = augmented(TileAugment(**options), blobs())
     assert ((x[:, 0] > 0.5).long() != y).float().mean() < 0.02
-    far = torch.nn.functional.max_pool2d(y[:, None].float(), 5, 1, 2) == 0  # two pixels off every nucleus
+    far = torch.nn.functional.max_pool2d(y[:, None].float(), 5, 1, 2) == 0  # more than two pixels from every nucleus
     assert (x[far] < 1e-4).all()
 
 
@@ -51,7 +51,7 @@ def test_mask_stays_integer_zero_and_one():
     assert y.dtype == torch.int64 and y.shape == (16, 48, 48) and set(y.unique().tolist()) == {0, 1}
 
 
-def test_everything_off_is_the_identity():
+def test_identity_without_rotation_and_flips():
     images = torch.rand(4, 3, 48, 48)
     x, y = augmented(TileAugment(max_rotate=0, flips=False), blobs(4), images)
     torch.testing.assert_close(x, images, atol=1e-5, rtol=0)
@@ -67,40 +67,40 @@ def test_draws_reach_every_flip_or_all_eight_symmetries_about_equally_often(dihe
     assert min(h for h in hits if h) > 0.5 * 400 / n
 
 
-def test_rotation_keeps_to_its_limit_in_both_directions():
+def test_rotation_stays_within_its_limit_in_both_directions():
     torch.manual_seed(0)
     matrices = TileAugment(max_rotate=3.0, flips=False).draw(2000)
     degrees = torch.rad2deg(torch.atan2(matrices[:, 0, 1], matrices[:, 0, 0]))
     assert degrees.abs().max() <= 3.0 + 1e-4 and degrees.min() < -2.8 and degrees.max() > 2.8
-    torch.testing.assert_close(matrices[:, :, :2].det().abs(), torch.ones(2000))  # nothing is stretched
+    torch.testing.assert_close(matrices[:, :, :2].det().abs(), torch.ones(2000))  # no scaling
     assert not matrices[:, :, 2].any()
 
 
-def test_rotation_brings_in_the_mirror_image_and_no_black_corners():
+def test_rotation_fills_corners_with_the_mirror_image():
     x, _ = augmented(TileAugment(max_rotate=30.0), blobs(8), torch.full((8, 2, 48, 48), 0.7))
     torch.testing.assert_close(x, torch.full_like(x, 0.7))
 
 
-def test_tiles_of_one_batch_are_moved_differently_and_channels_of_a_tile_alike():
+def test_tiles_of_a_batch_are_moved_differently_but_channels_of_a_tile_equally():
     images = blobs(1)[:, None].float().repeat(12, 3, 1, 1)
     x, _ = augmented(TileAugment(), blobs(1).repeat(12, 1, 1), images)
     assert torch.equal(x[:, 0], x[:, 1]) and torch.equal(x[:, 0], x[:, 2])
     assert len({t.numpy().tobytes() for t in x}) > 8
 
 
-def test_torch_seed_decides_all_draws():
+def test_all_random_numbers_depend_on_the_torch_seed():
     one, same, other = (augmented(TileAugment(dihedral=True), blobs(), seed=s) for s in (7, 7, 8))
     assert torch.equal(one[0], same[0]) and torch.equal(one[1], same[1])
     assert not torch.equal(one[0], other[0])
 
 
-def test_validation_batches_are_left_as_they_are():
+def test_validation_batches_are_not_changed():
     x, y = TensorField(torch.rand(4, 1, 48, 48)), TensorNuclei(blobs(4))
     after = TileAugment(max_rotate=45.0, dihedral=True)((x, y), split_idx=1)
     assert torch.equal(after[0], x) and torch.equal(after[1], y)
 
 
-def test_loaders_augment_training_batches_and_no_validation_batch(two_fields, tmp_path):
+def test_loaders_augment_training_batches_only(two_fields, tmp_path):
     dls = seg_dataloaders(
         two_fields, tile=64, bs=1, augment=[TileAugment(max_rotate=0, dihedral=True)], cache=tmp_path, seed=0
     )
