@@ -16,9 +16,11 @@ _CORNERS = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])  #
 class PictureAugment(RandTransform):
     """Colour jitter or perspective, then colour jitter or rotation, then flips, each with probability `p` per item.
 
-    The paper's 7.5 gives the list and p = 0.3, but not the strengths, which are ours. Pictures may have any number of
+    The list, the strengths and p = 0.3 are the paper's (its 7.5): jitter of brightness, contrast and saturation by 0.2,
+    perspective with torchvision's `distortion_scale` 0.2, rotation by 10 degrees. Pictures may have any number of
     planes: brightness and contrast are drawn for each plane, or once per coloured picture, together with hue and
-    saturation. Pixels from outside the picture are its mirror image. All random numbers come from torch's generator on
+    saturation. Unlike torchvision's, the jitter has a fixed order, and pixels from outside the picture are its mirror
+    image instead of black. All random numbers come from torch's generator on
     the CPU, so that they do not depend on the device. Only training batches are changed.
     """
 
@@ -30,9 +32,9 @@ class PictureAugment(RandTransform):
         brightness: float = 0.2,  # the factor is within 1 -/+ this value
         contrast: float = 0.2,  # around the mean of the plane
         saturation: float = 0.2,
-        hue: float = 0.05,  # in turns of the colour circle
+        hue: float = 0.0,  # in turns of the colour circle
         degrees: float = 10.0,
-        distortion: float = 0.25,  # corners move by up to this share of half an edge
+        distortion: float = 0.2,  # corners move inwards by up to this share of half an edge, along both axes
         color: bool | None = None,  # whether planes are red, green and blue; default: if there are three
     ):
         super().__init__(p=1.0)
@@ -52,9 +54,9 @@ class PictureAugment(RandTransform):
         self.flips = flips
         self.jitters = [(fires[:, i] & first[:, i], torch.rand(n, 2, planes), torch.rand(n, 2)) for i in range(2)]
         is_moved = fires & ~first  # the alternative to jitter: perspective, rotation
-        shifts = (torch.rand(n, 4, 2) * 2 - 1) * self.distortion * is_moved[:, :1, None]
+        inwards = -_CORNERS * torch.rand(n, 4, 2) * self.distortion * is_moved[:, :1, None]
         angles = (torch.rand(n) * 2 - 1) * math.radians(self.degrees) * is_moved[:, 1]
-        self.moved, self.matrices = is_moved.any(1), homographies(shifts) @ rotations(angles)
+        self.moved, self.matrices = is_moved.any(1), torch.linalg.inv(homographies(inwards)) @ rotations(angles)
 
     def encodes(self, x: TensorPicture) -> TensorPicture:
         """Apply the transforms drawn for this batch."""
