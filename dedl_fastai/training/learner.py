@@ -63,7 +63,7 @@ class FieldLearner(Learner):
         lr_min: float,
         cbs: Callback | Sequence[Callback] | None = None,
     ) -> None:
-        """Train for `n_epoch` epochs with a schedule by name; `group_factors` scale the rates of the parameter groups."""
+        """Train for `n_epoch` epochs with a schedule by name; `group_factors` scale the rates of the groups."""
         extra = [cbs] if isinstance(cbs, Callback) else list(cbs or [])
         rates, floors = self.group_rates(lr), self.group_rates(lr_min)
         self.fit(n_epoch, rates, cbs=[*schedule_callbacks(schedule, rates, floors), *extra])

@@ -121,7 +121,7 @@ def _version(package: str) -> str:
 
 
 def data_fingerprint(cohort: Cohort) -> str:
-    """Return a hash of the names, patients, splits and labels of the fields, and of the size and ends of their files."""
+    """Return a hash of the fields: names, patients, splits, labels, and the size and both ends of every file."""
     digest = hashlib.sha256()
     for row in cohort.table.itertuples():
         digest.update(f"{row.field}|{row.patient}|{row.split}|{row.labels}".encode())
