@@ -1,4 +1,4 @@
-"""Which device to calculate on, and what the processor is called."""
+"""The device to compute on, and the name of the processor."""
 
 import platform
 from pathlib import Path
@@ -9,7 +9,7 @@ from ..errors import UserError
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The device of that name; "auto" takes a GPU if there is one. `UserError` if it is not there."""
+    """Return the device of that name; "auto" takes a GPU if there is one. Raises `UserError` for an unusable device."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -21,7 +21,7 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def cpu_name() -> str:
-    """The processor's name as the system tells it; "CPU" where it does not."""
+    """Return the processor's name as the system reports it, or "CPU" if it reports none."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(errors="replace").splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -1,9 +1,10 @@
-"""Names of architectures, encoders and weights: the paper's, smp's and timm's, and what they stand for."""
+"""Names of architectures, encoders and published weights: the paper's, smp's and timm's spellings of each."""
 
 import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NoReturn
 
 from ..errors import UserError
 
@@ -36,20 +37,23 @@ _TIMM_TAGS = {"imagenet": "aa_in1k", "advprop": "ap_in1k", "noisy-student": "ns_
 
 @dataclass(frozen=True)
 class EncoderChoice:
-    """An encoder as smp wants it: its name, and the `encoder_weights` argument for the weights asked for."""
+    """smp's arguments for an encoder: its name, and `encoder_weights` for the requested weights."""
 
     smp_name: str
     smp_weights: str | bool | None
 
 
 def arch_name(name: str) -> str:
-    """Our name of a decoder architecture ("U-Net++" is "unetplusplus"), or a `UserError` with the nearest ones."""
+    """Return our name of a decoder architecture ("U-Net++" is "unetplusplus").
+
+    Raises `UserError` for an unknown one, with the nearest names.
+    """
     plain = name.lower().replace("++", "plusplus").replace("v3+", "v3plus").replace("-", "").replace("_", "")
     return plain if plain in ARCHS else unknown_name("architecture", name, ARCHS)
 
 
 def encoder_name(name: str) -> str:
-    """smp's name of an encoder: the paper's spellings ("ResNet-18", "Efficient-net B0"), smp's own, or `tu-` + timm's.
+    """Return smp's name of an encoder, from the paper's spelling ("ResNet-18"), smp's, or `tu-` and timm's name.
 
     Raises `UserError` for an unknown one, with the nearest names.
     """
@@ -70,9 +74,9 @@ def encoder_name(name: str) -> str:
 def timm_name(
     name: str,
     what: str = "encoder",
-    prefix: str = "tu-",  # what the user writes in front of timm's names
+    prefix: str = "tu-",  # what users write before timm's names
 ) -> str:
-    """`name` if it is timm's, with a tag of its weights or without; `UserError` if not."""
+    """Return `name` if it is timm's, with or without a tag of its weights; raise `UserError` otherwise."""
     import timm
 
     base, _, tag = name.partition(".")
@@ -91,12 +95,12 @@ def _timm_tags(base: str) -> set[str]:
 
 
 def has_fixed_size(smp_name: str) -> bool:
-    """True for timm models (Swin, ViT) that must be told their input size when they are built."""
+    """Return True for timm models (Swin, ViT) that need their input size when they are built."""
     return smp_name.startswith("tu-") and timm_has_fixed_size(smp_name[3:])
 
 
 def timm_has_fixed_size(name: str) -> bool:
-    """True for those of timm's models that take `img_size`."""
+    """Return True for the models of timm that take `img_size`."""
     import timm
 
     config = timm.get_pretrained_cfg(name, allow_unregistered=True)
@@ -104,10 +108,10 @@ def timm_has_fixed_size(name: str) -> bool:
 
 
 def choose_encoder(encoder: str, weights: str) -> EncoderChoice:
-    """The encoder with its published weights: "none", "imagenet", "advprop" or "noisy-student".
+    """Return the encoder with its published weights: "none", "imagenet", "advprop" or "noisy-student".
 
-    EfficientNet has its noisy-student weights in timm only: the same network there is `tf_efficientnet_b*`.
-    Raises `UserError` when no such weights were published.
+    EfficientNet's noisy-student weights are only in timm, where the same network is `tf_efficientnet_b*`.
+    Raises `UserError` if no such weights were published.
     """
     name = encoder_name(encoder)
     if weights == "none":
@@ -130,7 +134,10 @@ def choose_encoder(encoder: str, weights: str) -> EncoderChoice:
 
 
 def timm_weights(name: str, weights: str, prefix: str = "tu-") -> str:
-    """timm's name with the tag of the weights asked for; a tag that is already there stays. `UserError` if none."""
+    """Return timm's name with the tag of the requested weights; a tag in `name` is kept.
+
+    Raises `UserError` if timm has no such weights.
+    """
     import timm
 
     base, _, tag = name.partition(".")
@@ -142,11 +149,14 @@ def timm_weights(name: str, weights: str, prefix: str = "tu-") -> str:
     if weights == "imagenet" and timm.is_model_pretrained(base):
         return name  # timm's default tag
     has = ", ".join(sorted(tags)) or "none"
-    raise UserError(f"timm has no {weights} weights for {base}: it has {has}; name one as {prefix}{base}.TAG, or none.")
+    raise UserError(
+        f"timm has no {weights} weights for {base}: it has {has}. "
+        f"Name weights as {prefix}{base}.TAG, or use weights=none."
+    )
 
 
-def unknown_name(what: str, name: str, known: Iterable[str], more: str = "") -> str:
-    """Raise the `UserError` for a name that is none of the known ones, with the nearest of them."""
+def unknown_name(what: str, name: str, known: Iterable[str], more: str = "") -> NoReturn:
+    """Raise a `UserError` for an unknown name, with the nearest of the known ones."""
     near = difflib.get_close_matches(name.lower(), list(known), n=3, cutoff=0.4)
     hint = f"Did you mean {', '.join(near)}?" if near else f"Known ones: {', '.join(list(known)[:8])} and others."
     raise UserError(

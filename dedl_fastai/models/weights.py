@@ -1,4 +1,4 @@
-"""Pretrained weights: from the network or its cache with a clear error, or from a file."""
+"""Weights of networks: errors of failed downloads, weights files, and loading them into an encoder."""
 
 import logging
 import pickle
@@ -20,16 +20,16 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def pretrained_errors(choice: EncoderChoice) -> Iterator[None]:
-    """Turn a download that fails into a `UserError` that names the file and the three ways on."""
+    """Turn a failed download into a `UserError` that names the file and three ways to proceed."""
     try:
         yield
     except (OSError, RuntimeError, ValueError) as e:
         if choice.smp_weights is None:
             raise
         raise UserError(
-            f"the pretrained weights {_hub_file(choice)} could not be had ({_reason(e)}). Use weights=none to train "
+            f"the pretrained weights {_hub_file(choice)} are unavailable ({_reason(e)}). Use weights=none to train "
             f"from scratch, weights=FILE for weights on disk, or fill the Hugging Face cache (HF_HOME) on a "
-            f"machine with network and copy it here."
+            f"machine with internet access and copy it here."
         ) from e
 
 
@@ -51,16 +51,19 @@ def _reason(e: BaseException) -> str:
 
 
 def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
-    """The tensors in a .safetensors file, or in a .pth/.pt one read with weights_only; `UserError` if it is neither."""
+    """Read the tensors of a .safetensors file, or of a .pth or .pt file with weights_only.
+
+    Raises `UserError` if the file is damaged, holds other objects, or holds no tensors.
+    """
     path = existing_file(path)
     try:
         if path.suffix == ".safetensors":
             return load_safetensors(path.read_bytes())
         value = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as e:
-        raise UserError(f"{path} is a pickle of more than weights, which is not loaded: save its state_dict.") from e
-    except Exception as e:  # what a damaged file raises depends on the byte
-        raise UserError(f"{path} does not read as weights ({_reason(e)}): copy it again.") from e
+        raise UserError(f"{path} is a pickle of more than weights and is not loaded: save its state_dict.") from e
+    except Exception as e:  # the error of a damaged file depends on the damaged byte
+        raise UserError(f"{path} cannot be read as weights ({_reason(e)}): copy it again.") from e
     for key in ("state_dict", "model"):
         value = value[key] if isinstance(value, dict) and isinstance(value.get(key), dict) else value
     if not isinstance(value, dict) or not any(isinstance(v, torch.Tensor) for v in value.values()):
@@ -69,25 +72,25 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
 
 
 def read_weights_option(path: str | Path) -> dict[str, torch.Tensor]:
-    """The tensors in the file that `weights` names; a file that is not there may be a mistyped name."""
+    """Read the tensors of the file that `weights` names; the error for a missing file also lists the known names."""
     if not Path(path).exists() and str(path) not in WEIGHTS:
-        raise UserError(f"weights={path}: no such file, and not one of {', '.join(WEIGHTS)}.")
+        raise UserError(f"weights={path} is neither an existing file nor one of {', '.join(WEIGHTS)}.")
     return read_tensors(path)
 
 
 def write_tensors(path: str | Path, tensors: dict[str, torch.Tensor]) -> None:
-    """Write tensors as safetensors, whole or not at all."""
+    """Write tensors as a safetensors file, whole or not at all."""
     data = save_safetensors({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
     with written_whole(path) as tmp:
         tmp.write_bytes(data)
 
 
 def load_encoder_weights(model: nn.Module, path: str | Path) -> None:
-    """Load a file into `model.encoder`, or a whole run's weights into `model`.
+    """Load a file into `model.encoder`, or the weights of a whole run into `model`.
 
-    Takes plain encoder weights (smp's, timm's or torchvision's names), the same below `encoder.`, and files of this
-    program. A first convolution for 3 channels is adapted to fewer by summing. Raises `UserError` if the file fits
-    less than half of the encoder.
+    Accepts encoder weights under smp's, timm's or torchvision's names, with or without the prefix `encoder.`, and the
+    files of this package. A first convolution for three channels is adapted to other numbers of channels. Raises
+    `UserError` if the file fits less than half of the encoder.
     """
     tensors = read_weights_option(path)
     own = model.state_dict()
@@ -96,23 +99,23 @@ def load_encoder_weights(model: nn.Module, path: str | Path) -> None:
         model.load_state_dict(whole)
         return
     prefixes = ("encoder.", "encoder.model.")
-    found = {}
+    fitting: dict[str, torch.Tensor] = {}
     for name, value in tensors.items():
         for key in (name, *(p + name for p in prefixes)):
             if key in own and key.startswith("encoder."):
-                found[key] = _fit_first_conv(value, own[key].shape)
-    found = {k: v for k, v in found.items() if v.shape == own[k].shape}
+                fitting[key] = _fit_first_conv(value, own[key].shape)
+    fitting = {k: v for k, v in fitting.items() if v.shape == own[k].shape}
     n_encoder = sum(k.startswith("encoder.") for k in own)
-    if len(found) < n_encoder / 2:
+    if len(fitting) < n_encoder / 2:
         raise UserError(
-            f"{path} fits {len(found)} of the {n_encoder} tensors of the encoder: it is of another network."
+            f"{path} fits {len(fitting)} of the {n_encoder} tensors of the encoder: it belongs to another network."
         )
-    log.info("%s: %d of %d tensors of the encoder loaded", path, len(found), n_encoder)
-    model.load_state_dict(found, strict=False)
+    log.info("%s: %d of %d tensors of the encoder loaded", path, len(fitting), n_encoder)
+    model.load_state_dict(fitting, strict=False)
 
 
 def _fit_first_conv(value: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-    """(out, 3, k, k) weights for `shape` input channels, as smp does: summed for one, repeated and rescaled else."""
+    """Adapt (out, 3, k, k) weights to the channels of `shape` as smp does: summed for one, repeated for more."""
     if value.ndim != 4 or value.shape[1] != 3 or value.shape[1] == shape[1] or value.shape[2:] != shape[2:]:
         return value
     if shape[1] == 1:
@@ -122,7 +125,10 @@ def _fit_first_conv(value: torch.Tensor, shape: torch.Size) -> torch.Tensor:
 
 
 def quicken_statistics(model: nn.Module, momentum: float = 0.1) -> None:
-    """Raise batch norm's momentum to torch's default: EfficientNet's 0.01 takes thousands of steps from scratch."""
+    """Raise batch norm's momentum to at least torch's default.
+
+    With EfficientNet's 0.01 the running statistics need thousands of steps when a network is trained from scratch.
+    """
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d) and module.momentum is not None:
             module.momentum = max(module.momentum, momentum)

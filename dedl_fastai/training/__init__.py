@@ -1,4 +1,4 @@
-"""Losses, metrics, schedules, callbacks, learners and the run folder."""
+"""Training: losses, metrics, schedules, callbacks, learners, several processes, and the run folder."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Callbacks of every run: one seed an epoch, one log line an epoch."""
+"""Callbacks of every run: a seed and a log line per epoch."""
 
 import logging
 import random
@@ -12,8 +12,8 @@ log = logging.getLogger(__name__)
 class EpochSeed(Callback):
     """Seed every generator at the start of each epoch from the run's seed and the epoch's number.
 
-    So an epoch's batches and augmentations depend on nothing that happened before: a resumed run repeats them, and
-    runs with and without an option (APP) see the same data in the same order.
+    The batches and augmentations of an epoch thus do not depend on earlier epochs: a resumed run repeats them, and runs
+    with and without APP see the same data in the same order.
     """
 
     order = -50
@@ -30,12 +30,12 @@ class EpochSeed(Callback):
 
 
 class EpochLine(Callback):
-    """One log line an epoch, for where there is no terminal to draw a progress bar on."""
+    """Log one line per epoch, for output without a progress bar."""
 
     order = 62
 
     def after_epoch(self) -> None:
-        """Write the losses and metrics of the epoch."""
+        """Log the losses and metrics of the epoch."""
         names, values = self.recorder.metric_names[1:-1], self.recorder.values[-1]
         values_text = "  ".join(f"{n} {v:.4f}" for n, v in zip(names, values, strict=True) if v is not None)
         log.info("epoch %d/%d  %s  %s", self.epoch + 1, self.n_epoch, values_text, self.recorder.log[-1])

@@ -1,4 +1,4 @@
-"""`Keeper`: best and last weights, history, and after each epoch all that is needed to resume a run."""
+"""`Keeper`: saves the best and last weights, the history, and after each epoch the state for resuming a run."""
 
 import csv
 import io
@@ -19,12 +19,12 @@ log = logging.getLogger(__name__)
 
 
 class Keeper(Callback):
-    """Keeps a run on disk: history, best and last weights, and after each epoch all that is needed to go on.
+    """Save a run in its folder: history, best and last weights, and after each epoch the state for resuming it.
 
-    Give it to `fit(cbs=...)`, not to the Learner: `validate` and `lr_find` must not touch the files. It stops the run
+    Pass it to `fit(cbs=...)`, not to the Learner: `validate` and `lr_find` must not change the files. It stops the run
     after `patience` epochs without a better `monitor` (0: never), and restores the best weights at the end. Other
-    callbacks may offer `history()` (columns of history.csv), `state_dict()` and `load_state_dict()` (resumed with it).
-    With several processes the first one writes, all decide alike, and all end with its weights.
+    callbacks may add columns to history.csv by `history()`, and are resumed by `state_dict()` and `load_state_dict()`.
+    With several processes, process 0 writes the files, and all processes end with its weights.
     """
 
     order = 64
@@ -33,7 +33,8 @@ class Keeper(Callback):
         self.folder, self.monitor, self.patience = Path(folder), monitor, patience
         self.sign = 1 if higher_is_better else -1
         self.rows: list[dict] = []
-        self.best, self.best_epoch = None, -1
+        self.best: float | None = None
+        self.best_epoch = -1
         self.loaded: dict | None = None
 
     @property
@@ -42,12 +43,12 @@ class Keeper(Callback):
         return self.folder / "resume.pt"
 
     def load(self) -> int:
-        """Read the state of an unfinished run; returns how many epochs are done (0 if there is none)."""
+        """Read the state of an unfinished run, and return its number of completed epochs (0 without a state)."""
         self.loaded = from_first(self._read_state)
         return self.loaded["epochs_done"] if self.loaded else 0
 
     def before_fit(self) -> None:
-        """Continue from the loaded state, if there is one."""
+        """Continue from the loaded state, if any."""
         if self.loaded is None:
             return
         state, self.loaded = self.loaded, None
@@ -62,15 +63,15 @@ class Keeper(Callback):
         self._load_accumulated(state["accumulated"])
         for name, value in state["callbacks"].items():
             getattr(self.learn, name).load_state_dict(value)
-        if self._is_stale():  # the run had stopped early, and was ended before it was finished
+        if self._is_stale():  # the run had stopped early, but was interrupted before it was complete
             self.learn.first_epoch = self.learn.n_epoch
 
     def before_epoch(self) -> None:
-        """Start the clock."""
+        """Start timing the epoch."""
         self.started = time.perf_counter()
 
     def after_epoch(self) -> None:
-        """Write history, weights and state; stop if nothing got better for long."""
+        """Write history, weights and state; stop the run after `patience` epochs without improvement."""
         row = self._row()
         self.rows.append(row)
         value = row[self.monitor]
@@ -80,13 +81,13 @@ class Keeper(Callback):
         self._save_state()
         self._write_history()
         if self._is_stale():
-            log.info("no better %s for %d epochs: stopped", self.monitor, self.patience)
+            log.info("stopped early: %s has not improved for %d epochs", self.monitor, self.patience)
             raise CancelFitException("early stopping")
 
     def after_fit(self) -> None:
-        """Write the last weights, then put the best ones back into the model."""
+        """Write the last weights, then load the best ones into the model."""
         self._write_weights("last")
-        self._write_history()  # a run that was killed right after its last state lacks a row
+        self._write_history()  # a run interrupted right after its last state lacks a row
         if is_first():
             self._model().load_state_dict(read_tensors(self.folder / "best.safetensors"))
         share_weights(self._model())
@@ -121,7 +122,7 @@ class Keeper(Callback):
         try:
             return torch.load(existing_file(self.resume_file), map_location="cpu", weights_only=True)
         except (RuntimeError, ValueError, EOFError, KeyError) as e:
-            raise UserError(f"{self.resume_file} does not read ({e}): remove the run folder and start again.") from e
+            raise UserError(f"{self.resume_file} cannot be read ({e}): remove the run folder and start again.") from e
 
     def _save_state(self) -> None:
         if not is_first():
@@ -149,7 +150,7 @@ class Keeper(Callback):
         return next((c for c in self.learn.cbs if isinstance(c, GradientAccumulation)), None)
 
     def _accumulated(self) -> dict:
-        """Gradients that wait for their step: accumulation goes on over the end of an epoch."""
+        """Gradients accumulated for the next step: accumulation continues across epochs."""
         cb = self._accumulator()
         if cb is None or not cb.count:
             return {}

@@ -1,4 +1,4 @@
-"""`FieldLearner`: the Learner of both tasks, with the paper's schedule; and torch's optimisers for it."""
+"""`FieldLearner`: the fastai Learner of both tasks, with schedules by name; and torch's optimisers for it."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -17,24 +17,24 @@ OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
 class FieldLearner(Learner):
-    """A Learner that can start at a later epoch, and knows the paper's schedule.
+    """A Learner that can start at a later epoch, and has the paper's schedule.
 
-    fastai's own `start_epoch` runs the trackers on the epochs it skips (fastai issue 3780); here those epochs do not
-    happen at all, and `pct_train` and `epoch` count as if they had.
+    fastai's own `start_epoch` runs the trackers on the skipped epochs (fastai issue 3780). Here nothing runs in them,
+    and `pct_train` and `epoch` count them.
     """
 
     first_epoch = 0
-    group_factors: tuple[float, ...] = ()  # a share of the learning rate for each parameter group; empty: all the same
+    group_factors: tuple[float, ...] = ()  # per parameter group, times the learning rate; empty: all 1
 
     def _do_fit(self) -> None:
         if self.first_epoch and getattr(self, "progress", None):
-            self.progress.mbar.update(0)  # the bar starts its clock at 0 only
+            self.progress.mbar.update(0)  # the bar starts timing only at 0
         for epoch in range(self.first_epoch, self.n_epoch):
             self.epoch = epoch
             self._with_events(self._do_epoch, "epoch", CancelEpochException)
 
     def one_batch(self, i: int, b: tuple) -> None:
-        """fastai's, but what mixed precision switches on is switched off even if the batch is interrupted."""
+        """Train on a batch as fastai does, but leave mixed precision even if the batch is interrupted."""
         try:
             super().one_batch(i, b)
         finally:
@@ -49,15 +49,15 @@ class FieldLearner(Learner):
         lr_min: float = 3.4e-4,
         cbs: Callback | Sequence[Callback] | None = None,
     ) -> None:
-        """Train for `n_epoch` epochs while the learning rate falls once, as a cosine, from `lr` to `lr_min`.
+        """Train for `n_epoch` epochs while the learning rate falls once from `lr` to `lr_min`, as a cosine.
 
-        The defaults are the paper's (its 7.5), which is nearly a constant rate.
+        The defaults are the paper's (7.5), a nearly constant rate.
         """
-        self.fit_schedule("cosine", n_epoch, lr, lr_min, cbs)
+        self.fit_schedule("cosine", n_epoch, lr=lr, lr_min=lr_min, cbs=cbs)
 
     def fit_schedule(
         self,
-        schedule: str,  # cosine, one-cycle, dedl (as released: swings every 50 batches), constant
+        schedule: str,  # cosine, one-cycle, step, dedl (the released code: half a period of 50 batches), constant
         n_epoch: int,
         lr: float,
         lr_min: float,
@@ -65,23 +65,23 @@ class FieldLearner(Learner):
     ) -> None:
         """Train for `n_epoch` epochs with a schedule by name; `group_factors` scale the rates of the groups."""
         extra = [cbs] if isinstance(cbs, Callback) else list(cbs or [])
-        lr, lr_min = self.group_rates(lr), self.group_rates(lr_min)
-        self.fit(n_epoch, lr, cbs=[*schedule_callbacks(schedule, lr, lr_min), *extra])
+        rates, floors = self.group_rates(lr), self.group_rates(lr_min)
+        self.fit(n_epoch, rates, cbs=[*schedule_callbacks(schedule, rates, floors), *extra])
 
     def group_rates(self, lr: float) -> float | np.ndarray:
-        """The rate, or one a parameter group where they differ."""
+        """Return the rate, or one rate per parameter group if they differ."""
         return lr if len(set(self.group_factors)) < 2 else lr * np.array(self.group_factors)
 
 
 class FloatOptim(OptimWrapper):
-    """fastai's wrapper of torch's optimisers, whose hyper-parameters stay Python's: weights_only refuses NumPy's."""
+    """fastai's wrapper of torch's optimisers with hyper-parameters as Python floats: weights_only refuses NumPy's."""
 
     def _set_hyper(self, k: str, v: Iterable[float]) -> None:
         super()._set_hyper(k, [float(x) for x in v])
 
 
 def optimizer(name: str, wd: float) -> Callable:
-    """An `opt_func` on torch's own optimiser: its betas and eps, not fastai's (0.99, 1e-5)."""
+    """Return an `opt_func` of torch's optimiser, with torch's betas and eps instead of fastai's (0.99, 1e-5)."""
     if name not in OPTIMIZERS:
         raise UserError(f"opt={name!r} is unknown; it may be {', '.join(OPTIMIZERS)}.")
     return partial(FloatOptim, opt=OPTIMIZERS[name], weight_decay=wd)

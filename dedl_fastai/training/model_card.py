@@ -1,4 +1,4 @@
-"""model.json: enough to rebuild a run's network and to feed it; and the network itself, with its saved weights."""
+"""model.json: the facts that rebuild a run's network and prepare its inputs; and loading the network from a run."""
 
 from dataclasses import asdict
 from typing import Any
@@ -20,7 +20,7 @@ WEIGHT_FILES = ("best", "last", "swa")
 
 
 def seg_model_card(spec: SegSpec, facts: SegFacts, threshold: float | None = None) -> dict[str, Any]:
-    """What a segmentation run's model.json holds."""
+    """Return the contents of a segmentation run's model.json."""
     return {
         **_head("segmentation", spec),
         "channels": list(facts.channels),
@@ -35,7 +35,7 @@ def seg_model_card(spec: SegSpec, facts: SegFacts, threshold: float | None = Non
 
 
 def clf_model_card(spec: ClfSpec, facts: ClfFacts, thresholds: list[float] | None = None) -> dict[str, Any]:
-    """What a classification run's model.json holds."""
+    """Return the contents of a classification run's model.json."""
     data = {**asdict(facts), "scaling": facts.scaling.to_dict()}
     return {**_head("classification", spec), "data": data, "classes": list(facts.vocab), "thresholds": thresholds}
 
@@ -45,39 +45,42 @@ def _head(task: str, spec: SegSpec | ClfSpec) -> dict[str, Any]:
 
 
 def seg_facts_from_card(card: dict[str, Any]) -> SegFacts:
-    """The data facts in a segmentation model.json."""
+    """Return the facts about the data in a segmentation run's model.json."""
     return SegFacts(
-        tuple(card["channels"]),
-        PercentileScaling.from_dict(card["scaling"]),
-        tuple(card["mean"]),
-        tuple(card["std"]),
-        card["tile"],
-        card["foreground"],
-        tuple(card["classes"]),
+        channels=tuple(card["channels"]),
+        scaling=PercentileScaling.from_dict(card["scaling"]),
+        mean=tuple(card["mean"]),
+        std=tuple(card["std"]),
+        tile=card["tile"],
+        foreground=card["foreground"],
+        classes=tuple(card["classes"]),
     )
 
 
 def clf_facts_from_card(card: dict[str, Any]) -> ClfFacts:
-    """The data facts in a classification model.json."""
-    data = {k: tuple(v) if isinstance(v, list) else v for k, v in card["data"].items()}
-    return ClfFacts(**{**data, "scaling": PercentileScaling.from_dict(data["scaling"])})
+    """Return the facts about the data in a classification run's model.json."""
+    data: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in card["data"].items()}
+    data["scaling"] = PercentileScaling.from_dict(data["scaling"])
+    return ClfFacts(**data)  # written by `asdict`
 
 
 def read_card(run: RunFolder) -> dict[str, Any]:
-    """A run's model.json; `UserError` if another version or program wrote it."""
+    """Read a run's model.json; `UserError` if another version or program wrote it."""
     card = run.read("model")
     if card.get("format") != FORMAT or card.get("task") not in ("segmentation", "classification"):
-        raise UserError(f"{run.path} holds a {card.get('task')} model of format {card.get('format')}: not for this.")
+        raise UserError(
+            f"{run.path} has a {card.get('task')} model of format {card.get('format')}, which this version cannot read."
+        )
     return card
 
 
 def load_model(run: RunFolder, which: str = "best") -> tuple[nn.Module, dict[str, Any]]:
-    """The network of a run in eval mode with its best, last or swa weights, and its model.json."""
+    """Return a run's network in eval mode, with its best, last or swa weights, and its model.json."""
     card = read_card(run)
     file = run.path / f"{which}.safetensors"
     if which not in WEIGHT_FILES or not file.is_file():
-        there = [w for w in WEIGHT_FILES if (run.path / f"{w}.safetensors").is_file()]
-        raise UserError(f"{run.path} has no weights {which!r}: it has {', '.join(there) or 'none'}.")
+        available = [w for w in WEIGHT_FILES if (run.path / f"{w}.safetensors").is_file()]
+        raise UserError(f"{run.path} has no weights {which!r}: it has {', '.join(available) or 'none'}.")
     if card["task"] == "segmentation":
         model = create_seg_model(SegSpec.from_dict(card["network"]), "none", card["tile"])
     else:
@@ -85,5 +88,5 @@ def load_model(run: RunFolder, which: str = "best") -> tuple[nn.Module, dict[str
     try:
         model.load_state_dict(read_tensors(file))
     except RuntimeError as e:
-        raise UserError(f"{file} does not fit model.json beside it: the folder was mixed up.") from e
+        raise UserError(f"{file} does not fit the model.json next to it: they are from different runs.") from e
     return model.eval(), card

@@ -1,4 +1,4 @@
-"""Mixed precision, gradient accumulation and clipping as callbacks."""
+"""Callbacks for mixed precision, gradient accumulation and gradient clipping."""
 
 import torch
 from fastai.callback.core import Callback
@@ -12,40 +12,40 @@ AMPS = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class Amp(MixedPrecision):
-    """fastai's mixed precision on the device the model is on: its own version casts on CUDA only."""
+    """fastai's mixed precision on the model's device: fastai's own callback casts on CUDA only."""
 
     def __init__(self, mode: str):
         super().__init__(mode)
         self.dtype = AMPS[mode]
 
     def before_fit(self) -> None:
-        """Make the casting context and, for fp16, the gradient scaler."""
+        """Create the autocast context and, for fp16, the gradient scaler."""
         device = next(self.model.parameters()).device.type
         if device == "cuda" and self.dtype is torch.bfloat16 and not torch.cuda.is_bf16_supported():
-            raise UserError("this GPU does not calculate in bfloat16: use amp=fp16.")
+            raise UserError("this GPU does not support bfloat16: use amp=fp16.")
         self.autocast = autocast(device, dtype=self.dtype)
         self.learn.scaler = GradScaler(device, enabled=self.dtype is torch.float16)
-        self.scales = []
+        self.scales: list[float] = []
         self.inside = False
 
     def before_batch(self) -> None:
-        """Cast from here on."""
+        """Switch casting on."""
         self.autocast.__enter__()
         self.inside = True
 
     def after_loss(self) -> None:
-        """Cast no more."""
+        """Switch casting off."""
         self.leave()
 
     def leave(self) -> None:
-        """Switch casting off; it is a state of the whole process, which an interrupted batch must not leave behind."""
+        """Switch casting off: it is a state of the process, so an interrupted batch must not leave it on."""
         if self.inside:
             self.inside = False
             self.autocast.__exit__(None, None, None)
 
 
 def precision_callbacks(amp: str = "no", accumulate_items: int = 0, clip: float = 0.0) -> list[Callback]:
-    """Mixed precision, accumulation over that many items, and clipping, where they are asked for."""
+    """Return the callbacks for mixed precision, accumulation over this number of items, and clipping, as requested."""
     if amp not in ("no", *AMPS):
         raise UserError(f"amp={amp!r} is unknown; it may be no, fp16 or bf16.")
     cbs: list[Callback] = [Amp(amp)] if amp != "no" else []

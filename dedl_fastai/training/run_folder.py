@@ -1,4 +1,4 @@
-"""The run folder: which files it holds, and the facts written into them."""
+"""The run folder: its files, and the record of versions, machine and data of a run."""
 
 import csv
 import hashlib
@@ -32,63 +32,65 @@ _PACKAGES = (
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths and JSON files of one run."""
+    """Paths and JSON files of a run."""
 
     path: Path
 
     @classmethod
     def at(cls, path: str | Path) -> "RunFolder":
-        """The run folder at `path`, which need not exist yet."""
+        """Return the run folder at `path`, which need not exist."""
         return cls(Path(path).expanduser().resolve())
 
     @classmethod
     def existing(cls, path: str | Path) -> "RunFolder":
-        """The run folder at `path`, or a `UserError` if there is no trained model in it."""
+        """Return the run folder at `path`; `UserError` if it has no trained model."""
         run = cls.at(path)
         if not run.path.is_dir():
             raise UserError(f"{run.path} does not exist: a run folder is needed.")
         if not (run.path / "model.json").is_file():
             members = sorted(p.parent.name for p in run.path.glob("*/model.json"))
             hint = (
-                f"it holds the runs {', '.join(members[:4])}: name one of them" if members else "it has no model.json"
+                f"it contains the runs {', '.join(members[:4])}: name one of them"
+                if members
+                else "it has no model.json"
             )
             raise UserError(f"{run.path} is not a run folder: {hint}.")
         return run
 
     @property
     def is_started(self) -> bool:
-        """True once the options are written."""
+        """True if the options have been written."""
         return (self.path / "config.json").is_file()
 
     @property
     def is_complete(self) -> bool:
-        """True once the metrics are written and nothing is left to resume."""
+        """True if the metrics have been written and there is nothing to resume."""
         return (self.path / "metrics.json").is_file() and not (self.path / "resume.pt").exists()
 
     def read(self, name: str) -> Any:
-        """The value of one of the JSON files."""
+        """Return the value of a JSON file, named without its extension."""
         return read_json(self.path / f"{name}.json")
 
     def write(self, name: str, value: Any) -> None:
-        """Write one of the JSON files, whole or not at all."""
+        """Write a JSON file, whole or not at all."""
         write_json(self.path / f"{name}.json", value)
 
     def history(self) -> list[dict[str, str]]:
-        """The rows of history.csv, an epoch each."""
+        """Return the rows of history.csv, one per epoch."""
         with (self.path / "history.csv").open(newline="", encoding="utf-8") as f:
             return list(csv.DictReader(f))
 
     def figure(self, name: str) -> Path:
-        """Path of a figure."""
+        """Return the path of a figure."""
         return self.path / "figures" / f"{name}.png"
 
     def finish(self) -> None:
-        """Remove the resume state: the run is complete."""
+        """Remove the state for resuming: the run is complete."""
         (self.path / "resume.pt").unlink(missing_ok=True)
 
 
 def manifest(seed: int, workers: int, device: torch.device, cohort: Cohort) -> dict[str, Any]:
-    """Versions, machine and data of a run, for the record."""
+    """Return the versions, machine and data of a run, for manifest.json."""
     return {
         "dedl_fastai": __version__,
         "python": platform.python_version(),
@@ -107,7 +109,7 @@ def manifest(seed: int, workers: int, device: torch.device, cohort: Cohort) -> d
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the packages that results depend on; empty for one that is missing."""
+    """Return the versions of the packages that results depend on, "" for missing ones."""
     return {p: _version(p) for p in _PACKAGES}
 
 
@@ -119,7 +121,7 @@ def _version(package: str) -> str:
 
 
 def data_fingerprint(cohort: Cohort) -> str:
-    """A hash of the fields: names, patients, splits, and the size and both ends of every image, mask and cell table."""
+    """Return a hash of the fields: names, patients, splits, labels, and the size and both ends of every file."""
     digest = hashlib.sha256()
     for row in cohort.table.itertuples():
         digest.update(f"{row.field}|{row.patient}|{row.split}|{row.labels}".encode())

@@ -1,36 +1,39 @@
-"""Learning-rate schedules: cosine once over the run with a floor, one-cycle, steps, and the released oscillation."""
+"""Learning-rate schedules by name: cosine, one-cycle, steps, the released code's oscillation, and constant."""
 
 import math
 
+import numpy as np
 from fastai.callback.core import Callback
 from fastai.callback.schedule import ParamScheduler, SchedCos, SchedNo, combine_scheds, combined_cos
 
 from ..errors import UserError
 
+Rate = float | np.ndarray
+
 SCHEDULES = ("cosine", "one-cycle", "step", "dedl", "constant")
 
 
 class OscillatingCosine(Callback):
-    """The released code's schedule: `CosineAnnealingLR(T_max=50)` stepped every batch, so it swings with period 100."""
+    """The released code's schedule: `CosineAnnealingLR(T_max=50)` stepped every batch, so that its period is 100."""
 
     order, run_valid = 60, False
 
-    def __init__(self, lr: float, lr_min: float, half_period: int = 50):
+    def __init__(self, lr: Rate, lr_min: Rate, half_period: int = 50):
         self.lr_max, self.lr_min, self.half_period = lr, lr_min, half_period
 
     def before_batch(self) -> None:
-        """Set the rate of this batch."""
-        swing = (1 + math.cos(math.pi * self.learn.train_iter / self.half_period)) / 2
-        self.opt.set_hyper("lr", self.lr_min + (self.lr_max - self.lr_min) * swing)
+        """Set the learning rate for this batch."""
+        height = (1 + math.cos(math.pi * self.learn.train_iter / self.half_period)) / 2
+        self.opt.set_hyper("lr", self.lr_min + (self.lr_max - self.lr_min) * height)
 
 
-def schedule_callbacks(name: str, lr, lr_min) -> list[Callback]:
-    """Callbacks that set the learning rate (and, for one-cycle, Adam's first beta) over a run.
+def schedule_callbacks(name: str, lr: Rate, lr_min: Rate) -> list[Callback]:
+    """Return the callbacks that set the learning rate (and, for one-cycle, Adam's first beta) over a run.
 
-    `lr` and `lr_min` may be arrays with a value a parameter group. "cosine" falls once from `lr` to `lr_min` (the
-    paper: 3.6e-4 to 3.4e-4); "one-cycle" rises from lr/25 and falls to `lr_min`, as fastai's; "step" is a
-    tenth of it after each third of the run (what the paper's predecessor did, as far as is known); "dedl" is what the
-    released code does; "constant" stays at `lr`.
+    `lr` and `lr_min` may be arrays with a value per parameter group. "cosine" falls once from `lr` to `lr_min` (the
+    paper: 3.6e-4 to 3.4e-4). "one-cycle" is fastai's: it rises from lr/25 and falls to `lr_min`. "step" divides `lr` by
+    10 after each third of the run, which is probably what the paper's predecessor did. "dedl" is the schedule of the
+    released code. "constant" stays at `lr`.
     """
     if name == "cosine":
         return [ParamScheduler({"lr": SchedCos(lr, lr_min)})]

@@ -1,4 +1,4 @@
-"""`SwaCallback`: stochastic weight averaging (Izmailov et al. 2018), a third set of weights beside best and last."""
+"""`SwaCallback`: stochastic weight averaging (Izmailov et al. 2018), a third set of weights next to best and last."""
 
 import logging
 import math
@@ -19,51 +19,51 @@ log = logging.getLogger(__name__)
 
 
 class SwaCallback(Callback):
-    """Averages the weights that the last epochs end with, and writes them to swa.safetensors when the fit ends.
+    """Average the weights at the end of the last epochs, and write them to swa.safetensors at the end of the fit.
 
-    The model itself is not touched. Batch norm's statistics are those of the averaged weights, from one more pass
-    over the training batches; where batch norm was frozen they stay. A run that stopped before the averaging began
-    has no average, which is logged. With `Keeper` the average goes on when a run is resumed.
+    The model itself does not change. The batch-norm statistics of the averaged weights are computed in an additional
+    pass over the training batches, unless batch norm was frozen. A run that stops before the averaging begins has no
+    average, which is logged. `Keeper` saves and restores the average of an interrupted run.
     """
 
-    order, run_valid = 63, False  # sets its rate after ParamScheduler (60); Keeper (64) loads and saves its state
+    order, run_valid = 63, False  # sets its rate after ParamScheduler (60); Keeper (64) saves its state
     _stateattrs = ("average",)
 
     def __init__(
         self,
-        start: float = 0.75,  # share of the run after which the averaging begins; the last epoch always counts
-        lr: float | None = None,  # constant learning rate from there on; None: the schedule goes on
-        folder: str | Path | None = None,  # where to write; default: Keeper's folder, else the Learner's path
+        start: float = 0.75,  # share of the run after which the averaging begins; the last epoch is always averaged
+        lr: float | None = None,  # constant learning rate from then on; None: that of the schedule
+        folder: str | Path | None = None,  # of the file; default: Keeper's folder, or else the Learner's path
         seed: int = 0,  # of the pass over the training batches
     ):
         if not 0 <= start < 1:
-            raise UserError(f"swa_start={start}: a share of the run of at least 0, below 1, is needed.")
+            raise UserError(f"swa_start={start} must be at least 0 and less than 1: it is a share of the run.")
         self.start, self.own_lr, self.folder, self.seed = start, lr, folder, seed
         self.average: AveragedModel | None = None
         self.refresh = self.unwritten = False
 
     @property
     def first(self) -> int:
-        """The first epoch, from 0, that is averaged."""
+        """The first averaged epoch, counted from 0."""
         n = self.learn.n_epoch
         return min(math.ceil(self.start * n - 1e-9), n - 1)
 
     def before_fit(self) -> None:
-        """Nothing was trained yet: `validate` ends here. Keeper loads its state after this."""
+        """Reset the flag: `validate` trains nothing, and has nothing to write. Keeper loads its state after this."""
         self.unwritten = False
 
     def before_train(self) -> None:
-        """A run that starts anew forgets the average of the one before."""
+        """Discard the average of an earlier fit when a new run starts."""
         if self.learn.epoch == 0 and not self._is_mock:
             self.average, self.unwritten = None, True
 
     def before_batch(self) -> None:
-        """Hold the learning rate, if it was given."""
+        """Set the constant learning rate, if one was given."""
         if self.own_lr is not None and self.learn.epoch >= self.first and not self._is_mock:
             self.opt.set_hyper("lr", self.learn.group_rates(self.own_lr))
 
     def after_train(self) -> None:
-        """Add the weights that the epoch ended with."""
+        """Add the weights at the end of the epoch to the average."""
         if self.learn.epoch < self.first or self._is_mock:
             return
         if self.average is None:
@@ -73,7 +73,7 @@ class SwaCallback(Callback):
         self.unwritten = True
 
     def after_fit(self) -> None:
-        """Refresh batch norm's statistics and write the weights; `validate` and `lr_find` leave nothing to do."""
+        """Compute batch norm's statistics and write the weights, except after `validate` and `lr_find`."""
         if not self.unwritten or self._is_mock:
             return
         self.unwritten = False
@@ -81,12 +81,12 @@ class SwaCallback(Callback):
             log.info("stopped before epoch %d, where the averaging begins: no averaged weights", self.first + 1)
             return
         if self.refresh:
-            self._refresh()
+            self._refresh(self.average)
         write_tensors(self._folder() / "swa.safetensors", self.average.module.state_dict())
         log.info("epochs whose weights were averaged: %d", self.average.n_averaged.item())
 
     def state_dict(self) -> dict[str, Any]:
-        """The average, how many epochs it is of, and whether batch norm was trained."""
+        """Return the average, its number of epochs, and whether batch norm was trained."""
         if self.average is None:
             return {}
         return {
@@ -96,7 +96,7 @@ class SwaCallback(Callback):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict()`; an empty one means that the averaging has not begun."""
+        """Continue from `state_dict()`; an empty one means that the averaging has not begun."""
         self.average, self.unwritten = None, True
         if state:
             self.average = self._new_average()
@@ -113,22 +113,22 @@ class SwaCallback(Callback):
 
     def _new_average(self) -> AveragedModel:
         average = AveragedModel(self._model())
-        average.requires_grad_(False).zero_grad(set_to_none=True)  # the copy has the gradients too
+        average.requires_grad_(False).zero_grad(set_to_none=True)  # the copy also has the gradients
         return average
 
     def _folder(self) -> Path:
         keeper = getattr(self.learn, "keeper", None)
         return Path(self.folder or (keeper.folder if keeper else self.learn.path))
 
-    def _refresh(self) -> None:
-        """One pass over the training batches in training mode; the generators are put back as they were."""
+    def _refresh(self, average: AveragedModel) -> None:
+        """Pass the training batches once in training mode, and restore the state of the generators."""
         with no_random(self.seed, reproducible=False):
-            dl = self.learn.dls.train.new()  # draws its own generator's seed
+            dl = self.learn.dls.train.new()  # draws the seed of its own generator
             batches = ((self._inputs(batch),) for batch in dl)  # `update_bn` takes the first item of a tuple
-            update_bn(batches, _Unpacked(self.average.module))
+            update_bn(batches, _Unpacked(average.module))
 
     def _inputs(self, batch: tuple) -> tuple:
-        """A batch's inputs as the model gets them in training: on its device, as plain tensors."""
+        """The inputs of a batch as the model receives them in training: on its device, as plain tensors."""
         self.learn._split(self.learn._set_device(batch))
         return tuple(x.as_subclass(torch.Tensor) if isinstance(x, torch.Tensor) else x for x in self.learn.xb)
 
@@ -141,5 +141,5 @@ class _Unpacked(nn.Module):
         self.model = model
 
     def forward(self, inputs: tuple) -> torch.Tensor:
-        """The model's output."""
+        """Return the model's output."""
         return self.model(*inputs)

@@ -1,16 +1,17 @@
-"""Stages without effect are removed: the output is that of smp's whole network, every parameter left learns."""
+"""Pruning: the output stays that of smp's whole network, and every remaining parameter gets a gradient."""
 
 import pytest
 import segmentation_models_pytorch as smp
 import torch
 
-from dedl_fastai.models.segmentation import Removed, SegSpec, create_seg_model
+from dedl_fastai.models.pruning import Removed
+from dedl_fastai.models.segmentation import SegSpec, create_seg_model
 
 TINY = "tu-test_resnet"
 
 
 def whole_network(spec: SegSpec) -> torch.nn.Module:
-    """smp's own network of that spec, nothing removed."""
+    """smp's own network for that specification, without pruning."""
     options = {"decoder_attention_type": "scse"} if spec.attention == "scse" else {}
     return smp.create_model(
         spec.arch,
@@ -25,7 +26,7 @@ def whole_network(spec: SegSpec) -> torch.nn.Module:
 
 
 def shake(model: torch.nn.Module) -> None:
-    """Running statistics as after training, so that batch norm is not the identity."""
+    """Set running statistics as after training, so that batch norm is not the identity."""
     for name, buffer in model.named_buffers():
         if name.endswith("running_mean"):
             buffer.normal_(0, 0.1)
@@ -79,14 +80,14 @@ def test_every_trainable_parameter_gets_a_gradient(spec):
 
 
 def test_stages_that_cannot_be_removed_are_frozen():
-    """HRNet computes its deep stages even where the decoder takes none of them."""
+    """HRNet computes its deep stages even if the decoder uses none of them."""
     model = create_seg_model(SegSpec("unet", "tu-hrnet_w18_small"), tile=64)
     frozen = [n for n, p in model.named_parameters() if not p.requires_grad]
     assert frozen and all(n.startswith("encoder.") or "attention1" in n for n in frozen)
     assert not any(isinstance(m, Removed) for m in model.modules())
 
 
-def test_removed_hands_its_input_on():
+def test_removed_returns_its_input():
     x = torch.randn(3)
     assert Removed()(x, 0.2) is x
 

@@ -1,4 +1,4 @@
-"""Segmentation networks: every architecture, attention, widths and channels; what cannot run says so."""
+"""Segmentation networks: architectures, attention, widths, channels, and errors for combinations that do not run."""
 
 import pytest
 import torch
@@ -75,7 +75,7 @@ def test_depth_fixes_default_widths_and_stride(depth):
 
 
 @pytest.mark.parametrize("arch", ["unet", "manet"])
-def test_decoder_has_the_widths_asked_for(arch):
+def test_decoder_has_the_requested_widths(arch):
     model = create_seg_model(SegSpec(arch, TINY, depth=2, decoder_channels=(40, 24), attention="none"), tile=32)
     assert model.segmentation_head[0].in_channels == 24
     widths = {c.out_channels for c in modules_of(model.decoder, torch.nn.Conv2d)}
@@ -84,11 +84,11 @@ def test_decoder_has_the_widths_asked_for(arch):
 
 @pytest.mark.parametrize("depth", [0, 6])
 def test_depth_outside_1_to_5_is_refused(depth):
-    with pytest.raises(UserError, match=f"--depth {depth}"):
+    with pytest.raises(UserError, match=f"depth={depth}"):
         SegSpec(depth=depth)
 
 
-def test_number_of_widths_must_be_the_depth():
+def test_number_of_widths_must_equal_the_depth():
     with pytest.raises(UserError, match="3 widths are needed"):
         SegSpec(depth=3, decoder_channels=(64, 32))
 
@@ -100,22 +100,22 @@ def test_unknown_attention_lists_the_known():
 
 @pytest.mark.parametrize("attention", ["se", "scse"])
 def test_decoder_too_narrow_for_attention_is_refused(attention):
-    with pytest.raises(UserError, match=r"--decoder 32,16,8 is too narrow.*at least 16.*none"):
+    with pytest.raises(UserError, match=r"decoder=32,16,8 is too narrow.*at least 16.*none"):
         SegSpec(decoder_channels=(32, 16, 8), attention=attention)
 
 
-def test_narrow_decoder_is_fine_without_attention():
+def test_narrow_decoder_is_accepted_without_attention():
     model = create_seg_model(SegSpec("unet", TINY, decoder_channels=(32, 16, 8), attention="none"), tile=32)
     assert model.segmentation_head[0].in_channels == 8
 
 
 @pytest.mark.parametrize("arch", ["unet", "unetplusplus"])
 def test_attention_none_se_and_scse_differ_in_their_modules(arch):
-    found = {}
+    kinds = {}
     for attention in ("none", "se", "scse"):
         model = create_seg_model(SegSpec(arch, TINY, attention=attention), tile=32)
-        found[attention] = [bool(modules_of(model, k)) for k in (ChannelAttention, SCSEModule)]
-    assert found == {"none": [False, False], "se": [True, False], "scse": [False, True]}
+        kinds[attention] = [bool(modules_of(model, k)) for k in (ChannelAttention, SCSEModule)]
+    assert kinds == {"none": [False, False], "se": [True, False], "scse": [False, True]}
 
 
 def test_channel_attention_is_x_times_its_squeeze():
@@ -128,20 +128,20 @@ def test_channel_attention_is_x_times_its_squeeze():
     assert torch.equal(attention(x), x * weight)
 
 
-def test_channel_attention_is_the_channel_half_of_scse():
+def test_channel_attention_is_the_channel_part_of_scse():
     scse = SCSEModule(32, reduction=16)
     x = torch.randn(2, 32, 5, 5)
     assert torch.allclose(scse(x) - x * scse.sSE(x), ChannelAttention(scse.cSE)(x), atol=1e-6)
 
 
 @pytest.mark.parametrize(("tile", "depth", "use"), [(250, 3, "248 or 256"), (100, 5, "96 or 128"), (4, 3, "8 or 16")])
-def test_tile_that_is_not_divisible_names_the_nearest(tile, depth, use):
-    with pytest.raises(UserError, match=f"--tile {tile} is not divisible by {2**depth}.*use {use}"):
+def test_error_for_an_indivisible_tile_names_the_nearest_edges(tile, depth, use):
+    with pytest.raises(UserError, match=f"tile={tile} is not divisible by {2**depth}.*use {use}"):
         check_tile(tile, SegSpec(depth=depth))
 
 
 @pytest.mark.parametrize(("tile", "depth"), [(480, 5), (8, 3), (200, 3)])
-def test_tile_that_is_divisible_is_taken(tile, depth):
+def test_divisible_tile_is_accepted(tile, depth):
     assert check_tile(tile, SegSpec(depth=depth)) is None
 
 
@@ -150,8 +150,10 @@ def test_tile_is_checked_before_anything_is_built():
         create_seg_model(SegSpec(encoder="no-such-encoder"), tile=30)
 
 
-def test_spec_comes_back_from_its_dict():
-    spec = SegSpec("U-Net++", "ResNet-18", 2, (48, 16), "scse", 7, 3)
+def test_spec_survives_its_dict():
+    spec = SegSpec(
+        "U-Net++", "ResNet-18", depth=2, decoder_channels=(48, 16), attention="scse", in_channels=7, classes=3
+    )
     assert SegSpec.from_dict(spec.to_dict()) == spec
     assert spec.to_dict()["arch"] == "unetplusplus"
     assert spec.to_dict()["decoder_channels"] == [48, 16]

@@ -1,4 +1,4 @@
-"""Published weights, fetched from a small weight server on this machine (HF_ENDPOINT) by a process of its own."""
+"""Published weights, downloaded by a separate process from a small server on this machine (HF_ENDPOINT)."""
 
 import hashlib
 import os
@@ -24,17 +24,17 @@ save_file({k: v.contiguous() for k, v in model.encoder.state_dict().items()}, ou
 
 
 class Hub(BaseHTTPRequestHandler):
-    """Answers /ORG/NAME/resolve/REVISION/FILE from the folder `root`, as the Hugging Face Hub does."""
+    """Serves /ORG/NAME/resolve/REVISION/FILE from the folder `root`, as the Hugging Face Hub does."""
 
     protocol_version = "HTTP/1.1"
 
     def answer(self):
         match = re.fullmatch(r"/([\w.-]+/[\w.-]+)/resolve/([^/]+)/(.+)", self.path)
         file = self.root / match[1] / match[3] if match else None
-        found = file is not None and file.is_file()
-        data = file.read_bytes() if found else b""
-        self.send_response(200 if found else 404)
-        if found:
+        exists = file is not None and file.is_file()
+        data = file.read_bytes() if exists else b""
+        self.send_response(200 if exists else 404)
+        if exists:
             revision = match[2] if re.fullmatch("[0-9a-f]{40}", match[2]) else "1" * 40
             self.send_header("X-Repo-Commit", revision)
             self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
@@ -66,10 +66,10 @@ def hub(tmp_path):
 
 @pytest.fixture
 def fetch(hub, tmp_path):
-    """Build a network with weights from the hub in an own process with an own cache; gives its result and encoder."""
+    """Build a network with weights from the hub in a separate process and cache; return its result and encoder."""
 
     def run(encoder: str, channels: int, offline: bool = False):
-        own = {
+        settings = {
             "HF_ENDPOINT": hub.url,
             "HF_HOME": str(tmp_path / "cache"),
             "HF_HUB_OFFLINE": "1" if offline else "0",
@@ -77,7 +77,7 @@ def fetch(hub, tmp_path):
             "NO_PROXY": "127.0.0.1",
             "no_proxy": "127.0.0.1",
         }
-        env = {k: v for k, v in os.environ.items() if k != "HF_HUB_CACHE"} | own
+        env = {k: v for k, v in os.environ.items() if k != "HF_HUB_CACHE"} | settings
         out = tmp_path / "encoder.safetensors"
         command = [sys.executable, "-c", FETCH, encoder, str(channels), str(out)]
         result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=200, check=False)
@@ -103,7 +103,7 @@ def test_smp_encoder_holds_the_served_weights_summed_for_one_channel(hub, fetch)
     assert all(torch.equal(v, served[k]) for k, v in got.items())
 
 
-def test_timm_encoder_holds_the_served_weights_and_its_cache_serves_again(hub, fetch):
+def test_timm_encoder_holds_the_served_weights_and_is_built_offline_from_its_cache(hub, fetch):
     import timm
 
     served = timm.create_model("test_resnet").state_dict()
@@ -120,7 +120,7 @@ def test_timm_encoder_holds_the_served_weights_and_its_cache_serves_again(hub, f
     assert all(torch.equal(cached[k], v) for k, v in got.items())
 
 
-def test_file_missing_on_the_server_names_it_and_the_ways_on(hub, fetch):
+def test_error_for_a_file_missing_on_the_server_names_it_and_the_ways_to_proceed(hub, fetch):
     result, _ = fetch("tu-test_resnet", 1)
     assert "UserError: the pretrained weights timm/test_resnet.r160_in1k/model.safetensors" in result.stderr
-    assert "--weights none" in result.stderr
+    assert "weights=none" in result.stderr

@@ -1,4 +1,4 @@
-"""Weights from a file: safetensors or .pth, of an encoder or a whole network; what is refused, and being offline."""
+"""Weights from a file: safetensors or .pth, of an encoder or a whole network; refused files, and errors offline."""
 
 import logging
 
@@ -15,7 +15,7 @@ RESNET = SegSpec("unet", "resnet18", in_channels=3)
 
 
 class Unknown:
-    """Something in a pickle that is not weights."""
+    """An object in a pickle that is not a tensor."""
 
 
 def save(path, tensors):
@@ -27,20 +27,20 @@ def save(path, tensors):
 
 
 def same(model, tensors, prefix=""):
-    """True if the model holds every one of its tensors that is among `tensors`, and there are any."""
+    """True if the model and `tensors` share names, and all tensors of these names are equal."""
     shared = {k: v for k, v in model.state_dict().items() if k.removeprefix(prefix) in tensors}
     return bool(shared) and all(torch.equal(v, tensors[k.removeprefix(prefix)]) for k, v in shared.items())
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt"])
-def test_tensors_come_back_from_a_file(tmp_path, suffix):
+def test_tensors_are_read_as_they_were_written(tmp_path, suffix):
     tensors = {"a": torch.randn(2, 3), "b.c": torch.arange(4)}
     back = read_tensors(save(tmp_path / f"w{suffix}", tensors))
     assert back.keys() == tensors.keys()
     assert all(torch.equal(back[k], v) for k, v in tensors.items())
 
 
-def test_written_tensors_are_safetensors_and_nothing_else_lies_beside(tmp_path):
+def test_writing_tensors_leaves_no_other_file(tmp_path):
     write_tensors(tmp_path / "w.safetensors", {"a": torch.ones(2, 2).t()})
     assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
 
@@ -115,7 +115,7 @@ def test_whole_network_loads_decoder_and_head_too(tmp_path):
     assert torch.equal(first(x), second(x))
 
 
-def test_network_of_other_classes_gives_its_encoder(tmp_path, caplog):
+def test_network_with_other_classes_provides_its_encoder(tmp_path, caplog):
     other = create_seg_model(SegSpec("unet", "tu-test_resnet", in_channels=3, classes=5), tile=32).state_dict()
     with caplog.at_level(logging.INFO):
         model = create_seg_model(TINY, str(save(tmp_path / "w.safetensors", other)), tile=32)
@@ -141,7 +141,7 @@ def test_weights_of_another_network_are_refused(tmp_path):
 
 def test_missing_file_lists_the_known_weights():
     with pytest.raises(
-        UserError, match=r"--weights no/such\.pth: no such file.*none, imagenet, advprop, noisy-student"
+        UserError, match=r"weights=no/such\.pth is neither an existing file.*none, imagenet, advprop, noisy-student"
     ):
         create_seg_model(TINY, "no/such.pth", tile=32)
 
@@ -154,16 +154,16 @@ def test_missing_file_lists_the_known_weights():
         ("efficientnet-b0", "noisy-student", "timm/tf_efficientnet_b0.ns_jft_in1k/model.safetensors"),
     ],
 )
-def test_offline_names_the_file_and_three_ways_on(tmp_path, monkeypatch, encoder, weights, file):
+def test_error_offline_names_the_file_and_three_ways_to_proceed(tmp_path, monkeypatch, encoder, weights, file):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(UserError) as error:
         create_seg_model(SegSpec("unet", encoder), weights, tile=32)
-    for part in (file, "--weights none", "--weights FILE", "Hugging Face cache (HF_HOME)"):
+    for part in (file, "weights=none", "weights=FILE", "Hugging Face cache (HF_HOME)"):
         assert part in str(error.value)
 
 
-def test_error_of_the_network_itself_is_no_download_error():
-    """Nothing is downloaded for --weights none, so nothing is said about a download."""
+def test_error_of_the_network_itself_is_not_a_download_error():
+    """Nothing is downloaded for weights=none, so the message does not mention a download."""
     with pytest.raises(UserError) as error:
         create_seg_model(SegSpec("dpt", "resnet18"), "none", tile=32)
-    assert "could not be had" not in str(error.value)
+    assert "are unavailable" not in str(error.value)

@@ -1,4 +1,4 @@
-"""A stand-in for `clf_dataloaders`: small random pictures whose first channels tell their labels."""
+"""A replacement of `clf_dataloaders`: small random pictures whose first channel depends on their labels."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from fastai.vision.core import TensorImage
 
 @dataclass(frozen=True)
 class Facts:
-    """What `clf_learner` reads of `dls.facts`."""
+    """The fields of `dls.facts` that `clf_learner` reads."""
 
     size: int = 32
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
@@ -21,7 +21,7 @@ class Facts:
 
 
 def item(i: int, facts: Facts):
-    """Picture and labels number i."""
+    """The picture and the labels number i."""
     generator = torch.Generator().manual_seed(i)
     labels = torch.tensor([float(i % 2 == 0), float(i % 4 == 1), 1.0])[: len(facts.vocab)]
     x = torch.rand(len(facts.mean), facts.size, facts.size, generator=generator)
@@ -45,7 +45,7 @@ def pictures(facts: Facts | None = None, bs: int = 4, shuffle: bool = True, n: i
 
 
 def quiet_fit(learn, n, lr=1e-3, lr_min=1e-4, **options):
-    """Train without a word."""
+    """Train without a progress bar and log."""
     with learn.no_bar(), learn.no_logging():
         learn.fit_cosine(n, lr, lr_min, **options)
     return learn

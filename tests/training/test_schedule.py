@@ -1,4 +1,4 @@
-"""Learning rate of every step under each schedule, as the optimizer of a tiny training sees it."""
+"""Learning-rate schedules: the rate that the optimiser of a tiny training has at every step."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ LR, LR_MIN = 3.6e-4, 3.4e-4
 
 
 class RateLog(Callback):
-    """Keeps each parameter group's rate and momentum as the optimizer steps."""
+    """Records the rates of the parameter groups and the momentum at every step of the optimiser."""
 
     order = 90
 
@@ -29,7 +29,7 @@ class RateLog(Callback):
 
 
 def train(name: str, lr=LR, lr_min=LR_MIN, batches: int = 30, epochs: int = 2, validate: int = 3) -> RateLog:
-    """Train two layers in two parameter groups on made-up numbers."""
+    """Train two layers in two parameter groups on random numbers."""
     x = torch.randn(batches, 2)
     loaders = [
         torch.utils.data.DataLoader(torch.utils.data.TensorDataset(part, part.sum(1, keepdim=True)), batch_size=1)
@@ -80,7 +80,7 @@ def test_one_cycle_rises_in_a_quarter_and_falls_to_the_floor():
     assert got[-1] == pytest.approx(LR_MIN, rel=0.01)
 
 
-def test_one_cycle_moves_adams_first_beta_the_other_way():
+def test_one_cycle_moves_adams_first_beta_in_the_opposite_direction():
     momenta = np.array(train("one-cycle").momenta)
     assert momenta[0] == pytest.approx(0.95)
     assert momenta.argmin() == 15
@@ -98,7 +98,7 @@ def test_dedl_equals_torchs_cosine_annealing_stepped_every_batch():
     assert np.allclose(rates("dedl", batches=80, epochs=3), expected, rtol=1e-6)
 
 
-def test_dedl_swings_with_a_period_of_100_batches_whatever_the_epoch():
+def test_dedl_oscillates_with_a_period_of_100_batches_across_epochs():
     got = rates("dedl", batches=80, epochs=3)
     assert np.allclose(got[100:200], got[:100])
     assert (got[:100].argmax(), got[:100].argmin()) == (0, 50)
@@ -110,7 +110,7 @@ def test_validation_batches_do_not_move_the_rate(name):
     assert np.array_equal(rates(name, validate=1), rates(name, validate=20))
 
 
-def test_constant_stays():
+def test_constant_does_not_change():
     assert rates("constant") == pytest.approx(np.full(60, LR))
 
 
@@ -124,12 +124,12 @@ def test_each_parameter_group_follows_its_own_rate(name):
 
 def test_unknown_schedule_lists_the_known():
     with pytest.raises(
-        UserError, match=r"--schedule 'linear' is unknown; it may be cosine, one-cycle, step, dedl, constant"
+        UserError, match=r"schedule='linear' is unknown; it may be cosine, one-cycle, step, dedl, constant"
     ):
         schedule_callbacks("linear", LR, LR_MIN)
 
 
 def test_step_falls_to_a_tenth_after_each_third():
-    found = rates("step", lr=1e-2)
-    assert len(found) == 60
-    np.testing.assert_allclose(found, np.repeat([1e-2, 1e-3, 1e-4], 20), rtol=1e-6)
+    got = rates("step", lr=1e-2)
+    assert len(got) == 60
+    np.testing.assert_allclose(got, np.repeat([1e-2, 1e-3, 1e-4], 20), rtol=1e-6)

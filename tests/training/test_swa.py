@@ -1,4 +1,4 @@
-"""Weight averaging: what is averaged, batch norm, what it leaves alone, how it goes on, stops and is written."""
+"""Weight averaging: the averaged weights, batch norm, unchanged training, resuming, early stopping, and the file."""
 
 import logging
 import random
@@ -28,7 +28,7 @@ def learner(dls=None, model="test_resnet", cbs=(), **options):
 
 
 class Ends(Callback):
-    """Keeps the weights each epoch ends with."""
+    """Records the weights at the end of each epoch."""
 
     order = 99
 
@@ -40,15 +40,15 @@ class Ends(Callback):
 
 
 class Interrupt(Callback):
-    """The machine goes down after an epoch, or before the last files are written."""
+    """Interrupts the training after an epoch, before the last files are written."""
 
     order = 70
 
     def __init__(self, epoch):
-        self.at = epoch
+        self.last_epoch = epoch
 
     def after_epoch(self):
-        if self.epoch == self.at:
+        if self.epoch == self.last_epoch:
             raise KeyboardInterrupt
 
 
@@ -67,21 +67,21 @@ def test_weights_are_the_mean_of_the_last_epochs(tmp_path, start, n, first):
 
 
 def test_batch_norm_has_the_statistics_of_the_averaged_weights(tmp_path):
-    """Against a pass by hand: mean over the batches of mean and variance of what comes into each batch norm."""
+    """Expected are the means over the batches of the mean and variance of each batch norm's input."""
     dls = pictures(shuffle=False, augment=lambda b: b)
     learn = quiet_fit(learner(dls), 2, cbs=SwaCallback(0.0, folder=tmp_path))
     got = read_tensors(swa_file(tmp_path))
     model = learner(dls).model.train()
     model.load_state_dict(got)
-    came_in: dict[str, list] = {}
+    inputs: dict[str, list] = {}
     for name, module in model.named_modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.register_forward_pre_hook(lambda m, x, name=name: came_in.setdefault(name, []).append(x[0]))
+            module.register_forward_pre_hook(lambda m, x, name=name: inputs.setdefault(name, []).append(x[0]))
     with torch.no_grad():
         for x, _ in dls.train:
             model(x.as_subclass(torch.Tensor))
-    assert came_in
-    for name, batches in came_in.items():
+    assert inputs
+    for name, batches in inputs.items():
         mean = torch.stack([x.mean((0, 2, 3)) for x in batches]).mean(0)
         var = torch.stack([x.var((0, 2, 3)) for x in batches]).mean(0)
         torch.testing.assert_close(got[f"{name}.running_mean"], mean, rtol=1e-4, atol=1e-5)
@@ -89,7 +89,7 @@ def test_batch_norm_has_the_statistics_of_the_averaged_weights(tmp_path):
         assert not torch.allclose(learn.model.state_dict()[f"{name}.running_var"], var, rtol=1e-3)
 
 
-def test_training_and_the_generators_are_as_without_it(tmp_path):
+def test_training_and_generators_are_unchanged(tmp_path):
     after = []
     for extra in ([], [SwaCallback(0.0)]):
         learn = quiet_fit(learner(path=tmp_path), 2, cbs=extra)
@@ -102,7 +102,7 @@ def test_training_and_the_generators_are_as_without_it(tmp_path):
 @pytest.mark.parametrize("model", ["test_resnet", "test_vit"])
 @pytest.mark.parametrize("epoch", [0, 1, 2, 3])
 def test_interrupted_run_ends_with_the_same_file(tmp_path, epoch, model):
-    """Before the averaging, within it, and after the last epoch."""
+    """Interruptions before and during the averaging, and after the last epoch."""
 
     def cbs(run):
         return [Keeper(tmp_path / run, "valid_loss", False), SwaCallback(0.5)]
@@ -120,23 +120,23 @@ def test_interrupted_run_ends_with_the_same_file(tmp_path, epoch, model):
         assert one.read_bytes() == other.read_bytes(), name
 
 
-def test_early_stop_averages_what_there_is(tmp_path, caplog):
+def test_early_stop_averages_the_epochs_so_far(tmp_path, caplog):
     keeper = Keeper(tmp_path, "f1_macro", patience=2)
     with caplog.at_level(logging.INFO):
-        quiet_fit(learner(), 10, 0.0, 0.0, cbs=[keeper, SwaCallback(0.1)])
+        quiet_fit(learner(), 10, lr=0.0, lr_min=0.0, cbs=[keeper, SwaCallback(0.1)])
     assert len(keeper.rows) == 3
     assert "epochs whose weights were averaged: 2" in caplog.text
     assert swa_file(tmp_path).exists()
 
 
 @pytest.mark.parametrize("again", [False, True])
-def test_early_stop_before_the_start_has_no_average_and_says_so(tmp_path, caplog, again):
+def test_early_stop_before_the_averaging_is_logged_and_writes_no_average(tmp_path, caplog, again):
     keeper = Keeper(tmp_path, "f1_macro", patience=1)
     with caplog.at_level(logging.INFO):
-        quiet_fit(learner(), 10, 0.0, 0.0, cbs=[keeper, SwaCallback()])
-        if again:  # ended before its metrics were written: it has stopped, and stays so
+        quiet_fit(learner(), 10, lr=0.0, lr_min=0.0, cbs=[keeper, SwaCallback()])
+        if again:  # resumed after an interruption before its metrics were written: it remains stopped
             keeper.load()
-            quiet_fit(learner(), 10, 0.0, 0.0, cbs=[keeper, SwaCallback()])
+            quiet_fit(learner(), 10, lr=0.0, lr_min=0.0, cbs=[keeper, SwaCallback()])
     assert caplog.text.count("stopped before epoch 9") == 1 + again
     assert not swa_file(tmp_path).exists()
 
@@ -186,13 +186,13 @@ def test_mixed_precision_gives_finite_weights_in_single_precision(tmp_path, amp)
     assert not torch.is_autocast_enabled("cpu")
 
 
-def test_own_rate_holds_from_the_start_on_for_each_group(tmp_path):
+def test_constant_rate_applies_to_each_group_once_the_averaging_begins(tmp_path):
     class Rates(Ends):
         def after_train(self):
             self.seen.append([g["lr"] for g in self.opt.opt.param_groups])
 
     rates = Rates()
-    quiet_fit(learner(body_lr=0.5), 4, 1e-3, 1e-5, cbs=[SwaCallback(0.5, lr=2e-2, folder=tmp_path), rates])
+    quiet_fit(learner(body_lr=0.5), 4, lr=1e-3, lr_min=1e-5, cbs=[SwaCallback(0.5, lr=2e-2, folder=tmp_path), rates])
     assert rates.seen[2:] == [[1e-2, 2e-2]] * 2
     assert rates.seen[1][1] < 1e-3
 
@@ -236,5 +236,5 @@ def test_average_is_not_pickled_with_the_learner(tmp_path):
 
 @pytest.mark.parametrize("start", [-0.1, 1.0, 20])
 def test_wrong_start_is_a_user_error(start):
-    with pytest.raises(UserError, match="--swa-start"):
+    with pytest.raises(UserError, match=f"swa_start={start}"):
         SwaCallback(start)

@@ -1,1 +1,1 @@
-"""Training a classification model: learner, losses, metrics."""
+"""Training of classification models: learner, losses, metrics."""

@@ -1,4 +1,4 @@
-"""`clf_learner`: a fastai Learner of multi-label classification."""
+"""`clf_learner`: a fastai Learner for multi-label classification."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -20,32 +20,32 @@ log = logging.getLogger(__name__)
 
 
 def clf_learner(
-    dls: DataLoaders,  # from `clf_dataloaders`; `facts` tells size, mean, vocab, prevalence, n_train
-    model: str = "resnet18",  # a name of the paper's tables, or timm's
+    dls: DataLoaders,  # from `clf_dataloaders`; `facts` has size, mean, vocab, prevalence, n_train
+    model: str = "resnet18",  # a name in the paper's tables, or timm's
     weights: str = "imagenet",  # none, imagenet, advprop, noisy-student, or a file
     loss: str | Callable = "focal",  # focal (the paper), bce, asymmetric, or a loss of logits and labels
-    class_weight: str = "inverse",  # inverse, effective, none, dedl (as released: favours common classes)
+    class_weight: str = "inverse",  # inverse, effective, none, dedl (the released code: favours common classes)
     gamma: float = 2.0,  # of the focal loss
     opt: str = "adam",  # adam with L2 (the paper), adamw
     wd: float = 1e-5,
     amp: str = "no",  # no, fp16, bf16
-    accumulate: int = 1,  # batches whose gradients are added before a step
+    accumulate: int = 1,  # batches whose gradients are added up for one step
     clip: float = 0.0,  # largest gradient norm; 0: no limit
     drop: float = 0.0,  # dropout before the last layer
-    freeze: bool = False,  # train the last layer only; batch norm below keeps its statistics
+    freeze: bool = False,  # train the last layer only; the body's batch norm keeps its statistics
     body_lr: float = 1.0,  # the body's learning rate, as a share of the head's
     cbs: Sequence[Callback] = (),
     path: str | Path = ".",
 ) -> FieldLearner:
-    """A Learner for images with any number of labels: model by name, loss, optimiser and metrics set up.
+    """Create a Learner for images with any number of labels, with model, loss, optimiser and metrics.
 
     Its two parameter groups are body and head, as fastai's `freeze`, `unfreeze` and `slice` rates expect.
-    Raises `UserError` for unknown names, sizes the network cannot take, and weights that cannot be had.
+    Raises `UserError` for unknown names, for sizes that the network cannot take, and for unavailable weights.
     """
     if body_lr <= 0:
-        raise UserError(f"body_lr={body_lr}: a share above 0 is needed; `freeze` trains the head alone.")
+        raise UserError(f"body_lr={body_lr} must be greater than 0; to train the head alone, use `freeze`.")
     facts = dls.facts
-    spec = ClfSpec(model, facts.size, len(facts.mean), len(facts.vocab), drop)
+    spec = ClfSpec(model, facts.size, in_channels=len(facts.mean), classes=len(facts.vocab), drop=drop)
     if isinstance(loss, str):
         loss = clf_loss(loss, class_weights(class_weight, facts.prevalence, facts.n_train), gamma)
     learn = FieldLearner(
@@ -57,16 +57,16 @@ def clf_learner(
         metrics=[F1Macro(), F1Micro(), MeanAP()],
         cbs=[BnFreeze(), *precision_callbacks(amp, accumulate * dls.train.bs if accumulate > 1 else 0, clip), *cbs],
         path=path,
-        train_bn=False,  # frozen is frozen: fastai would train the batch norms of a frozen body
+        train_bn=False,  # fastai would otherwise train the batch norms of a frozen body
     )
     learn.spec, learn.group_factors = spec, (body_lr, 1.0)
     if freeze:
         if weights == "none":
-            log.warning("the frozen body was never trained: without `weights` its features are random")
+            log.warning("the frozen body has no pretrained `weights`: its features are random")
         learn.freeze()
     return learn
 
 
 def body_and_head(model: nn.Module) -> list[list[nn.Parameter]]:
-    """Splitter: the parameters of the body, and those of the last layer."""
+    """Splitter: return the parameters of the body, and those of the last layer."""
     return [body_parameters(model), head_parameters(model)]

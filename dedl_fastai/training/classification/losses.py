@@ -1,4 +1,4 @@
-"""Multi-label losses by name, and the weights of the classes: focal (the paper's), binary cross-entropy, asymmetric."""
+"""Multi-label losses by name: focal (the paper's), binary cross-entropy, asymmetric; and the weights of classes."""
 
 from collections.abc import Sequence
 
@@ -14,10 +14,12 @@ _BETA = 0.999  # of the effective number of samples (Cui et al. 2019)
 
 
 class ClfLoss(nn.Module):
-    """Base of losses from logits (B, K) and labels (B, K) of 0 and 1; tells fastai how to turn logits into results.
+    """Base of losses of logits (B, K) and labels (B, K) of 0 and 1, with the methods by which fastai decodes logits.
 
-    The loss is the mean over images and classes of `per_label`, each class times its weight.
+    The loss is the mean of `per_label` times the class weights over images and classes.
     """
+
+    weight: torch.Tensor | None
 
     def __init__(self, class_weights: Sequence[float] | None = None):
         super().__init__()
@@ -27,51 +29,51 @@ class ClfLoss(nn.Module):
         self.thresh = 0.5
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The loss; `reduction = "none"` gives it per image and class."""
+        """Return the mean loss, or the loss of each image and class if `reduction` is "none"."""
         loss = self.per_label(logits.float(), labels.float())  # half precision loses small probabilities
         if self.weight is not None:
             loss = loss * self.weight.to(loss)
         return loss if self.reduction == "none" else loss.mean()
 
     def per_label(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The unweighted loss of each image and class (B, K)."""
+        """Return the unweighted loss of each image and class (B, K)."""
         raise NotImplementedError
 
     def activation(self, logits: torch.Tensor) -> torch.Tensor:
-        """The probability of each class (B, K)."""
+        """Return the probability of each class (B, K)."""
         return logits.sigmoid()
 
     def decodes(self, probabilities: torch.Tensor) -> torch.Tensor:
-        """The classes present (B, K), True or False."""
+        """Return which classes are present (B, K), as booleans."""
         return probabilities > self.thresh
 
 
 class MultiLabelFocal(ClfLoss):
-    """Focal loss (Lin et al. 2017) of each class on its own: -(1 - p_t)^gamma log(p_t), as the released code has it."""
+    """Binary focal loss (Lin et al. 2017) of each class: -(1 - p_t)^gamma log(p_t), as in the released code."""
 
     def __init__(self, class_weights: Sequence[float] | None = None, gamma: float = 2.0):
         super().__init__(class_weights)
         self.gamma = gamma
 
     def per_label(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """(B, K); labels between 0 and 1 weigh the losses of both."""
+        """Return the loss (B, K); a label between 0 and 1 weights the losses of presence and absence."""
         present, absent = F.logsigmoid(logits), F.logsigmoid(-logits)  # log p and log(1 - p), finite for any logit
         return -labels * (self.gamma * absent).exp() * present - (1 - labels) * (self.gamma * present).exp() * absent
 
 
 class MultiLabelBce(ClfLoss):
-    """Binary cross-entropy of each class on its own."""
+    """Binary cross-entropy of each class."""
 
     def per_label(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """(B, K)."""
+        """Return the loss (B, K)."""
         return F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
 
 
 class Asymmetric(ClfLoss):
     """Asymmetric loss (Ridnik et al. 2021), with the constants of its released code.
 
-    -(1 - p)^gamma_pos log(p) where a class is present; where it is not, the probability is lowered by `margin` first,
-    which ends at 0: -p_m^gamma_neg log(1 - p_m).
+    It is -(1 - p)^gamma_pos log(p) if a class is present, and -p_m^gamma_neg log(1 - p_m) with p_m = max(p - margin, 0)
+    if it is absent.
     """
 
     def __init__(
@@ -85,38 +87,38 @@ class Asymmetric(ClfLoss):
         self.gamma_neg, self.gamma_pos, self.margin = gamma_neg, gamma_pos, margin
 
     def per_label(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """(B, K)."""
+        """Return the loss (B, K)."""
         present = -(self.gamma_pos * F.logsigmoid(-logits)).exp() * F.logsigmoid(logits)
-        p = (logits.sigmoid() - self.margin).clamp(min=0)  # so far from 1 that its logarithm below is finite
+        p = (logits.sigmoid() - self.margin).clamp(min=0)  # at most 1 - margin, so that the logarithm below is finite
         absent = -(p**self.gamma_neg) * torch.log1p(-p)
         return labels * present + (1 - labels) * absent
 
 
 def clf_loss(
     name: str,  # focal, bce, asymmetric
-    class_weights: Sequence[float] | None = None,  # from `class_weights`; None: all alike
+    class_weights: Sequence[float] | None = None,  # from `class_weights`; None: all 1
     gamma: float = 2.0,  # of the focal loss
 ) -> ClfLoss:
-    """The loss of that name."""
+    """Return the loss of that name."""
     if name not in LOSSES:
         raise UserError(f"loss={name!r} is unknown; it may be {', '.join(LOSSES)}.")
     if name == "focal":
         if gamma < 0:
-            raise UserError(f"gamma={gamma}: at least 0 is needed.")
+            raise UserError(f"gamma={gamma} must be at least 0.")
         return MultiLabelFocal(class_weights, gamma)
     return MultiLabelBce(class_weights) if name == "bce" else Asymmetric(class_weights)
 
 
 def class_weights(
     weighting: str,  # inverse, effective, none, dedl
-    prevalence: Sequence[float],  # share of the training images that hold each class
-    n: int,  # training images
+    prevalence: Sequence[float],  # share of the training images with each class
+    n: int,  # number of training images
 ) -> tuple[float, ...]:
-    """The weight of each class in the loss.
+    """Return the weight of each class in the loss.
 
-    "inverse": 1 / prevalence; "effective": 1 / the effective number of samples (Cui et al. 2019, beta 0.999); both
-    with a mean of 1. "dedl": as released, the prevalences stretched to 0.2..1, so that common classes weigh *more*.
-    A class that is in no training image counts as in one.
+    "inverse" is 1 / prevalence, "effective" is 1 / effective number of samples (Cui et al. 2019, beta 0.999); both are
+    scaled to a mean of 1. "dedl" is the released code's: prevalences rescaled to 0.2..1, so that common classes weigh
+    *more*. A class that no training image has is treated as if one image had it.
     """
     if weighting not in CLASS_WEIGHTS:
         raise UserError(f"class_weight={weighting!r} is unknown; it may be {', '.join(CLASS_WEIGHTS)}.")

@@ -1,4 +1,4 @@
-"""Multi-label metrics over the whole validation set, exact for any batch size and number of processes."""
+"""Multi-label metrics of the whole validation set, exact for any batch size and number of processes."""
 
 import torch
 import torch.distributed as dist
@@ -6,17 +6,17 @@ from fastai.learner import Learner, Metric
 
 
 class _LabelCounts(Metric):
-    """TP, FP and FN of each class over all batches and processes; a class is predicted from a probability of 0.5 on."""
+    """TP, FP and FN of each class over all batches and processes; predicted are classes with a probability over 0.5."""
 
     def reset(self) -> None:
-        """Forget the counts."""
+        """Reset the counts."""
         self.counts = torch.zeros(3, 1, dtype=torch.int64)
 
     def accumulate(self, learn: Learner) -> None:
-        """Add a batch."""
-        guess, truth = learn.pred > 0, learn.y > 0.5
-        tp, n_guess, n_truth = (guess & truth).sum(0), guess.sum(0), truth.sum(0)
-        self.counts = self.counts.to(tp.device) + torch.stack([tp, n_guess - tp, n_truth - tp])
+        """Add the counts of a batch."""
+        predicted, truth = learn.pred > 0, learn.y > 0.5
+        tp, n_predicted, n_truth = (predicted & truth).sum(0), predicted.sum(0), truth.sum(0)
+        self.counts = self.counts.to(tp.device) + torch.stack([tp, n_predicted - tp, n_truth - tp])
 
     def _pooled(self) -> torch.Tensor:
         counts = self.counts.clone()
@@ -26,13 +26,13 @@ class _LabelCounts(Metric):
 
 
 def _f1(counts: torch.Tensor) -> torch.Tensor:
-    """2 TP / (2 TP + FP + FN) of counts (3, ...); 0 where nothing is there and nothing predicted."""
+    """2 TP / (2 TP + FP + FN) of counts (3, ...); 0 for classes that are neither present nor predicted."""
     tp, fp, fn = counts
     return 2 * tp / (2 * tp + fp + fn).clamp(min=1)
 
 
 class F1Macro(_LabelCounts):
-    """Mean over the classes of their F1; a class without any positive and any prediction scores 0 (scikit-learn)."""
+    """Mean of the F1 of the classes; a class that is neither present nor predicted has 0, as in scikit-learn."""
 
     @property
     def value(self) -> float:
@@ -41,12 +41,12 @@ class F1Macro(_LabelCounts):
 
     @property
     def name(self) -> str:
-        """Column in the history."""
+        """The column in the history."""
         return "f1_macro"
 
 
 class F1Micro(_LabelCounts):
-    """F1 of all labels of all classes pooled."""
+    """F1 of the pooled labels of all classes."""
 
     @property
     def value(self) -> float:
@@ -55,19 +55,20 @@ class F1Micro(_LabelCounts):
 
     @property
     def name(self) -> str:
-        """Column in the history."""
+        """The column in the history."""
         return "f1_micro"
 
 
 class MeanAP(Metric):
-    """Mean over the classes of their average precision; classes that no image holds are left out (0 if all are)."""
+    """Mean average precision of the classes that any image has; 0 if no image has a class."""
 
     def reset(self) -> None:
-        """Forget the predictions."""
-        self.logits, self.labels = [], []
+        """Discard the predictions."""
+        self.logits: list[torch.Tensor] = []
+        self.labels: list[torch.Tensor] = []
 
     def accumulate(self, learn: Learner) -> None:
-        """Keep a batch."""
+        """Keep the predictions and labels of a batch."""
         self.logits.append(learn.pred.detach().float().cpu())
         self.labels.append(learn.y.detach().cpu() > 0.5)
 
@@ -77,14 +78,14 @@ class MeanAP(Metric):
         from sklearn.metrics import average_precision_score
 
         scores, truth = self._gathered()
-        held = truth.any(dim=0)
-        if not held.any():
+        present = truth.any(dim=0)
+        if not present.any():
             return 0.0
-        return float(average_precision_score(truth[:, held].numpy(), scores[:, held].numpy(), average="macro"))
+        return float(average_precision_score(truth[:, present].numpy(), scores[:, present].numpy(), average="macro"))
 
     @property
     def name(self) -> str:
-        """Column in the history."""
+        """The column in the history."""
         return "map"
 
     def _gathered(self) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,1 +1,1 @@
-"""Training one model on several processes: the process group, its loaders, and shared batch norm."""
+"""Training of one model on several processes: the process group, its loaders, and shared batch norm."""

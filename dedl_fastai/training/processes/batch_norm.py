@@ -1,4 +1,4 @@
-"""Batch norm over the whole batch where several processes on CPU share it; torch has that for GPUs only."""
+"""Batch norm over a batch that is distributed over several processes on CPU; torch supports this on GPUs only."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,13 +15,13 @@ from .group import world_size
 
 @contextmanager
 def shared_batch_norm(model: nn.Module) -> Iterator[None]:
-    """Within the block the model's batch norm takes mean and variance over the shares of all processes.
+    """Compute the mean and variance of the model's batch norm over the shares of all processes, within the block.
 
-    All shares must be of one size. The modules stay what they are, timm's with an activation of their own too.
+    All shares must have the same size. The modules are not replaced, so that timm's keep their activation.
     """
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.affine and m.track_running_stats]
     for norm in norms:
-        norm.forward = MethodType(_forward, norm)
+        norm.forward = MethodType(_forward, norm)  # type: ignore[method-assign]  # hides the class's, until deleted
     try:
         yield
     finally:
@@ -30,7 +30,7 @@ def shared_batch_norm(model: nn.Module) -> Iterator[None]:
 
 
 class _Sum(torch.autograd.Function):
-    """The sum of a tensor over all processes; its gradient is the sum of theirs."""
+    """The sum of a tensor over all processes; its gradient is the sum of their gradients."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
@@ -53,10 +53,10 @@ def _forward(self: _BatchNorm, x: torch.Tensor) -> torch.Tensor:
     mean = _mean(x.float().mean(others))
     centred = x.float() - mean.view(shape)
     variance = _mean(centred.square().mean(others))
-    _remember(self, mean.detach(), variance.detach(), x.numel() // x.shape[1] * world_size())
+    _update_running_statistics(self, mean.detach(), variance.detach(), x.numel() // x.shape[1] * world_size())
     scale = self.weight * (variance + self.eps).rsqrt()
     y = (centred * scale.view(shape) + self.bias.view(shape)).to(x.dtype)
-    for name in ("drop", "act"):  # parts of timm's BatchNormAct2d, in its order
+    for name in ("drop", "act"):  # modules of timm's BatchNormAct2d, in its order
         y = getattr(self, name)(y) if hasattr(self, name) else y
     return y
 
@@ -66,8 +66,9 @@ def _mean(x: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def _remember(norm: _BatchNorm, mean: torch.Tensor, variance: torch.Tensor, n: int) -> None:
-    """Follow with the running statistics, as torch does: the variance without bias."""
+def _update_running_statistics(norm: _BatchNorm, mean: torch.Tensor, variance: torch.Tensor, n: int) -> None:
+    """Update the running statistics as torch does, with the unbiased variance."""
+    assert norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None
     norm.num_batches_tracked += 1
     share = norm.momentum if norm.momentum is not None else 1 / norm.num_batches_tracked.item()
     norm.running_mean.lerp_(mean, share)

@@ -1,6 +1,7 @@
-"""Several processes that train one model: who is who, how they start, and how they end together.
+"""The group of processes that train one model: joining and leaving it, ranks, exchange of results, devices.
 
-torchrun (or `seg --nproc`) starts them; each finds its place in the environment. Process 0 alone writes and prints.
+torchrun (or `seg --nproc`) starts the processes and describes the group in their environment. Only process 0 writes and
+prints.
 """
 
 import gc
@@ -20,27 +21,27 @@ from ...models.device import pick_device
 
 T = TypeVar("T")
 
-_PATIENCE = timedelta(days=2)  # process 0 measures whole fields while the others wait; torchrun notices dead ones
-_store: dist.Store | None = None  # outlives a broken group: who fails first is counted there
+_PATIENCE = timedelta(days=2)  # process 0 evaluates whole fields while the others wait; torchrun detects dead processes
+_store: dist.Store | None = None  # outlives a broken group; counts failures
 
 
 def world_size() -> int:
-    """How many processes train this model; 1 outside a process group."""
+    """Return the number of processes that train this model; 1 outside a process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """This process's number, from 0."""
+    """Return the number of this process, from 0."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
 def is_first() -> bool:
-    """True in the process that writes and prints."""
+    """Return True in process 0, which writes and prints."""
     return rank() == 0
 
 
 def open_group() -> None:
-    """Join the processes that torchrun started, if it did: gloo between CPUs, NCCL between GPUs."""
+    """Join the group of processes that torchrun started, if any: gloo between CPUs, NCCL between GPUs."""
     global _store
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or dist.is_initialized():
         return
@@ -51,11 +52,11 @@ def open_group() -> None:
 
 
 def close_group() -> None:
-    """Leave the group when every process got here, with none of its threads left running.
+    """Leave the group once all processes are here, and end its threads.
 
-    The group's threads end when its last owner does, and every `DistributedDataParallel` model is one, often in a
-    reference cycle. A thread that outlives the interpreter's end and then drops a tensor aborts the process
-    ("terminate called without an active exception", pytorch issue 190489): so wrapped models must be let go of first.
+    The threads end with the last owner of the group. Every `DistributedDataParallel` model is an owner, often in a
+    reference cycle, so wrapped models must be released first. A thread that outlives the interpreter and then releases
+    a tensor aborts the process ("terminate called without an active exception", pytorch issue 190489).
     """
     if not (dist.is_available() and dist.is_initialized()):
         return
@@ -65,15 +66,15 @@ def close_group() -> None:
 
 
 def fails_first() -> bool:
-    """True in the first process that asks: the others fail because it did, and have nothing to add."""
+    """Return True in the first process that calls it after a failure: the others fail as a consequence."""
     try:
         return _store is None or _store.add("failures", 1) == 1
-    except RuntimeError:  # the process or agent that held the store is gone
+    except RuntimeError:  # the process with the store has ended
         return False
 
 
 def from_first(make: Callable[[], T]) -> T:
-    """What `make()` returns in process 0, the only one that calls it, in every process; its `UserError` too."""
+    """Call `make()` in process 0 only, and return its result, or raise its `UserError`, in every process."""
     if world_size() == 1:
         return make()
     result: list[Any] = [None, None]
@@ -90,7 +91,7 @@ def from_first(make: Callable[[], T]) -> T:
 
 @contextmanager
 def first_before_others() -> Iterator[None]:
-    """Process 0 goes through the block before the others do: what it leaves in a cache is made once."""
+    """Run the block in process 0 before the others, so that a cache is filled only once."""
     if not is_first():
         _wait_for_all()
     yield
@@ -99,33 +100,33 @@ def first_before_others() -> Iterator[None]:
 
 
 def _wait_for_all() -> None:
-    """A barrier on the CPU: NCCL's keeps the GPUs busy, and needs to know which."""
+    """Wait at a barrier on the CPU: NCCL's occupies the GPUs and needs their numbers."""
     dist.all_reduce(torch.zeros(1))
 
 
 def share_weights(model: nn.Module) -> None:
-    """Give every process the weights and buffers of process 0."""
+    """Copy the weights and buffers of process 0 to all processes."""
     if world_size() > 1:
         for tensor in model.state_dict().values():
             dist.broadcast(tensor, 0)
 
 
 def share_of_batch(bs: int) -> int:
-    """Items of a batch that one process gets; `bs` is of all together, so that runs compare with those of one."""
+    """Return the number of items of a batch per process; `bs` counts those of all, as in a run on one process."""
     if bs % world_size():
         raise UserError(f"bs={bs} is shared by {world_size()} processes: a multiple of {world_size()} is needed.")
     return bs // world_size()
 
 
 def process_device(name: str = "auto") -> torch.device:
-    """The device of that name; with several processes each has a GPU of its own."""
+    """Return the device of that name; each of several processes has its own GPU."""
     device = pick_device(name)
     if world_size() == 1 or device.type == "cpu":
         return device
     if device.type != "cuda" or device.index is not None:
-        raise UserError(f"device={name!r} with several processes: use cuda (a GPU each) or cpu.")
-    number, there = int(os.environ.get("LOCAL_RANK", rank())), torch.cuda.device_count()
-    if number >= there:
-        raise UserError(f"there are fewer GPUs ({there}) than processes: start {there}, or use device=cpu.")
+        raise UserError(f"device={name!r} does not work with several processes: use cuda (one GPU per process) or cpu.")
+    number, n_gpus = int(os.environ.get("LOCAL_RANK", rank())), torch.cuda.device_count()
+    if number >= n_gpus:
+        raise UserError(f"there are fewer GPUs ({n_gpus}) than processes: start {n_gpus} processes, or use device=cpu.")
     torch.cuda.set_device(number)
     return torch.device("cuda", number)

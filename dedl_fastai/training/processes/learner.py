@@ -1,6 +1,6 @@
-"""A Learner on several processes: fastai's `distrib_ctx`, with shares of tiles and counts that are exact.
+"""A Learner on several processes: fastai's `distrib_ctx`, with exact shares of the tiles and exact losses.
 
-Imports accelerate, by way of fastai: only where there is more than one process.
+fastai imports accelerate here, so this module is imported only with more than one process.
 """
 
 import math
@@ -26,11 +26,11 @@ from .group import rank, world_size
 
 
 class TileShare(DistributedDL):
-    """The items of a loader that this process sees: every n-th of the order that all processes agree on.
+    """The items of a loader for this process: every n-th item in an order common to all processes.
 
-    So the processes' k-th training batches together hold what one process's k-th batch would. fastai's own class
-    pads validation with repeated items, which its metrics then count twice; here every item is seen once, and the
-    processes may differ by one item. Training is padded, since all must take the same number of steps.
+    The k-th training batches of all processes together are thus the k-th batch of a single process. fastai's own class
+    pads validation with repeated items, which its metrics count twice; here every item is used once, and the processes
+    may differ by one item. Training is padded, because all processes must take the same number of steps.
     """
 
     def __init__(self, dl: DataLoader, is_training: bool):
@@ -42,7 +42,7 @@ class TileShare(DistributedDL):
 
     @property
     def rng(self) -> random.Random:
-        """The generator of the order, which is the wrapped loader's."""
+        """The generator of the order, that of the wrapped loader."""
         return self.dl.rng
 
     @rng.setter
@@ -54,18 +54,18 @@ class TileShare(DistributedDL):
         return n // self.bs if self.drop_last else math.ceil(n / self.bs)
 
     def get_idxs(self) -> list[int]:
-        """This process's items, in process 0's order."""
+        """Return the items of this process, in process 0's order."""
         order = self._broadcast(list(self.dl.get_idxs()), 0)
         if self.is_training:
             order += order[: -len(order) % self.world_size]
         return order[self.rank :: self.world_size]
 
     def to_detach(self, b: Any, cpu: bool = True, gather: bool = True) -> Any:
-        """Without gathering: the number of batches may differ, and sums are shared once an epoch."""
+        """Detach without gathering: the numbers of batches may differ, and sums are exchanged once per epoch."""
         return to_detach(b, cpu, gather=False)
 
     def _broadcast(self, t: list[int], rank: int) -> list[int]:
-        order = torch.tensor(t)  # fastai's moves it to CUDA; our groups carry CPU tensors too
+        order = torch.tensor(t)  # fastai moves it to CUDA, but the groups also exchange CPU tensors
         dist.broadcast(order, rank)
         return order.tolist()
 
@@ -75,22 +75,22 @@ class TileShare(DistributedDL):
 
 
 class SharedValidation(Callback):
-    """The validation loss is of all tiles: sums over the processes. The metrics sum their counts themselves.
+    """Sum the validation loss over the processes; the metrics sum their counts themselves.
 
-    Validation runs on the bare model: what wraps it synchronises at every batch, of which there may be one less.
+    Validation runs on the unwrapped model: the wrapper synchronises at every batch, and a process may have one less.
     """
 
-    order = 49  # after DistributedTrainer (11), before Recorder (50) notes the loss
+    order = 49  # after DistributedTrainer (11), before Recorder (50) records the loss
 
     def before_validate(self) -> None:
-        """Take the wrapping off."""
+        """Unwrap the model."""
         self.wrapped = self.learn.model
         self.learn.model = self.wrapped.module
 
     def after_validate(self) -> None:
-        """Put it on again, and sum the losses."""
+        """Wrap the model again, and sum the losses."""
         self.learn.model = self.wrapped
-        del self.wrapped  # it owns the process group, and would keep it alive
+        del self.wrapped  # it owns the process group and would keep it alive
         loss = self.recorder.loss
         sums = torch.tensor([float(loss.total), float(loss.count)], dtype=torch.float64)
         dist.all_reduce(sums)
@@ -99,25 +99,27 @@ class SharedValidation(Callback):
 
 @contextmanager
 def on_all_processes(learn: Learner) -> Iterator[None]:
-    """Within the block `learn.fit` trains one model on all processes of the group, as one process would.
+    """Let `learn.fit` train one model on all processes of the group within the block, as one process would.
 
-    Each sees its share of every batch, with the augmentation that one process would draw; gradients are averaged
-    (`DistributedDataParallel`), and batch norm's statistics are those of the whole batch. What is left of a difference
-    to one process is a loss that is no mean over tiles (Dice, weighted cross-entropy): it is taken of each share.
-    Raises `UserError` where there are fewer tiles of a side than processes.
+    Each process uses its share of every batch, with the augmentation that a single process would draw. Gradients are
+    averaged (`DistributedDataParallel`), and batch norm uses the statistics of the whole batch. Only losses that are
+    not a mean over tiles (Dice, weighted cross-entropy) differ from a single process: they are computed per share.
+    Raises `UserError` if there are fewer training or validation tiles than processes.
     """
     whole = learn.dls.loaders
     if min(dl.n for dl in whole) < world_size():
-        raise UserError(f"there are fewer training or validation tiles than processes ({world_size()}): start fewer.")
+        raise UserError(
+            f"there are fewer training or validation tiles than processes ({world_size()}): start fewer processes."
+        )
     on_cpu = torch.device(learn.dls.device).type == "cpu"
     learn.dls.loaders = [TileShare(dl, is_training=i == 0) for i, dl in enumerate(whole)]
     try:
         with ExitStack() as stack:
             if on_cpu:
                 stack.enter_context(shared_batch_norm(learn.model))
-            else:  # timm's conversion: torch's own, which fastai uses, loses the activation within timm's batch norm
+            else:  # torch's conversion, which fastai uses, loses the activation in timm's batch norm
                 learn.model = convert_sync_batchnorm(learn.model)
-            stack.enter_context(_own_draws(whole[0]))
+            stack.enter_context(_draws_of_share(whole[0]))
             stack.enter_context(learn.distrib_ctx(sync_bn=False, cpu=on_cpu))
             stack.enter_context(learn.added_cbs([SharedValidation()]))
             yield
@@ -126,11 +128,11 @@ def on_all_processes(learn: Learner) -> Iterator[None]:
 
 
 @contextmanager
-def _own_draws(dl: DataLoader) -> Iterator[None]:
-    """Every process draws the augmentation of the whole batch, and takes what belongs to its share."""
+def _draws_of_share(dl: DataLoader) -> Iterator[None]:
+    """Draw the augmentation of the whole batch in every process, and use the part for its share."""
     transforms = [t for t in dl.after_batch.fs if isinstance(t, TileAugment)]
     for transform in transforms:
-        transform.draw = partial(_draw_and_take, transform.draw)
+        transform.draw = partial(_drawn_for_share, transform.draw)  # type: ignore[method-assign]  # until deleted
     try:
         yield
     finally:
@@ -138,5 +140,5 @@ def _own_draws(dl: DataLoader) -> Iterator[None]:
             del transform.draw
 
 
-def _draw_and_take(draw: Callable[[int], torch.Tensor], n: int) -> torch.Tensor:
+def _drawn_for_share(draw: Callable[[int], torch.Tensor], n: int) -> torch.Tensor:
     return draw(n * world_size())[rank() :: world_size()]

@@ -1,1 +1,1 @@
-"""Training a segmentation model: learner, losses, metrics, and the paper's autoencoder (APP)."""
+"""Training of segmentation models: learner, losses, metrics, and the paper's autoencoder (APP)."""

@@ -10,16 +10,16 @@ from ...errors import UserError
 
 ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
 PAPER_WIDTHS = (15360, 256, 128, 64, 32, 16)
-_MANY_ROWS = 1024  # what one chunk may hold: a 15360-wide float32 activation of 63 MB
+_CHUNK = 1024  # rows in one pass: their 15360-wide float32 activation takes 63 MB
 
 
 class AppAutoencoder(nn.Module):
     """Eleven linear layers on the last axis: width-15360-256-128-64-32-16-32-64-128-256-width (the paper's Fig. 1).
 
-    Each row of a probability map is an item; nothing is shared between rows but the weights. `out` is what the last
-    layer ends with, of which the paper says nothing: "linear", "sigmoid", or "act" (the hidden activation, as
-    released). With Adam at the paper's 1e-3 the first steps drive a sigmoid far below zero, all rows become empty, and
-    no gradient is left (`docs/app.md`); a linear end learns.
+    Each row of a probability map is an item of its own. The paper does not say what follows the last layer; `out` may
+    be "linear", "sigmoid", or "act" (the hidden activation, as in the released code). With Adam at the paper's 1e-3
+    the first steps drive a sigmoid far below zero: all rows become empty and no gradient remains (`docs/app.md`). A
+    linear output learns.
     """
 
     def __init__(
@@ -32,18 +32,18 @@ class AppAutoencoder(nn.Module):
         super().__init__()
         if act not in ACTIVATIONS:
             raise UserError(f"app={act!r} is unknown; it may be none, {' or '.join(ACTIVATIONS)}.")
-        ends = {"sigmoid": nn.Sigmoid, "linear": nn.Identity, "act": ACTIVATIONS[act]}
-        if out not in ends:
-            raise UserError(f"the autoencoder's end {out!r} is unknown; it may be {', '.join(ends)}.")
+        outputs = {"sigmoid": nn.Sigmoid, "linear": nn.Identity, "act": ACTIVATIONS[act]}
+        if out not in outputs:
+            raise UserError(f"the autoencoder's output {out!r} is unknown; it may be {', '.join(outputs)}.")
         self.width = width
         sizes = [width, *hidden, *reversed(hidden[1:-1]), width]
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise(sizes):
             layers += [nn.Linear(n_in, n_out), ACTIVATIONS[act]()]
-        self.layers = nn.Sequential(*layers[:-1], ends[out]())
+        self.layers = nn.Sequential(*layers[:-1], outputs[out]())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(..., width) -> (..., width)."""
+        """Return the reconstruction (..., width) of rows (..., width)."""
         return self.layers(x)
 
 
@@ -51,15 +51,15 @@ def reconstruction_grads(
     autoencoder: nn.Module,
     rows: torch.Tensor,  # (N, K, width): predicted probabilities, detached
     truth: torch.Tensor,  # (N, K, width): 0 and 1
-    loss: str = "mse",  # mse (the paper), ce (the released code) of reconstructions that are logits
+    loss: str = "mse",  # mse (the paper), ce (the released code; reconstructions are logits)
     scale: float | torch.Tensor = 1.0,
-    chunk: int = _MANY_ROWS,
+    chunk: int = _CHUNK,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The mean reconstruction loss, and `scale` times its gradient with respect to `rows`.
+    """Return the mean reconstruction loss, and `scale` times its gradient with respect to `rows`.
 
-    The autoencoder's own parameters get `scale` times their gradient added to `.grad`. Rows go through in chunks, each
-    forward and at once backward, so that the wide activations exist for one chunk only; the result is that of one
-    pass over all rows, up to rounding.
+    `scale` times the gradient of the autoencoder's own parameters is added to their `.grad`. Each chunk of rows is
+    passed forward and backward before the next, so that the wide activations exist for one chunk only. Up to rounding,
+    the result is that of one pass over all rows.
     """
     leaf = rows.detach().requires_grad_()
     total = rows.new_zeros((), dtype=torch.float32)
@@ -69,14 +69,15 @@ def reconstruction_grads(
             part = _summed_loss(autoencoder(leaf[i : i + size]).float(), truth[i : i + size], loss) / truth.numel()
             (part * scale).backward()
             total += part.detach()
+    assert leaf.grad is not None  # there is at least one row
     return total, leaf.grad.float()
 
 
-def _summed_loss(made: torch.Tensor, truth: torch.Tensor, loss: str) -> torch.Tensor:
+def _summed_loss(reconstruction: torch.Tensor, truth: torch.Tensor, loss: str) -> torch.Tensor:
     if loss == "mse":
-        return nn.functional.mse_loss(made, truth.to(made), reduction="sum")
+        return nn.functional.mse_loss(reconstruction, truth.to(reconstruction), reduction="sum")
     if loss != "ce":
         raise UserError(f"app_loss={loss!r} is unknown; it may be mse or ce.")
-    if truth.shape[1] > 1:  # the maps of all classes: their reconstructions are taken as logits, as released
-        return nn.functional.cross_entropy(made, truth.argmax(dim=1), reduction="sum") * truth.shape[1]
-    return nn.functional.binary_cross_entropy_with_logits(made, truth.to(made), reduction="sum")
+    if truth.shape[1] > 1:  # maps of all classes: their reconstructions are logits, as in the released code
+        return nn.functional.cross_entropy(reconstruction, truth.argmax(dim=1), reduction="sum") * truth.shape[1]
+    return nn.functional.binary_cross_entropy_with_logits(reconstruction, truth.to(reconstruction), reduction="sum")

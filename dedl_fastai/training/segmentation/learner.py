@@ -1,4 +1,4 @@
-"""`seg_learner`: a fastai Learner of the paper's segmentation."""
+"""`seg_learner`: a fastai Learner for segmentation, with the paper's settings as defaults."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,21 +25,29 @@ def seg_learner(
     opt: str = "adam",  # adam with L2 (the paper), adamw
     wd: float = 1e-5,
     amp: str = "no",  # no, fp16, bf16
-    accumulate: int = 1,  # batches whose gradients are added before a step
+    accumulate: int = 1,  # batches whose gradients are added up for one step
     clip: float = 0.0,  # largest gradient norm; 0: no limit
     app: str | Callback = "none",  # the paper's autoencoder post-processing: none, gelu, relu, or an `AppCallback`
     cbs: Sequence[Callback] = (),
     path: str | Path = ".",
 ) -> FieldLearner:
-    """A Learner for tiles of fields: model by name, loss, optimiser and metrics set up as in the paper.
+    """Create a Learner for tiles of fields, with the model, loss, optimiser and metrics of the paper by default.
 
-    Raises `UserError` for unknown names, for tiles the network cannot take, and for weights that cannot be had.
+    Raises `UserError` for unknown names, for tiles that the network cannot take, and for unavailable weights.
     """
     facts = dls.facts
-    spec = SegSpec(arch, encoder, depth, tuple(decoder_channels), attention, len(facts.channels), len(facts.classes))
+    spec = SegSpec(
+        arch,
+        encoder,
+        depth=depth,
+        decoder_channels=tuple(decoder_channels),
+        attention=attention,
+        in_channels=len(facts.channels),
+        classes=len(facts.classes),
+    )
     model = create_seg_model(spec, weights, facts.tile)
     if app != "none":
-        cbs = [*cbs, _app(app)]
+        cbs = [*cbs, _app_callback(app)]
     loss_func = seg_loss(loss, facts.class_weights) if isinstance(loss, str) else loss
     learn = FieldLearner(
         dls,
@@ -54,9 +62,9 @@ def seg_learner(
     return learn
 
 
-def _app(app: str | Callback) -> Callback:
+def _app_callback(app: str | Callback) -> Callback:
     if isinstance(app, Callback):
         return app
-    from .app import AppCallback  # not needed by anything that only predicts
+    from .app import AppCallback  # prediction does not need it
 
     return AppCallback(app)

@@ -1,4 +1,4 @@
-"""Segmentation metrics pooled over validation tiles, exact for any batch size and number of processes."""
+"""Segmentation metrics pooled over the validation tiles, exact for any batch size and number of processes."""
 
 import torch
 import torch.distributed as dist
@@ -8,17 +8,17 @@ from ...scores.pixel_counts import Counts
 
 
 class _PooledMetric(Metric):
-    """Counts over all batches and processes first, ratio last; the prediction is the likeliest class."""
+    """A ratio of counts that are summed over all batches and processes; the prediction is the likeliest class."""
 
     def reset(self) -> None:
-        """Forget the counts."""
+        """Reset the counts."""
         self.counts = torch.zeros(3, dtype=torch.int64)
 
     def accumulate(self, learn: Learner) -> None:
-        """Add a batch: TP, FP, FN of the foreground."""
-        guess, truth = learn.pred.argmax(dim=1) > 0, learn.y > 0
-        tp, n_guess, n_truth = (guess & truth).sum(), guess.sum(), truth.sum()
-        self.counts = self.counts.to(tp.device) + torch.stack([tp, n_guess - tp, n_truth - tp])
+        """Add TP, FP and FN of the foreground of a batch."""
+        predicted, truth = learn.pred.argmax(dim=1) > 0, learn.y > 0
+        tp, n_predicted, n_truth = (predicted & truth).sum(), predicted.sum(), truth.sum()
+        self.counts = self.counts.to(tp.device) + torch.stack([tp, n_predicted - tp, n_truth - tp])
 
     def _pooled(self) -> Counts:
         counts = self.counts.clone()
@@ -38,7 +38,7 @@ class TileIoU(_PooledMetric):
 
     @property
     def name(self) -> str:
-        """Column in the history."""
+        """The column in the history."""
         return "iou"
 
 
@@ -52,5 +52,5 @@ class TileDice(_PooledMetric):
 
     @property
     def name(self) -> str:
-        """Column in the history."""
+        """The column in the history."""
         return "dice"

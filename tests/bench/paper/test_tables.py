@@ -17,8 +17,8 @@ from dedl_fastai.bench.paper.costs import (
 from dedl_fastai.bench.paper.networks import count_app, count_network
 from dedl_fastai.bench.paper.tables import MORE, SEEDS, TABLES, load_table, parse_printed
 from dedl_fastai.errors import UserError
-from dedl_fastai.models.classification import PAPER_MODELS, clf_model_name
 from dedl_fastai.models.names import PAPER_ENCODERS, encoder_name
+from dedl_fastai.models.paper_models import PAPER_MODELS, clf_model_name
 from dedl_fastai.runs.options.clf import ClfConfig
 from dedl_fastai.runs.options.seg import SegConfig
 

@@ -1,4 +1,4 @@
-"""The classification Learner: what it is made of, its two groups and their rates, the frozen body, wrong names."""
+"""The classification Learner: its parts, parameter groups and rates, resuming, the frozen body, and wrong options."""
 
 import logging
 
@@ -31,7 +31,7 @@ def states(model):
 def test_spec_and_model_follow_the_facts_of_the_data():
     facts = Facts(mean=(0.1,) * 7, std=(0.2,) * 7, vocab=("a", "b"), prevalence=(0.5, 0.5))
     learn = learner(pictures(facts), drop=0.3)
-    assert learn.spec == ClfSpec("test_resnet", 32, 7, 2, 0.3)
+    assert learn.spec == ClfSpec("test_resnet", size=32, in_channels=7, classes=2, drop=0.3)
     assert learn.model(torch.zeros(2, 7, 32, 32)).shape == (2, 2)
 
 
@@ -47,7 +47,7 @@ def test_defaults_are_the_weighted_focal_loss_and_torchs_adam(dls):
 
 @pytest.mark.parametrize("model", ["test_resnet", "test_vit", "test_efficientnet", "test_nfnet"])
 @pytest.mark.parametrize("loss", ["focal", "asymmetric"])
-def test_training_lowers_the_loss_and_names_its_columns(dls, model, loss):
+def test_training_lowers_the_loss_and_has_named_columns(dls, model, loss):
     learn = quiet_fit(learner(dls, model, loss=loss), 4)
     losses = [row[0] for row in learn.recorder.values]
     assert losses[-1] < losses[0]
@@ -56,12 +56,12 @@ def test_training_lowers_the_loss_and_names_its_columns(dls, model, loss):
     ]  # fmt: skip
 
 
-def test_an_own_loss_is_taken(dls):
+def test_loss_may_be_a_function(dls):
     loss = nn.BCEWithLogitsLoss()
     assert learner(dls, loss=loss).loss_func is loss
 
 
-def test_groups_are_body_and_head_and_nothing_is_left_out(dls):
+def test_groups_are_body_and_head_with_all_parameters(dls):
     learn = learner(dls)
     learn.create_opt()
     body, head = learn.opt.param_lists
@@ -71,7 +71,7 @@ def test_groups_are_body_and_head_and_nothing_is_left_out(dls):
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "one-cycle", "dedl", "constant"])
-def test_body_rate_is_a_share_of_the_heads_all_the_way(dls, schedule):
+def test_body_rate_is_a_share_of_the_heads_at_every_step(dls, schedule):
     class Rates(EpochSeed):
         order = 99
 
@@ -87,7 +87,7 @@ def test_body_rate_is_a_share_of_the_heads_all_the_way(dls, schedule):
     rates = Rates(0)
     learn = learner(dls, body_lr=0.1)
     with learn.no_bar(), learn.no_logging():
-        learn.fit_schedule(schedule, 2, 1e-2, 1e-3, rates)
+        learn.fit_schedule(schedule, 2, lr=1e-2, lr_min=1e-3, cbs=rates)
     seen = np.array(rates.seen)
     assert seen[:, 0] == pytest.approx(seen[:, 1] * 0.1)
     assert all(isinstance(lr, float) for lr in (g["lr"] for g in learn.opt.opt.param_groups))
@@ -96,7 +96,7 @@ def test_body_rate_is_a_share_of_the_heads_all_the_way(dls, schedule):
 
 
 @pytest.mark.parametrize("options", [{"body_lr": 0.1}, {"freeze": True}, {"amp": "bf16", "accumulate": 2, "clip": 1.0}])
-def test_run_goes_on_to_the_bit(dls, tmp_path, options):
+def test_resumed_run_equals_the_whole_run_bit_by_bit(dls, tmp_path, options):
     class Stop(EpochSeed):
         order = 70
 
@@ -119,7 +119,7 @@ def test_run_goes_on_to_the_bit(dls, tmp_path, options):
         assert one.read_bytes() == other.read_bytes()
 
 
-def test_frozen_body_and_its_statistics_stay_while_the_head_moves(dls):
+def test_frozen_body_and_its_statistics_do_not_change_while_the_head_does(dls):
     learn = learner(dls, freeze=True)
     before = states(learn.model)
     quiet_fit(learn, 1, 1e-2)
@@ -128,17 +128,17 @@ def test_frozen_body_and_its_statistics_stay_while_the_head_moves(dls):
     assert changed == {"fc.weight", "fc.bias"}
 
 
-def test_unfrozen_again_everything_moves(dls):
+def test_all_parameters_change_after_unfreezing(dls):
     learn = learner(dls, freeze=True)
     learn.unfreeze()
     before = states(learn.model)
     quiet_fit(learn, 1, 1e-2)
     after = learn.model.state_dict()
-    still = {k for k in before if torch.equal(before[k], after[k])}
-    assert not still
+    unchanged = {k for k in before if torch.equal(before[k], after[k])}
+    assert not unchanged
 
 
-def test_frozen_body_without_weights_is_warned_of(dls, caplog):
+def test_frozen_body_without_weights_logs_a_warning(dls, caplog):
     with caplog.at_level(logging.WARNING):
         learner(dls, freeze=True)
     assert "features are random" in caplog.text
@@ -159,12 +159,12 @@ def test_validate_predictions_and_rate_finder_work(dls):
     ("wrong", "says"),
     [
         ({"model": "resnot-18"}, "unknown model"),
-        ({"loss": "hinge"}, "--loss"),
-        ({"class_weight": "rare"}, "--class-weight"),
-        ({"opt": "sgd9"}, "--opt"),
-        ({"amp": "fp8"}, "--amp"),
-        ({"body_lr": 0.0}, "--body-lr"),
-        ({"drop": 1.0}, "--drop"),
+        ({"loss": "hinge"}, "loss='hinge'"),
+        ({"class_weight": "rare"}, "class_weight='rare'"),
+        ({"opt": "sgd9"}, "opt='sgd9'"),
+        ({"amp": "fp8"}, "amp='fp8'"),
+        ({"body_lr": 0.0}, "body_lr=0.0"),
+        ({"drop": 1.0}, "drop=1.0"),
     ],
 )
 def test_wrong_options_are_user_errors(dls, wrong, says):
@@ -172,8 +172,8 @@ def test_wrong_options_are_user_errors(dls, wrong, says):
         learner(dls, **wrong)
 
 
-def test_the_name_is_the_factory_whatever_was_imported_before():
+def test_exported_name_is_the_function_even_after_its_module_was_imported():
     import dedl_fastai.training.classification.learner
-    from dedl_fastai.training import clf_learner as again
+    from dedl_fastai.training import clf_learner as exported
 
-    assert again is dedl_fastai.training.classification.learner.clf_learner
+    assert exported is dedl_fastai.training.classification.learner.clf_learner

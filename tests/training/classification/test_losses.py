@@ -1,4 +1,4 @@
-"""Multi-label losses against their published formulas, computed in NumPy; the weights of the classes."""
+"""Multi-label losses: equal to their published formulas in NumPy; and the weights of the classes."""
 
 import numpy as np
 import pytest
@@ -61,7 +61,7 @@ def test_asymmetric_without_asymmetry_is_focal():
     assert loss(*case()).item() == pytest.approx(clf_loss("focal", WEIGHTS)(*case()).item(), rel=1e-5)
 
 
-def test_sure_negatives_cost_nothing_in_asymmetric():
+def test_certain_negatives_have_no_asymmetric_loss():
     logits = torch.full((1, 5), -4.0, requires_grad=True)
     loss = clf_loss("asymmetric")(logits, torch.zeros(1, 5))
     loss.backward()
@@ -70,7 +70,7 @@ def test_sure_negatives_cost_nothing_in_asymmetric():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("name", LOSSES)
-def test_certain_predictions_right_or_wrong_give_finite_losses_and_gradients(name, dtype):
+def test_certain_predictions_have_finite_losses_and_gradients(name, dtype):
     logits = torch.tensor([[1000.0, -1000.0, 1000.0, -1000.0, 0.0]]).to(dtype).requires_grad_()
     loss = clf_loss(name, WEIGHTS)(logits, torch.tensor([[1.0, 1.0, 0.0, 0.0, 1.0]]))
     loss.backward()
@@ -80,8 +80,8 @@ def test_certain_predictions_right_or_wrong_give_finite_losses_and_gradients(nam
 
 
 @pytest.mark.parametrize("name", ["focal", "bce"])
-def test_wrong_by_far_still_has_a_gradient(name):
-    """The released formula, with its probability plus 1e-12, has none here."""
+def test_prediction_far_off_still_has_a_gradient(name):
+    """The released formula adds 1e-12 to the probability and has no gradient here."""
     logits = torch.tensor([[-40.0]], requires_grad=True)
     clf_loss(name)(logits, torch.ones(1, 1)).backward()
     assert logits.grad.item() == pytest.approx(-1)
@@ -96,14 +96,14 @@ def test_per_label_losses_average_to_the_loss(name):
     assert loss(*case()).mean().item() == pytest.approx(mean.item())
 
 
-def test_fastai_gets_probabilities_and_labels():
+def test_activation_and_decodes_return_probabilities_and_labels():
     logits, _ = case()
     p = ClfLoss().activation(logits)
     assert torch.equal(p, logits.sigmoid())
     assert torch.equal(ClfLoss().decodes(p), logits > 0)
 
 
-def test_inverse_weights_are_the_default_kinds_formula_with_mean_1():
+def test_inverse_weights_are_1_over_prevalence_with_mean_1():
     weights = class_weights("inverse", (0.5, 0.25, 1.0), 40)
     assert np.mean(weights) == pytest.approx(1)
     assert np.array(weights) * (0.5, 0.25, 1.0) == pytest.approx(weights[2])
@@ -116,7 +116,7 @@ def test_effective_weights_are_cuis_formula():
 
 
 def test_dedl_weights_are_the_released_vector():
-    """Prevalences and result as they stand in the released notebook; they rise with the frequency."""
+    """Prevalences and weights are those of the released notebook; the weights increase with the frequency."""
     released = (0.944, 0.4595, 0.4696, 0.1464, 1)
     expected = [0.9475164011246484, 0.4934395501405811, 0.5029053420805999, 0.2, 1.0]
     assert class_weights("dedl", released, 198) == pytest.approx(expected)
@@ -131,7 +131,7 @@ def test_weights_are_finite_and_positive_for_absent_and_constant_classes(kind):
     assert clf_loss("focal", weights)(torch.zeros(2, 3), torch.ones(2, 3)).isfinite()
 
 
-def test_weights_turn_around_between_inverse_and_dedl():
+def test_inverse_and_dedl_weights_have_opposite_orders():
     prevalence = (0.9, 0.1, 0.5)
     inverse, dedl = (np.argsort(class_weights(k, prevalence, 100)) for k in ("inverse", "dedl"))
     assert inverse.tolist() == dedl.tolist()[::-1]
@@ -141,9 +141,9 @@ def test_weights_turn_around_between_inverse_and_dedl():
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda: clf_loss("hinge"), "--loss 'hinge' is unknown; it may be focal, bce, asymmetric"),
-        (lambda: clf_loss("focal", None, -1), "--gamma -1"),
-        (lambda: class_weights("rare", (0.5,), 2), "--class-weight 'rare' is unknown; it may be inverse, effective"),
+        (lambda: clf_loss("hinge"), "loss='hinge' is unknown; it may be focal, bce, asymmetric"),
+        (lambda: clf_loss("focal", None, -1), "gamma=-1"),
+        (lambda: class_weights("rare", (0.5,), 2), "class_weight='rare' is unknown; it may be inverse, effective"),
     ],
 )
 def test_wrong_names_are_user_errors(call, says):

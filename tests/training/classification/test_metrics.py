@@ -1,4 +1,4 @@
-"""Multi-label metrics against scikit-learn's, on random and degenerate predictions, in batches of any size."""
+"""Multi-label metrics: equal to scikit-learn's on random and degenerate predictions, for any batch size."""
 
 from types import SimpleNamespace
 
@@ -46,10 +46,10 @@ CASES = {f"random {s}": random_case(seed=s) for s in range(3)} | degenerate_case
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(("metric", "average"), [(F1Macro(), "macro"), (F1Micro(), "micro")])
-def test_f1_is_scikit_learns(metric, average, case):
+def test_f1_equals_scikit_learns(metric, average, case):
     logits, labels = CASES[case]
     truth, guess = labels.numpy().astype(int), (logits > 0).numpy().astype(int)
-    if truth.shape[1] == 1:  # one column would be read as a binary problem, whose micro-F1 counts both sides
+    if truth.shape[1] == 1:  # scikit-learn takes one column as a binary problem, whose micro-F1 counts both classes
         scores = [f1_score(truth[:, 0], guess[:, 0], zero_division=0)] * 2
     else:
         scores = [f1_score(truth, guess, average=average, zero_division=0)]
@@ -57,7 +57,7 @@ def test_f1_is_scikit_learns(metric, average, case):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_map_is_scikit_learns_over_the_classes_there_are(case):
+def test_map_equals_scikit_learns_mean_over_the_present_classes(case):
     logits, labels = CASES[case]
     scores = [
         average_precision_score(labels[:, k].numpy(), logits[:, k].numpy())
@@ -69,22 +69,22 @@ def test_map_is_scikit_learns_over_the_classes_there_are(case):
 
 @pytest.mark.parametrize("metric", [F1Macro(), F1Micro(), MeanAP()])
 @pytest.mark.parametrize("bs", [1, 7, 100])
-def test_batches_make_no_difference(metric, bs):
+def test_value_does_not_depend_on_the_batch_size(metric, bs):
     assert value(metric, *random_case(), bs) == pytest.approx(value(metric, *random_case(), 5))
 
 
 @pytest.mark.parametrize("metric", [F1Macro(), F1Micro(), MeanAP()])
-def test_reset_forgets(metric):
+def test_reset_discards_earlier_batches(metric):
     value(metric, *random_case(seed=1))
     assert value(metric, *random_case()) == value(type(metric)(), *random_case())
 
 
-def test_f1_is_not_recall_where_there_are_false_positives():
+def test_f1_is_not_recall_with_false_positives():
     labels = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     assert value(F1Micro(), torch.ones(2, 2), labels) == pytest.approx(2 / 3)  # recall is 1
 
 
-def test_ties_count_as_scikit_learn_counts_them():
+def test_ties_are_counted_as_in_scikit_learn():
     logits = torch.tensor([[0.5], [0.5], [0.5], [-1.0]])
     labels = torch.tensor([[1.0], [0.0], [1.0], [1.0]])
     assert value(MeanAP(), logits, labels) == pytest.approx(average_precision_score(labels[:, 0], logits[:, 0]))

@@ -1,4 +1,4 @@
-"""APP on two processes: each sees other tiles, both end with the same model and the same autoencoder."""
+"""APP on two processes: they use different tiles, and end with the same model and the same autoencoder."""
 
 import itertools
 import math
@@ -21,13 +21,13 @@ pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch was built
 
 def _train(rank: int, data: str, cache: str, meeting: str, out: str, amp: str) -> None:
     torch.set_num_threads(1)
-    patience = timedelta(seconds=60)  # of a process whose partner never comes
+    patience = timedelta(seconds=60)  # of a process whose partner does not join
     dist.init_process_group("gloo", init_method=f"file://{meeting}", timeout=patience, rank=rank, world_size=2)
     if amp == "fp16" and rank == 1:
-        app_module.reconstruction_grads = _overflowing_each_other_time(app_module.reconstruction_grads)
+        app_module.reconstruction_grads = _overflowing_every_second_time(app_module.reconstruction_grads)
     cohort = split_cohort(Cohort.load(data), "paper")
     dls = seg_dataloaders(cohort, tile=32, bs=8, seed=1, device="cpu", cache=cache)
-    app = AppCallback(hidden=(64, 16, 8), rows=0.5, seed=rank)  # other first weights, which rank 0 overrules
+    app = AppCallback(hidden=(64, 16, 8), rows=0.5, seed=rank)  # rank 0 replaces the other initial weights of rank 1
     network = {"weights": "none", "depth": 2, "decoder_channels": (16, 16)}
     torch.manual_seed(0)
     learn = seg_learner(dls, "unet", "tu-test_resnet", app=app, amp=amp, cbs=[EpochSeed(rank)], **network)
@@ -41,20 +41,20 @@ def _train(rank: int, data: str, cache: str, meeting: str, out: str, amp: str) -
         {
             "model": {k: v for k, v in learn.model.state_dict().items() if "running" not in k},
             "autoencoder": app.autoencoder.state_dict(),
-            "ratio": torch.tensor(app.log_ratio),
+            "ratio": torch.tensor(app.term_weight.log_ratio),
             "loss": torch.tensor(float(learn.recorder.smooth_loss.value)),
-            "weighed": torch.tensor(app.n),
+            "n_terms": torch.tensor(app.term_weight.n),
             "threads": (threads, _group_threads()),
         },
         f"{out}/{rank}.pt",
     )
 
 
-def _overflowing_each_other_time(made):
+def _overflowing_every_second_time(grads):
     calls = itertools.count()
 
-    def overflowing(*args):
-        value, gradient = made(*args)
+    def overflowing(*args, **options):
+        value, gradient = grads(*args, **options)
         return value, gradient * math.inf if next(calls) % 2 else gradient
 
     return overflowing
@@ -81,21 +81,21 @@ def test_both_processes_end_with_the_same_autoencoder_and_model(trained):
     for part in ("autoencoder", "model"):
         assert all(torch.equal(first[part][k], second[part][k]) for k in first[part] if "num_batches" not in k), part
     assert torch.equal(first["ratio"], second["ratio"])
-    assert not torch.equal(first["loss"], second["loss"])  # they did see other tiles
+    assert not torch.equal(first["loss"], second["loss"])  # they used different tiles
 
 
-def test_a_term_that_overflows_on_one_process_is_left_out_on_both(tiny_folder, tmp_path):
+def test_term_that_overflows_on_one_process_is_skipped_on_both(tiny_folder, tmp_path):
     first, second = _on_two_processes(tiny_folder, tmp_path, "fp16")
-    assert first["weighed"] == second["weighed"] == 2  # of 4 batches an epoch
+    assert first["n_terms"] == second["n_terms"] == 2  # of 4 batches per epoch
     assert torch.equal(first["ratio"], second["ratio"]) and first["ratio"].isfinite()
     for part in ("autoencoder", "model"):
         assert all(torch.equal(first[part][k], second[part][k]) for k in first[part] if "num_batches" not in k), part
 
 
-def test_no_thread_of_the_group_is_left_when_a_process_ends(trained):
+def test_threads_of_the_group_end_before_the_process(trained):
     for process in trained:
         before, after = process["threads"]
         if not Path("/proc/self/task").is_dir():
-            pytest.skip("threads are counted by way of /proc")
+            pytest.skip("threads are counted in /proc")
         assert before > 0
         assert after == 0

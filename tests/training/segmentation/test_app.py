@@ -1,4 +1,4 @@
-"""APP: the autoencoder's shape and gradients, the term it adds, what it leaves alone, and how it goes on."""
+"""APP: the autoencoder's shape and gradients, its term of the loss, unchanged training, resuming, wrong options."""
 
 import itertools
 import math
@@ -36,7 +36,7 @@ def fit(learn, n=1, cbs=(), lr=1e-3):
 
 
 def history_of(learn, n: int) -> list[dict]:
-    """The columns of APP after each of `n` epochs."""
+    """APP's columns of the history after each of `n` epochs."""
     rows = []
 
     class Rows(Callback):
@@ -54,7 +54,7 @@ def app(**options) -> AppCallback:
 
 
 def trained_on(rows: torch.Tensor, out: str) -> tuple[float, float]:
-    """Loss after 60 steps of Adam at the paper's rate on rows that are given as they are wanted; the rows' gradient."""
+    """Loss and norm of the rows' gradient after 60 steps of Adam at the paper's rate, with the rows as targets."""
     torch.manual_seed(0)
     network = AppAutoencoder(32, (2048, 64, 32, 16), out=out)
     opt = torch.optim.Adam(network.parameters(), lr=1e-3)
@@ -65,17 +65,17 @@ def trained_on(rows: torch.Tensor, out: str) -> tuple[float, float]:
     return loss.item(), gradient.norm().item()
 
 
-def test_the_papers_rate_leaves_the_autoencoder_alive():
+def test_autoencoder_learns_at_the_papers_rate():
     rows = torch.zeros(64, 1, 32)
     for i in range(64):
-        rows[i, 0, i // 2 : i // 2 + 4] = 1  # one of 32 nuclei
-    grey = rows.mean().item() * (1 - rows.mean().item())  # the loss of one grey for all
+        rows[i, 0, i // 2 : i // 2 + 4] = 1  # one of 32 positions of a nucleus
+    grey = rows.mean().item() * (1 - rows.mean().item())  # the loss of a constant reconstruction
     loss, gradient = trained_on(rows, AppCallback().made_of["out"])
     assert loss < 0.9 * grey
     assert gradient > 1e-6
 
 
-def test_papers_network_has_the_papers_layers_and_size():
+def test_default_network_has_the_papers_layers_and_size():
     with torch.device("meta"):
         network = AppAutoencoder(480)
     sizes = [m.out_features for m in network.layers if isinstance(m, nn.Linear)]
@@ -84,7 +84,7 @@ def test_papers_network_has_the_papers_layers_and_size():
 
 
 @pytest.mark.parametrize(("act", "kind"), [("gelu", nn.GELU), ("relu", nn.ReLU)])
-def test_activation_and_end_by_name(act, kind):
+def test_activation_and_output_by_name(act, kind):
     layers = AppAutoencoder(8, SMALL, act, "act").layers
     assert sum(isinstance(m, kind) for m in layers) == sum(isinstance(m, nn.Linear) for m in layers)
     assert isinstance(AppAutoencoder(8, SMALL, act, "sigmoid").layers[-1], nn.Sigmoid)
@@ -103,14 +103,14 @@ def test_chunks_give_the_gradients_of_one_pass(loss, n_maps, chunk):
     if n_maps == 2:
         truth[:, 1] = 1 - truth[:, 0]
     leaf = rows.clone().requires_grad_()
-    made = network(leaf)
+    rebuilt = network(leaf)
     if loss == "mse":
-        whole = ((made - truth) ** 2).mean()
+        whole = ((rebuilt - truth) ** 2).mean()
     elif n_maps == 1:
-        p = made.sigmoid()
+        p = rebuilt.sigmoid()
         whole = -(truth * p.log() + (1 - truth) * (1 - p).log()).mean()
     else:
-        whole = nn.functional.cross_entropy(made, truth.argmax(1))
+        whole = nn.functional.cross_entropy(rebuilt, truth.argmax(1))
     whole.backward()
     expected = [p.grad.clone() for p in network.parameters()]
     network.zero_grad()
@@ -121,8 +121,8 @@ def test_chunks_give_the_gradients_of_one_pass(loss, n_maps, chunk):
         torch.testing.assert_close(parameter.grad, grad, rtol=1e-4, atol=1e-8)
 
 
-def test_the_model_gets_the_gradient_of_main_loss_plus_weighted_term(dls):
-    """Against autograd through a plain computation of the same sum."""
+def test_model_gets_the_gradient_of_main_loss_plus_weighted_term(dls):
+    """Expected is autograd's gradient of the same sum, computed directly."""
     callback = app(weight=0.7)
     learn = learner(dls, callback)
     grads = {}
@@ -157,7 +157,7 @@ def test_weight_zero_trains_the_same_model_as_no_app(dls):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
 
 
-def test_same_data_order_and_first_weights_with_and_without(dls):
+def test_data_order_is_the_same_with_and_without_app(dls):
     seen = []
     for chosen in ("none", app(rows=0.5)):
         sums = []
@@ -171,7 +171,7 @@ def test_same_data_order_and_first_weights_with_and_without(dls):
     assert seen[0] == seen[1]
 
 
-def test_app_changes_what_is_learned_and_its_loss_falls(dls):
+def test_app_changes_the_learned_weights_and_its_loss_falls(dls):
     with_app = learner(dls, app(target=0.5))
     history = history_of(with_app, 6)
     without = fit(learner(dls), 6)
@@ -185,11 +185,11 @@ def test_auto_holds_the_gradient_ratio_within_a_factor_of_two(dls):
     assert all(0.05 < r < 0.2 for r in ratios[1:]), ratios
 
 
-def test_auto_never_lets_a_batch_go_beyond_twice_the_target(tiny_folder, monkeypatch):
+def test_auto_limits_the_ratio_of_each_batch_to_twice_the_target(tiny_folder, monkeypatch):
     calls = itertools.count()
 
-    def leaping(*args):
-        value, gradient = reconstruction_grads(*args)
+    def leaping(*args, **options):
+        value, gradient = reconstruction_grads(*args, **options)
         return value, gradient * (100 if next(calls) % 4 == 3 else 1)
 
     monkeypatch.setattr("dedl_fastai.training.segmentation.app.reconstruction_grads", leaping)
@@ -200,9 +200,9 @@ def test_auto_never_lets_a_batch_go_beyond_twice_the_target(tiny_folder, monkeyp
 
 
 @pytest.mark.parametrize("gradient_left", [1, 1e-9])
-def test_an_autoencoder_that_died_is_told(dls, monkeypatch, caplog, gradient_left):
-    def fading(*args):
-        value, gradient = reconstruction_grads(*args)
+def test_dead_autoencoder_logs_a_warning(dls, monkeypatch, caplog, gradient_left):
+    def fading(*args, **options):
+        value, gradient = reconstruction_grads(*args, **options)
         return value, gradient * gradient_left
 
     monkeypatch.setattr("dedl_fastai.training.segmentation.app.reconstruction_grads", fading)
@@ -210,16 +210,15 @@ def test_an_autoencoder_that_died_is_told(dls, monkeypatch, caplog, gradient_lef
     assert ("hardly depends on the prediction" in caplog.text) == (gradient_left < 1)
 
 
-def test_a_mean_error_beside_a_summed_main_loss_is_inert(dls):
+def test_mean_error_next_to_a_summed_main_loss_has_no_effect(dls):
     callback = app(weight="summed")
     fit(learner(dls, callback), 2)
     assert 0 < callback.history()["app_grad_ratio"] < 1e-3
-    assert callback.history()["app_weight"] == pytest.approx(
-        1 / (4 * 32 * 32)
-    )  # the last batch: 36 tiles in batches of 8
+    last_batch = 4  # 36 tiles in batches of 8
+    assert callback.history()["app_weight"] == pytest.approx(1 / (last_batch * 32 * 32))
 
 
-def test_released_is_two_summed_cross_entropies(tiny_folder):
+def test_released_app_is_the_ratio_of_two_summed_cross_entropies(tiny_folder):
     one_batch = seg_dataloaders(split_cohort(Cohort.load(tiny_folder), "paper"), tile=32, bs=64, seed=1, device="cpu")
     callback = app_of(SegConfig.resolve({"app": "relu", "app_released": True, "app_width": 64, "seed": 3}))
     learn = learner(one_batch, callback, loss="ce")
@@ -237,13 +236,13 @@ def test_released_is_two_summed_cross_entropies(tiny_folder):
         torch.manual_seed(3)
         network = AppAutoencoder(32, (64, *PAPER_WIDTHS[1:]), "relu", "act")
     logits, mask = learn.model(seen["batch"][0]), seen["batch"][1].long()
-    made = network(logits.softmax(1).movedim(1, 2)).movedim(2, 1)
-    sums = [nn.functional.cross_entropy(x, mask, reduction="sum") for x in (made, logits)]
+    rebuilt = network(logits.softmax(1).movedim(1, 2)).movedim(2, 1)
+    sums = [nn.functional.cross_entropy(x, mask, reduction="sum") for x in (rebuilt, logits)]
     ours, main = (torch.autograd.grad(x, logits, retain_graph=True)[0].norm().item() for x in sums)
     assert callback.history()["app_grad_ratio"] == pytest.approx(ours / main, rel=1e-3)
 
 
-def test_a_share_of_the_rows_estimates_the_same_gradient():
+def test_share_of_the_rows_estimates_the_same_gradient():
     torch.manual_seed(0)
     network = AppAutoencoder(16, SMALL)
     rows, truth = torch.rand(64, 1, 16), (torch.rand(64, 1, 16) > 0.5).float()
@@ -271,10 +270,10 @@ def test_autoencoder_steps_when_the_model_steps(dls):
     learn = learner(dls, callback, accumulate=2, clip=1.0)
     fit(learn)
     steps = callback.own_opt.state_dict()["state"][0]["step"]
-    assert int(steps) == 2  # 36 tiles in batches of 8, a step every 16
+    assert int(steps) == 2  # 36 tiles in batches of 8, one step per 16 tiles
 
 
-def test_validation_does_not_touch_it(dls):
+def test_validation_does_not_change_the_autoencoder(dls):
     callback = app()
     learn = fit(learner(dls, callback))
     before = {k: v.clone() for k, v in callback.autoencoder.state_dict().items()}
@@ -283,7 +282,7 @@ def test_validation_does_not_touch_it(dls):
     assert all(torch.equal(before[k], v) for k, v in callback.autoencoder.state_dict().items())
 
 
-def test_lr_find_leaves_no_trace(dls, tmp_path):
+def test_lr_find_does_not_change_the_state(dls, tmp_path):
     fresh, used = app(), app()
     learn = learner(dls, used, path=tmp_path)
     with learn.no_bar():
@@ -295,12 +294,12 @@ def test_lr_find_leaves_no_trace(dls, tmp_path):
         assert torch.equal(a, b)
 
 
-def test_state_goes_into_a_new_callback_to_the_bit(dls):
+def test_state_restores_a_new_callback_exactly(dls):
     whole = app(schedule="cosine")
     fit(learner(dls, whole))
     other = app(schedule="cosine")
     other.load_state_dict(whole.state_dict())
-    assert other.state_dict()["log_ratio"] == whole.log_ratio
+    assert other.state_dict()["log_ratio"] == whole.term_weight.log_ratio
     learn = learner(dls, other)
     other.learn = learn
     other._build(32, torch.device("cpu"))
@@ -311,14 +310,14 @@ def test_state_goes_into_a_new_callback_to_the_bit(dls):
         other._build(64, torch.device("cpu"))
 
 
-def test_unetplusplus_and_other_widths(tiny_folder):
+def test_unetplusplus_with_tiles_of_another_width(tiny_folder):
     wide = seg_dataloaders(split_cohort(Cohort.load(tiny_folder), "paper"), tile=48, bs=4, seed=1, device="cpu")
     callback = app(rows=0.3)
     fit(learner(wide, callback, "unetplusplus"))
     assert callback.autoencoder.width == 48
 
 
-def test_exported_learner_holds_no_autoencoder(dls, tmp_path):
+def test_exported_learner_has_no_autoencoder(dls, tmp_path):
     import pickle
 
     callback = app()
@@ -330,12 +329,12 @@ def test_exported_learner_holds_no_autoencoder(dls, tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"act": "tanh"}, "--app 'tanh'"),
-        ({"weight": "much"}, "--app-weight"),
-        ({"weight": -1}, "--app-weight"),
-        ({"rows": 0.0}, "--app-rows"),
-        ({"loss": "l1"}, "--app-loss"),
-        ({"schedule": "steps"}, "--app-schedule"),
+        ({"act": "tanh"}, "app='tanh'"),
+        ({"weight": "much"}, "app_weight='much'"),
+        ({"weight": -1}, "app_weight=-1"),
+        ({"rows": 0.0}, "app_rows=0.0"),
+        ({"loss": "l1"}, "app_loss='l1'"),
+        ({"schedule": "steps"}, "app_schedule='steps'"),
         ({"maps": "none"}, "maps"),
         ({"loss": "ce", "out": "sigmoid"}, "linear or act, not sigmoid"),
     ],

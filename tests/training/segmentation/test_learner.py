@@ -1,4 +1,4 @@
-"""The Learner: what it is made of, mixed precision that leaves nothing on, seeds, wrong names."""
+"""The segmentation Learner: its parts, mixed precision, accumulation, seeds, saved weights, and wrong options."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def test_training_lowers_the_loss(dls):
 
 
 @pytest.mark.parametrize("amp", ["fp16", "bf16"])
-def test_mixed_precision_trains_in_it_and_leaves_it(dls, amp):
+def test_mixed_precision_is_on_only_in_training(dls, amp):
     learn = learner(dls, amp=amp)
     seen = []
     hook = learn.model.encoder.register_forward_hook(lambda m, i, out: seen.append(out[-1].dtype))
@@ -60,7 +60,7 @@ def test_mixed_precision_trains_in_it_and_leaves_it(dls, amp):
     assert all(p.isfinite().all() for p in learn.model.parameters())
 
 
-def test_interrupted_batch_leaves_no_casting_on(dls):
+def test_interrupted_batch_switches_casting_off(dls):
     learn = learner(dls, amp="bf16")
 
     def interrupt(*_):
@@ -72,7 +72,7 @@ def test_interrupted_batch_leaves_no_casting_on(dls):
     assert not torch.is_autocast_enabled("cpu")
 
 
-def test_accumulation_steps_after_so_many_tiles(dls):
+def test_accumulation_takes_one_step_per_number_of_tiles(dls):
     class Steps(EpochSeed):
         order = 99
 
@@ -84,11 +84,11 @@ def test_accumulation_steps_after_so_many_tiles(dls):
 
     counter = Steps(0)
     quiet_fit(learner(dls, accumulate=2), 1, cbs=counter)
-    assert counter.n == 2  # 36 tiles in batches of 8, a step every 16
+    assert counter.n == 2  # 36 tiles in batches of 8, one step per 16 tiles
     assert len(dls.train) == 5
 
 
-def test_epoch_seed_repeats_an_epoch_whatever_was_drawn_before(dls):
+def test_epoch_seed_repeats_an_epoch_after_any_earlier_draws(dls):
     class Batches(EpochSeed):
         order = 99
 
@@ -113,7 +113,7 @@ def test_epoch_seed_repeats_an_epoch_whatever_was_drawn_before(dls):
     assert seen[0][:5] != seen[0][5:]
 
 
-def test_validate_and_lr_find_touch_no_files_of_a_run(dls, tmp_path):
+def test_validate_and_lr_find_do_not_change_the_files_of_a_run(dls, tmp_path):
     learn = learner(dls, path=tmp_path / "elsewhere")
     quiet_fit(learn, 2, cbs=Keeper(tmp_path / "run"))
     before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "run").iterdir()}
@@ -123,7 +123,7 @@ def test_validate_and_lr_find_touch_no_files_of_a_run(dls, tmp_path):
     assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "run").iterdir()} == before
 
 
-def test_keeper_leaves_the_best_weights_in_the_model(dls, tmp_path):
+def test_keeper_loads_the_best_weights_into_the_model(dls, tmp_path):
     from dedl_fastai.models.weights import read_tensors
 
     learn = quiet_fit(learner(dls), 3, cbs=Keeper(tmp_path))
@@ -150,7 +150,12 @@ def test_disk_full_while_saving_is_a_user_error_and_keeps_the_old_file(dls, tmp_
 
 @pytest.mark.parametrize(
     ("wrong", "says"),
-    [({"amp": "fp8"}, "--amp"), ({"opt": "sgd9"}, "--opt"), ({"loss": "hinge"}, "--loss"), ({"depth": 4}, "--decoder")],
+    [
+        ({"amp": "fp8"}, "amp='fp8'"),
+        ({"opt": "sgd9"}, "opt='sgd9'"),
+        ({"loss": "hinge"}, "loss='hinge'"),
+        ({"depth": 4}, "decoder="),
+    ],
 )
 def test_wrong_names_are_user_errors(dls, wrong, says):
     with pytest.raises(UserError, match=says):

@@ -1,4 +1,4 @@
-"""Segmentation losses against their formulas, computed by hand in NumPy."""
+"""Segmentation losses: equal to their formulas in NumPy, with finite gradients in any precision."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ WEIGHTS = (0.6, 3.2)
 
 
 def logits_of(probability) -> torch.Tensor:
-    """Logits (1, 2, 1, N) of N pixels whose foreground probability is given."""
+    """Logits (1, 2, 1, N) of N pixels with these foreground probabilities."""
     p = torch.tensor(probability, dtype=torch.float32)
     return torch.stack([torch.log(1 - p), torch.log(p)])[None, :, None]
 
@@ -68,7 +68,7 @@ def test_dice_of_three_classes_is_the_mean_of_the_two_foregrounds():
 
 
 @pytest.mark.parametrize("truth", [0, 1])
-def test_dice_of_a_sure_and_right_prediction_is_0(truth):
+def test_dice_of_a_certain_and_correct_prediction_is_0(truth):
     mask = torch.full((1, 8, 8), truth)
     logits = 50.0 * torch.stack([1 - mask, mask], dim=1)
     assert Dice()(logits, mask).item() == pytest.approx(0, abs=1e-6)
@@ -103,7 +103,7 @@ def test_focal_falls_as_gamma_grows():
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_wrong_prediction_costs_more_than_right(name):
+def test_wrong_prediction_has_a_larger_loss_than_a_correct_one(name):
     _, mask = random_case()
     right = 4.0 * torch.stack([1 - mask, mask], dim=1)
     loss = seg_loss(name, WEIGHTS)
@@ -111,7 +111,7 @@ def test_wrong_prediction_costs_more_than_right(name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_masks_of_bytes_are_taken(name):
+def test_masks_of_bytes_are_accepted(name):
     logits, mask = random_case()
     loss = seg_loss(name, WEIGHTS)
     assert torch.equal(loss(logits, mask.to(torch.uint8)), loss(logits, mask))
@@ -119,8 +119,8 @@ def test_masks_of_bytes_are_taken(name):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["half", "bf16"])
 @pytest.mark.parametrize("name", LOSSES)
-def test_half_precision_gives_the_loss_of_the_same_logits_and_finite_gradients(name, dtype):
-    """More pixels than half precision can count (65504), some of them wrong by far."""
+def test_half_precision_has_the_same_loss_and_finite_gradients(name, dtype):
+    """There are more pixels than half precision can count (65504), and some predictions are far off."""
     generator = torch.Generator().manual_seed(5)
     logits = (torch.randn(1, 2, 300, 300, generator=generator) * 20).to(dtype).requires_grad_()
     mask = torch.randint(0, 2, (1, 300, 300), generator=generator)
@@ -133,7 +133,7 @@ def test_half_precision_gives_the_loss_of_the_same_logits_and_finite_gradients(n
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_gradients_are_finite_where_the_network_is_certain(name):
+def test_gradients_of_certain_predictions_are_finite(name):
     mask = torch.tensor([[[0, 1, 0, 1]]])
     logits = torch.tensor([[[[1000.0, -1000, -1000, 1000]], [[-1000.0, 1000, 1000, -1000]]]]).requires_grad_()
     seg_loss(name, WEIGHTS)(logits, mask).backward()
@@ -148,5 +148,5 @@ def test_activation_and_decodes_are_softmax_and_the_likeliest_class():
 
 
 def test_unknown_loss_lists_the_known():
-    with pytest.raises(UserError, match=r"--loss 'hinge' is unknown; it may be weighted-ce, ce, dice, ce-dice, focal"):
+    with pytest.raises(UserError, match=r"loss='hinge' is unknown; it may be weighted-ce, ce, dice, ce-dice, focal"):
         seg_loss("hinge", WEIGHTS)

@@ -1,4 +1,4 @@
-"""Segmentation metrics: exact on small masks, equal to scikit-learn's, and pooled whatever the batches are."""
+"""Segmentation metrics: exact on small masks, equal to scikit-learn's, and pooled for any batch size."""
 
 from types import SimpleNamespace
 
@@ -12,7 +12,7 @@ from dedl_fastai.training.segmentation.metrics import TileDice, TileIoU
 
 
 def mask_of(text: str) -> np.ndarray:
-    """A mask from rows of `#` and `.`, separated by blanks."""
+    """The mask of a drawing: rows of `#` and `.`, separated by spaces."""
     return np.array([[c == "#" for c in row] for row in text.split()])
 
 
@@ -49,7 +49,7 @@ def test_scores_by_hand():
     assert scores == pytest.approx(expected)
 
 
-def test_counts_take_any_number_type():
+def test_counts_accept_any_number_type():
     predicted, truth = random_pair(0)
     assert Counts.of(predicted.astype(np.uint8), truth.astype(float)) == Counts.of(predicted, truth)
 
@@ -87,7 +87,7 @@ def test_boundary_of_a_square_is_its_ring():
     assert counts.f1 == 1
 
 
-def test_the_edge_of_the_field_is_no_boundary():
+def test_edge_of_the_field_is_not_a_boundary():
     assert BoundaryCounts.of(FULL, FULL) == BoundaryCounts()
     half = FULL.copy()
     half[:, 15:] = False
@@ -105,13 +105,13 @@ def test_boundary_is_near_up_to_the_tolerance(shift, tolerance, near):
 
 
 def edge(mask: np.ndarray) -> np.ndarray:
-    """Mask pixels with a background pixel above, below, left or right of them, one pixel at a time."""
-    found = np.zeros_like(mask)
+    """Mask pixels with a background pixel above, below, left or right of them, found pixel by pixel."""
+    is_edge = np.zeros_like(mask)
     for y, x in np.argwhere(mask):
-        beside = [(y + dy, x + dx) for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0))]
-        inside = [(a, b) for a, b in beside if 0 <= a < mask.shape[0] and 0 <= b < mask.shape[1]]
-        found[y, x] = not all(mask[p] for p in inside)
-    return found
+        neighbours = [(y + dy, x + dx) for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0))]
+        inside = [(a, b) for a, b in neighbours if 0 <= a < mask.shape[0] and 0 <= b < mask.shape[1]]
+        is_edge[y, x] = not all(mask[p] for p in inside)
+    return is_edge
 
 
 @pytest.mark.parametrize("tolerance", [0, 1, 2])
@@ -132,7 +132,7 @@ def test_boundary_f1_without_any_boundary_is_1():
     assert BoundaryCounts.of(FULL, EMPTY).f1 == 1
 
 
-def test_boundary_f1_is_0_where_only_one_has_a_boundary_or_none_is_near():
+def test_boundary_f1_is_0_if_only_one_has_a_boundary_or_none_is_near():
     assert BoundaryCounts.of(SQUARE, np.zeros_like(SQUARE)).f1 == 0
     assert BoundaryCounts.of(np.zeros_like(SQUARE), SQUARE).f1 == 0
     assert BoundaryCounts(predicted=3, true=3).f1 == 0
@@ -144,7 +144,7 @@ def test_boundary_counts_of_fields_add_up():
 
 
 def pooled(metric, logits, masks, bs: int) -> float:
-    """The metric's value after batches of `bs`."""
+    """The value of the metric over batches of `bs` tiles."""
     metric.reset()
     for i in range(0, len(logits), bs):
         metric.accumulate(SimpleNamespace(pred=logits[i : i + bs], y=masks[i : i + bs]))
@@ -153,7 +153,7 @@ def pooled(metric, logits, masks, bs: int) -> float:
 
 @pytest.mark.parametrize(("metric", "score"), [(TileIoU(), jaccard_score), (TileDice(), f1_score)], ids=["iou", "dice"])
 @pytest.mark.parametrize("bs", [1, 3, 4, 10])
-def test_tile_metric_is_pooled_whatever_the_batch_size(metric, score, bs):
+def test_tile_metric_is_pooled_for_any_batch_size(metric, score, bs):
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(10, 2, 8, 8, generator=generator)
     masks = (torch.rand(10, 8, 8, generator=generator) < torch.linspace(0, 0.9, 10)[:, None, None]).long()
@@ -161,7 +161,7 @@ def test_tile_metric_is_pooled_whatever_the_batch_size(metric, score, bs):
     assert pooled(metric, logits, masks, bs) == pytest.approx(expected, abs=1e-12)
 
 
-def test_tile_metric_forgets_on_reset_and_is_1_of_nothing():
+def test_tile_metric_is_reset_and_is_1_without_pixels():
     metric = TileIoU()
     masks = torch.ones(1, 4, 4, dtype=torch.long)
     wrong = torch.stack([masks, 0 * masks], dim=1).float()

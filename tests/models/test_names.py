@@ -17,7 +17,7 @@ SMALL_PAPER_ENCODERS = ("resnet18", "resnet34", "efficientnet-b0", "efficientnet
 
 
 @pytest.mark.parametrize(
-    ("written", "ours"),
+    ("written", "name"),
     [
         ("U-Net", "unet"),
         ("U-Net++", "unetplusplus"),
@@ -26,12 +26,12 @@ SMALL_PAPER_ENCODERS = ("resnet18", "resnet34", "efficientnet-b0", "efficientnet
         ("PSPNet", "pspnet"),
     ],
 )
-def test_arch_spellings_of_papers(written, ours):
-    assert arch_name(written) == ours
+def test_arch_spellings_of_papers(written, name):
+    assert arch_name(written) == name
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-def test_arch_names_stand_for_themselves(arch):
+def test_arch_names_are_accepted_unchanged(arch):
     assert arch_name(arch) == arch
 
 
@@ -40,13 +40,13 @@ def test_unknown_arch_suggests_the_nearest():
         arch_name("deeplabv4")
 
 
-def test_arch_that_resembles_none_lists_some():
+def test_arch_without_a_similar_name_lists_some():
     with pytest.raises(UserError, match=r"'qqq'\. Known ones: unet, .* and others\.$"):
         arch_name("qqq")
 
 
 @pytest.mark.parametrize(
-    ("written", "ours"),
+    ("written", "name"),
     [
         ("ResNet-18", "resnet18"),
         ("resnet 50", "resnet50"),
@@ -59,8 +59,8 @@ def test_arch_that_resembles_none_lists_some():
         ("mobilenet_v2", "mobilenet_v2"),
     ],
 )
-def test_encoder_spellings_of_papers(written, ours):
-    assert encoder_name(written) == ours
+def test_encoder_spellings_of_papers(written, name):
+    assert encoder_name(written) == name
 
 
 def test_paper_compares_twelve_encoders():
@@ -84,7 +84,7 @@ def test_unknown_encoder_suggests_the_nearest_and_timm():
         encoder_name("resnet19")
 
 
-def test_encoder_that_resembles_none_ends_in_one_full_stop():
+def test_encoder_without_a_similar_name_lists_some_and_timm():
     with pytest.raises(UserError, match=r"Known ones: resnet18, .* and others; any timm model works as tu-NAME\.$"):
         encoder_name("qqqqqq")
 
@@ -104,18 +104,18 @@ def test_unknown_timm_tag_lists_the_known():
         encoder_name("tu-resnet18.bogus")
 
 
-def test_vision_transformers_have_a_fixed_size_and_convolutional_networks_not():
+def test_vision_transformers_have_a_fixed_size_but_convolutional_networks_have_none():
     assert has_fixed_size("tu-test_vit")
     assert not has_fixed_size("tu-test_resnet")
     assert not has_fixed_size("resnet18")
 
 
-def test_noisy_student_efficientnet_is_the_one_of_timm():
+def test_noisy_student_efficientnet_is_timms():
     choice = choose_encoder("Efficient-net B2", "noisy-student")
     assert (choice.smp_name, choice.smp_weights) == ("tu-tf_efficientnet_b2.ns_jft_in1k", True)
 
 
-def test_advprop_efficientnet_is_the_one_of_smp():
+def test_advprop_efficientnet_is_smps():
     choice = choose_encoder("efficientnet-b0", "advprop")
     assert (choice.smp_name, choice.smp_weights) == ("efficientnet-b0", "advprop")
 
@@ -129,7 +129,7 @@ def test_timm_imagenet_weights(encoder):
 @pytest.mark.parametrize(
     ("encoder", "has"), [("resnet18", "there are imagenet, ssl, swsl"), ("tu-test_resnet", "it has r160_in1k")]
 )
-def test_weights_never_published_list_those_that_were(encoder, has):
+def test_error_for_unpublished_weights_lists_the_published_ones(encoder, has):
     with pytest.raises(UserError, match=rf"no advprop weights.*{has}"):
         choose_encoder(encoder, "advprop")
 
