@@ -139,7 +139,7 @@ def test_a_failure_half_way_keeps_the_old_file(tmp_path):
         (np.zeros((2, 4, 4), np.uint8), ["a"], "1 channel names were given for 2"),
         (np.zeros((1, 2, 4, 4), np.uint8), ["a"], "not an image"),
         (np.zeros((0, 4), np.uint8), ["a"], "not an image"),
-        (lambda *_: None, ["a"], "shape and dtype"),
+        (lambda *_: None, ["a"], "`shape` and `dtype`"),
     ],
 )
 def test_what_does_not_go_into_a_file_is_a_user_error(tmp_path, pixels, names, words):
