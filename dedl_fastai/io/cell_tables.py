@@ -15,14 +15,8 @@ PARQUET = ("pyarrow", "tables", "Parquet tables")  # the arguments of `optional`
 _DECIMAL_COMMA = re.compile(r"^-?\d+,\d+(e[-+]?\d+)?$", re.IGNORECASE)
 _PERCENT = re.compile(r"^-?\d+([.,]\d+)?\s?%$")
 _INFORM_VERSION = re.compile(r"^inForm [\d.]+$")
-_TEXT = (
-    "Path",
-    "Sample Name",
-    "Tissue Category",
-    "Slide ID",
-    "Lab ID",
-    "Annotation ID",
-)  # text, so that "0929309" keeps its zero
+# Columns that stay text, so that "0929309" keeps its zero
+_TEXT = ("Path", "Sample Name", "Tissue Category", "Slide ID", "Lab ID", "Annotation ID")
 _MISSING = ["#N/A", "NA", "N/A", "NaN", "nan", ""]
 
 

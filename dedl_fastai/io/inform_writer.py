@@ -84,7 +84,7 @@ def _component_xml(software: str, image_type: str, slide: str, unmixed: bool, ch
     xml = _COMPONENT_XML.format(
         software=escape(software), image_type=image_type, slide=escape(slide), unmixed=unmixed, channel=channel
     )
-    return xml.replace("\n", "\r\n").encode("utf-8")  # inForm too declares utf-16 and stores 8 bits
+    return xml.replace("\n", "\r\n").encode("utf-8")  # inForm also declares utf-16 but stores 8 bits
 
 
 def _rational(value: float) -> tuple[int, int]:

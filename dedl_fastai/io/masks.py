@@ -14,7 +14,9 @@ from .fields.tiff_pages import all_pages, open_tiff
 from .files import existing_file
 
 _EXPECTED = "expected 0 and 1, 0 and 255, or the ids 0, 1, 2, ... of the nuclei"
-_MIN_EQUAL_NEIGHBOURS = 0.8  # share of the foreground: 0.94 to 1 in real label maps, 0.1 to 0.78 in grey images
+_MIN_EQUAL_NEIGHBOURS = (
+    0.8  # share of pairs in the foreground: 0.94 to 1 in real label maps, 0.1 to 0.78 in grey images
+)
 _MAX_PIECES_PER_ID = 2  # 1 in masks drawn by hand, up to 1.006 in inForm's maps; a class has one piece per nucleus
 
 
@@ -43,7 +45,7 @@ def read_mask(path: str | Path) -> np.ndarray:
 
 
 def holds_ids(path: str | Path, labels: np.ndarray) -> bool | None:
-    """True if the values that `read_labels` read from a mask file are ids of nuclei; None if the file leaves it open.
+    """True if the values that `read_labels` read from a mask file are ids of nuclei; None if they may or may not be.
 
     inForm's maps hold ids, and so do files with several values above 0 that form one piece each. One value in several
     pieces is a binary mask; several values in many pieces each are classes of pixels. A single piece or an empty mask

@@ -1,4 +1,4 @@
-"""Writing of OME-TIFF files: tiles, a pyramid in SubIFDs, channel names, pixel size; few tiles are in memory."""
+"""OME-TIFF files, written tile by tile: a pyramid in SubIFDs, channel names and pixel size, in little memory."""
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -183,7 +183,9 @@ def _ome_metadata(
     pixel_size_um: float | None,
     origin_um: tuple[float, float] | None,
 ) -> dict[str, Any]:
-    number = uuid.uuid5(uuid.NAMESPACE_URL, f"{name} {shape} {list(channel_names)}")  # same input, same bytes
+    number = uuid.uuid5(
+        uuid.NAMESPACE_URL, f"{name} {shape} {list(channel_names)}"
+    )  # not random: same input, same bytes
     metadata: dict[str, Any] = {
         "axes": "CYX"[-len(shape) :],
         "Channel": {"Name": list(channel_names)},

@@ -7,7 +7,7 @@ import numpy as np
 from skimage.draw import polygon as draw_polygon
 from skimage.measure import find_contours
 
-_SAME_IOU = 0.985  # the least IoU of a simplified outline with its cell
+_MIN_IOU = 0.985  # the least IoU of a simplified outline with its cell
 _HALO = 128  # pixels that are read beyond a region; objects that extend further are read one by one
 
 
@@ -80,7 +80,7 @@ def _outline(mask: np.ndarray, simplify: float) -> np.ndarray:
     ring = _simplified(ring - 0.5, 0.0)  # - 1 for the padding, + 0.5 to the pixel's centre
     while simplify > 0.1:
         fewer = _simplified(ring, simplify)
-        if len(fewer) > 3 and _iou(mask, fewer) > _SAME_IOU:
+        if len(fewer) > 3 and _iou(mask, fewer) > _MIN_IOU:
             return fewer
         simplify /= 2
     return ring

@@ -9,7 +9,7 @@ _COMPARTMENTS = ("entirecell", "cell", "membrane", "cytoplasm", "nucleus")  # in
 
 
 def plain_name(name: str) -> str:
-    """The name in lower case without hyphens and blanks, so that "PD-1" equals "PD1"."""
+    """The name in lower case without hyphens and spaces, so that "PD-1" equals "PD1"."""
     return re.sub(r"[\s-]", "", name).lower()
 
 

@@ -24,7 +24,7 @@ class Rules:
 
     @classmethod
     def load(cls, source: str | Path) -> "Rules":
-        """Read rules from a preset (tfh5, vanburen3) or a text file; raises `UserError` with a wrong line."""
+        """Read rules from a preset (tfh5, vanburen3) or a text file. Raises `UserError` with the line that is wrong."""
         if str(source) in PRESETS:
             return cls.parse((files(__package__) / "rules" / f"{source}.txt").read_text(encoding="utf-8"))
         return cls.parse(existing_file(source).read_text(encoding="utf-8"), str(source))

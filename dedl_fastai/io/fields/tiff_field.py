@@ -1,4 +1,4 @@
-"""TIFF files as fields; what their metadata say is in `tiff_metadata`."""
+"""TIFF files as fields, read by region; `tiff_metadata` reads their metadata."""
 
 from collections.abc import Sequence
 from pathlib import Path

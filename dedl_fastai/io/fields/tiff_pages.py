@@ -1,4 +1,4 @@
-"""Pages of a TIFF: checks that the file is complete, and regions read from the strips or tiles they touch only."""
+"""Pages of a TIFF: checks that a file is complete, and reading of regions from only the segments they touch."""
 
 import struct
 from collections.abc import Iterator, Sequence
@@ -177,7 +177,7 @@ def _segments(page: Page, plane: int, *, y0: int, y1: int, x0: int, x1: int) -> 
 
 
 def resolution_um(page: tifffile.TiffPage, unit_um: float | None = None) -> float | None:
-    """Pixel size in um by XResolution, in units of `unit_um` if given (ImageJ); None if absent or that of a screen."""
+    """Pixel size in um from XResolution (per `unit_um` um in ImageJ files); None if absent or that of a screen."""
     tag = page.tags.get("XResolution")
     unit = page.tags.get("ResolutionUnit")
     per_unit = unit_um or {2: 25400.0, 3: 10000.0}.get(int(unit.value) if unit is not None else 1)

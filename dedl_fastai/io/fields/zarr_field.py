@@ -93,7 +93,9 @@ def _described(
     size = dict(zip(axes, array.shape, strict=True))
     for axis, n in size.items():
         if axis not in "cyx" and n > 1:
-            raise UserError(f"{path} has length {n} along axis {axis!r}; a field has one plane per channel: save one.")
+            raise UserError(
+                f"{path} has length {n} along axis {axis!r}; a field has one plane per channel: save one of them."
+            )
     if not {"y", "x"} <= set(axes) or axes[-2:] != ["y", "x"]:
         raise UserError(f"{path} has axes {axes}, but the last two must be y and x.")
     if array.dtype.kind not in "buif" or 0 in array.shape:
