@@ -1,4 +1,4 @@
-"""Packages that only some users need: imported when they are used, and named with their extra when they are missing."""
+"""Optional packages: imported only when they are used; the error for a missing one names the extra to install."""
 
 import importlib
 from types import ModuleType
@@ -7,7 +7,7 @@ from .errors import UserError
 
 
 def optional(module: str, extra: str, what: str) -> ModuleType:
-    """The module, or a `UserError`: `what` (a plural) needs the extra."""
+    """Import `module`, or raise a `UserError` that says that `what` (a plural) need the extra `extra`."""
     try:
         return importlib.import_module(module)
     except ImportError as e:

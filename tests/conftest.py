@@ -1,4 +1,4 @@
-"""Fixtures of all tests: tiny synthetic cohorts, a cache folder per session, no network, and real data if available."""
+"""Fixtures for all tests: tiny synthetic cohorts, a separate cache folder, no network, real data if available."""
 
 import logging
 import os
@@ -6,7 +6,7 @@ from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub
 os.environ.setdefault("MPLBACKEND", "Agg")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side: waiting threads would hold each other up
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run in parallel: more threads than cores slow each other down
 
 import pytest
 
@@ -15,13 +15,13 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(autouse=True)
 def _own_folders(monkeypatch, tmp_path_factory):
-    """Put caches and the demo cohort into a folder of this test session, not into the user's."""
+    """Put caches and the demo cohort into a folder of the test session, not into the user's."""
     monkeypatch.setenv("DEDL_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 @pytest.fixture(autouse=True)
 def _log_level():
-    """What a test of the command line sets (--quiet) ends with the test."""
+    """Restore the log level that a test of the command line changes with --quiet."""
     log = logging.getLogger("dedl_fastai")
     before = log.level
     yield
@@ -50,7 +50,7 @@ def many_folder(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def tiny_cohort(tiny_folder):
-    """The tiny cohort, loaded and not yet split."""
+    """The tiny cohort, loaded but not split."""
     from dedl_fastai.data import Cohort
 
     return Cohort.load(tiny_folder)
@@ -58,8 +58,8 @@ def tiny_cohort(tiny_folder):
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real fields: the variable DEDL_SHARED_DATA, else ../shared/data; the test is skipped without it."""
+    """The folder of real fields, DEDL_SHARED_DATA or ../shared/data; tests are skipped if it does not exist."""
     folder = Path(os.environ.get("DEDL_SHARED_DATA") or ROOT.parent / "shared" / "data")
     if not folder.is_dir():
-        pytest.skip(f"real data is not at {folder}: set DEDL_SHARED_DATA")
+        pytest.skip(f"no real data at {folder}: set DEDL_SHARED_DATA")
     return folder

@@ -1,4 +1,4 @@
-"""Files in and out: fields, segmentation maps, masks and cell tables. Imports no deep-learning library."""
+"""Reading and writing files: fields, segmentation maps, masks, cell tables. Imports no deep-learning library."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Cell tables: inForm's `cell_seg_data.txt` in all its locales, Van Buren's label and phenotype tables, Parquet."""
+"""Cell tables: inForm's `cell_seg_data.txt` in any locale, Van Buren's label and phenotype tables, Parquet."""
 
 import io
 import re
@@ -11,32 +11,33 @@ from ..errors import UserError
 from ..extras import optional
 from .files import existing_file, written_whole
 
-PARQUET = ("pyarrow", "tables", "Parquet tables")  # what `optional` asks for
+PARQUET = ("pyarrow", "tables", "Parquet tables")  # the arguments of `optional`
 _DECIMAL_COMMA = re.compile(r"^-?\d+,\d+(e[-+]?\d+)?$", re.IGNORECASE)
 _PERCENT = re.compile(r"^-?\d+([.,]\d+)?\s?%$")
 _INFORM_VERSION = re.compile(r"^inForm [\d.]+$")
-_TEXT = ("Path", "Sample Name", "Tissue Category", "Slide ID", "Lab ID", "Annotation ID")  # "0929309" keeps its zero
+# Columns that stay text, so that "0929309" keeps its zero
+_TEXT = ("Path", "Sample Name", "Tissue Category", "Slide ID", "Lab ID", "Annotation ID")
 _MISSING = ["#N/A", "NA", "N/A", "NaN", "nan", ""]
 
 
 def read_cell_table(path: str | Path) -> pd.DataFrame:
-    """One row a cell, columns as the file names them.
+    """Return a table with one row per cell and the column names of the file.
 
-    Reads inForm's per-field, merged and consolidated tables (tab, comma or semicolon separated; decimal point or comma;
-    UTF-8, UTF-16 or Latin-1; `#N/A` becomes NaN; "97.57 %" becomes 0.9757; ids and phenotypes stay text where they are
-    not numbers; an empty phenotype is ""), and Van Buren's `_datalabels` (Label, X, Y: 32 outline points a cell) and
-    `_dataMeasured` (listname and one 0/1 column a marker). The inForm version is in `.attrs["inform_version"]`.
+    Reads inForm's per-field, merged and consolidated tables (separated by tabs, commas or semicolons; decimal point or
+    comma; UTF-8, UTF-16 or Latin-1), and Van Buren's `_datalabels` (Label, X, Y: 32 outline points per cell) and
+    `_dataMeasured` (listname and one 0/1 column per marker). `#N/A` becomes NaN and "97.57 %" becomes 0.9757; names,
+    slide ids and phenotypes stay text; a missing phenotype is "". The inForm version is in `.attrs["inform_version"]`.
     """
     path = existing_file(path)
     text = _text(path)
     header = text.split("\n", 1)[0]
     separator = next((s for s in "\t;," if s in header), None)
     if separator is None:
-        raise UserError(f"{path} is not a table: its first line has neither tabs, commas nor semicolons.")
+        raise UserError(f"{path} is not a table: its first line contains no tab, comma or semicolon.")
     try:
         table = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, index_col=False)
     except (pd.errors.ParserError, ValueError) as e:
-        raise UserError(f"{path} does not read as a table ({e}): export it again.") from e
+        raise UserError(f"{path} cannot be read as a table ({e}): export it again.") from e
     version = [c for c in table.columns if _INFORM_VERSION.match(c)]
     table = table.drop(columns=version)
     if str(table.columns[0]).strip() in ("", "Unnamed: 0"):  # ImageJ's row number
@@ -51,16 +52,16 @@ def _text(path: Path) -> str:
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return raw.decode("utf-16").replace("\r\n", "\n")
     if b"\0" in raw[:4096]:
-        raise UserError(f"{path} is not a text table: it holds binary data.")
+        raise UserError(f"{path} is not a text table: it contains binary data.")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
-        text = raw.decode("latin-1")  # German and French inForm installations write µ and é this way
+        text = raw.decode("latin-1")  # German and French installations of inForm write µ and é this way
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _column(name: str, column: pd.Series) -> pd.Series:
-    """Numbers where every value present is one; text for names, ids and phenotypes, with "" for what is missing."""
+    """Numbers if every present value is a number; names, ids and phenotypes stay text, with "" for missing values."""
     values = column.str.strip()
     if name.startswith("Phenotype") or name in _TEXT:
         return values.where(~values.isin(["#N/A"]), "")
@@ -80,7 +81,7 @@ def _numbers(values: pd.Series) -> pd.Series:
 
 
 def read_outlines(path: str | Path) -> dict[str, np.ndarray]:
-    """Van Buren's `_datalabels`: {cell label: (n, 2) outline points as (y, x) in pixels}, in the file's order."""
+    """Read Van Buren's `_datalabels` as {cell label: (n, 2) outline points (y, x) in pixels}, in the file's order."""
     table = read_cell_table(path)
     missing = {"Label", "X", "Y"} - set(table.columns)
     if missing:
@@ -89,7 +90,7 @@ def read_outlines(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def write_parquet(path: str | Path, table: pd.DataFrame) -> None:
-    """Write a table as Parquet: the same columns and values as in a CSV, typed. Needs the extra "tables"."""
+    """Write a table as Parquet, with the columns and values of the CSV and their types. Needs the extra "tables"."""
     optional(*PARQUET)
     with written_whole(path) as tmp:
         table.to_parquet(tmp, engine="pyarrow", index=False)

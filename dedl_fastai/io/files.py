@@ -1,4 +1,4 @@
-"""Writing files whole or not at all, and naming what is wrong with one that cannot be read."""
+"""Writing of files whole or not at all, and checks of input files; the errors name the file, fault and remedy."""
 
 import errno
 import json
@@ -15,37 +15,37 @@ from ..errors import UserError
 
 @contextmanager
 def written_whole(path: str | Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; rename it to `path` when the block succeeds, remove it when not.
+    """Yield a temporary path next to `path`; rename it to `path` if the block succeeds, remove it if it fails.
 
-    A full disk becomes a `UserError` that names `path`; an existing file at `path` is then still the old one.
+    A full disk becomes a `UserError` that names `path`; an existing file at `path` is then left unchanged.
     """
     path = Path(path)
-    beside = path.with_name(f".{path.stem}.{os.getpid()}-{threading.get_ident()}.part{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}-{threading.get_ident()}.part{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield beside
-        beside.replace(path)
+        yield temporary
+        temporary.replace(path)
     except OSError as e:
         raise _write_error(path, e) from e
     finally:
         with suppress(OSError):
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def folder_written_whole(path: str | Path) -> Iterator[Path]:
-    """Yield a new folder beside `path`; rename it to `path` when the block succeeds, remove it when not."""
+    """Yield a temporary folder next to `path`; rename it to `path` if the block succeeds, remove it if it fails."""
     path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        beside.mkdir(parents=True)
-        yield beside
-        beside.replace(path)
+        temporary.mkdir(parents=True)
+        yield temporary
+        temporary.replace(path)
     except OSError as e:
-        if not path.is_dir():  # where another process made the same folder meanwhile, that one is as good
+        if not path.is_dir():  # else another process has made the same folder meanwhile
             raise _write_error(path, e) from e
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _write_error(path: Path, e: OSError) -> OSError | UserError:
@@ -72,7 +72,7 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """The JSON value in `path`; a missing or broken file is a `UserError`."""
+    """Return the JSON value in `path`; raise a `UserError` if the file is missing or broken."""
     path = existing_file(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -81,10 +81,10 @@ def read_json(path: str | Path) -> Any:
 
 
 def existing_file(path: str | Path) -> Path:
-    """`path` as a Path to a file that exists and is not empty, or a `UserError`."""
+    """Return `path` as a Path; raise a `UserError` if it is not a file or is empty."""
     path = Path(path)
     if path.is_dir():
-        raise UserError(f"{path} is a folder, a file is needed.")
+        raise UserError(f"{path} is a folder, but a file is needed.")
     if not path.exists():
         raise UserError(f"{path} does not exist.")
     if path.stat().st_size == 0:
@@ -93,10 +93,10 @@ def existing_file(path: str | Path) -> Path:
 
 
 def existing_dir(path: str | Path) -> Path:
-    """`path` as a Path to a folder that exists, or a `UserError`."""
+    """Return `path` as a Path; raise a `UserError` if it is not a folder."""
     path = Path(path)
     if path.is_file():
-        raise UserError(f"{path} is a file, a folder is needed.")
+        raise UserError(f"{path} is a file, but a folder is needed.")
     if not path.exists():
         raise UserError(f"{path} does not exist.")
     return path

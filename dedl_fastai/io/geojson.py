@@ -1,4 +1,4 @@
-"""Cells as GeoJSON in QuPath's dress, one feature at a time."""
+"""Cells as GeoJSON in QuPath's dialect, written one feature at a time."""
 
 import json
 import math
@@ -15,23 +15,29 @@ from .outlines import signed_area
 
 def write_geojson(
     path: str | Path,
-    polygons: Iterable[tuple[int, np.ndarray]],  # (label, outline) as of `cell_polygons`, taken one by one
-    classes: Mapping[int, str] | None = None,  # label -> class; None, NaN and "" are none
+    polygons: Iterable[tuple[int, np.ndarray]],  # (label, outline) as from `cell_polygons`, consumed one by one
+    classes: Mapping[int, str] | None = None,  # label -> class; None, NaN and "" mean no class
     measurements: Mapping[int, Mapping[str, float]] | None = None,  # label -> {name: value}, looked up one by one
     colors: Mapping[str, tuple[int, int, int]] | None = None,  # class -> (r, g, b)
     origin: tuple[float, float] = (0.0, 0.0),  # (x, y) in pixels of the slide, added to every point
     object_type: Literal["detection", "cell", "annotation"] = "detection",
 ) -> int:
-    """Write a FeatureCollection that QuPath opens, a feature a line; returns how many. The label is the name.
+    """Write a FeatureCollection that QuPath opens, one feature per line, and return the number of features.
 
-    Coordinates are pixels, (0, 0) the corner of the upper left one, as QuPath counts them; measurements have six
-    digits, and those that are NaN are left out.
+    Features are named by their labels. Coordinates are in pixels; (0, 0) is the corner of the upper left pixel, as in
+    QuPath. Measurements have six significant digits; NaN and infinite values are left out.
     """
     n = 0
     with written_whole(path) as tmp, tmp.open("w", encoding="utf-8", newline="\n") as f:
         f.write('{"type": "FeatureCollection", "features": [')
         for label, points in polygons:
-            properties = _properties(label, classes or {}, measurements or {}, colors or {}, object_type)
+            properties = _properties(
+                label,
+                classes=classes or {},
+                measurements=measurements or {},
+                colors=colors or {},
+                object_type=object_type,
+            )
             geometry = {"type": "Polygon", "coordinates": [_ring(path, label, points, origin)]}
             feature = {"type": "Feature", "geometry": geometry, "properties": properties}
             f.write(",\n" if n else "\n")
@@ -42,6 +48,7 @@ def write_geojson(
 
 
 def _ring(path: str | Path, label: int, points: np.ndarray, origin: tuple[float, float]) -> list[list[float]]:
+    """The outline as a closed counterclockwise ring of (x, y)."""
     points = np.asarray(points, dtype=np.float64)
     if len(points) < 3 or not np.isfinite(points).all() or not signed_area(points):
         raise UserError(f"{path}: the outline of cell {label} is not a polygon of finite points.")
@@ -59,19 +66,19 @@ def _properties(
     colors: Mapping[str, tuple[int, int, int]],
     object_type: str,
 ) -> dict[str, Any]:
-    found: dict[str, Any] = {"objectType": object_type, "name": str(label)}
+    properties: dict[str, Any] = {"objectType": object_type, "name": str(label)}
     name = classes.get(label)
-    if isinstance(name, str) and name:  # a table has NaN for none
-        found["classification"] = _classification(name, colors)
+    if isinstance(name, str) and name:  # a column of a table has NaN for a missing class
+        properties["classification"] = _classification(name, colors)
     if label in measurements:
         values = {k: float(f"{v:.6g}") for k, v in measurements[label].items()}
-        found["measurements"] = {k: v for k, v in values.items() if math.isfinite(v)}  # JSON has no NaN
-    return found
+        properties["measurements"] = {k: v for k, v in values.items() if math.isfinite(v)}  # JSON has no NaN
+    return properties
 
 
 def _classification(name: str, colors: Mapping[str, tuple[int, int, int]]) -> dict[str, Any]:
     if name not in colors:
         return {"name": name}
     r, g, b = (int(v) for v in colors[name])
-    packed = (255 << 24 | r << 16 | g << 8 | b) - (1 << 32)  # Java's signed int, which QuPath before 0.4 reads
+    packed = (255 << 24 | r << 16 | g << 8 | b) - (1 << 32)  # a signed 32-bit integer, as QuPath before 0.4 reads it
     return {"name": name, "color": [r, g, b], "colorRGB": packed}

@@ -10,25 +10,27 @@ from ..errors import UserError
 from ..extras import optional
 from .files import written_whole
 
-ROIS = ("roifile", "imagej", "ImageJ ROIs")  # what `optional` asks for
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the time of every entry: same input, same bytes
-_MAX_COORDINATE = 32767  # an ROI's bounding box is stored in signed 16 bits
+ROIS = ("roifile", "imagej", "ImageJ ROIs")  # the arguments of `optional`
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the time stamp of every entry, so that the same input gives the same bytes
+_MAX_COORDINATE = 32767  # the bounding box of an ROI is stored in signed 16-bit integers
 
 
 def check_fits_rois(path: str | Path, shape: tuple[int, int]) -> None:
-    """`UserError` for a field (H, W) that is larger than ImageJ's ROIs reach."""
+    """Raise a `UserError` if a field of shape (H, W) has pixels beyond the largest coordinate of an ImageJ ROI."""
     if max(shape) > _MAX_COORDINATE:
-        raise UserError(f"{path} is {shape[1]} x {shape[0]}: ImageJ ROIs end at pixel {_MAX_COORDINATE}, use geojson.")
+        raise UserError(
+            f"{path} has {shape[1]} x {shape[0]} pixels; ImageJ ROIs end at pixel {_MAX_COORDINATE}: use geojson."
+        )
 
 
 def write_imagej_rois(
-    path: str | Path,  # ends in .zip: ImageJ goes by the name
-    polygons: Iterable[tuple[int, np.ndarray]],  # (label, outline) as of `cell_polygons`, taken one by one
+    path: str | Path,  # ends in .zip, by which ImageJ recognises a set of ROIs
+    polygons: Iterable[tuple[int, np.ndarray]],  # (label, outline) as from `cell_polygons`, consumed one by one
 ) -> int:
-    """Write one polygon ROI a cell, named by its label, to sub-pixel precision; returns how many."""
+    """Write one sub-pixel polygon ROI per cell, named by its label, and return the number of ROIs."""
     roifile = optional(*ROIS)
     if Path(path).suffix.lower() != ".zip":
-        raise UserError(f"{path}: a set of ImageJ ROIs is a .zip file: name it so.")
+        raise UserError(f"{path}: the file name of a set of ImageJ ROIs must end in .zip.")
     n = 0
     with written_whole(path) as tmp, zipfile.ZipFile(tmp, "w", zipfile.ZIP_DEFLATED) as archive:
         for label, points in polygons:
@@ -37,7 +39,7 @@ def write_imagej_rois(
                 xy = xy[:-1]  # ImageJ closes a polygon itself
             if not (np.abs(xy) <= _MAX_COORDINATE).all():
                 raise UserError(
-                    f"{path}: cell {label} lies beyond pixel {_MAX_COORDINATE}, where ImageJ ROIs end: use GeoJSON."
+                    f"{path}: cell {label} extends beyond pixel {_MAX_COORDINATE}, where ImageJ ROIs end: use GeoJSON."
                 )
             roi = roifile.ImagejRoi.frompoints(xy, name=str(label))
             roi.roitype = roifile.ROI_TYPE.POLYGON

@@ -14,15 +14,17 @@ from .fields.tiff_pages import all_pages, open_tiff
 from .files import existing_file
 
 _EXPECTED = "expected 0 and 1, 0 and 255, or the ids 0, 1, 2, ... of the nuclei"
-_LEAST_EQUAL = 0.8  # of neighbouring foreground pixels: 0.94 to 1 in real label maps, 0.1 to 0.78 in grey images
-_MOST_PIECES = 2  # an id: 1 in masks drawn by hand, up to 1.006 in inForm's maps; classes have one piece a nucleus
+_MIN_EQUAL_NEIGHBOURS = (
+    0.8  # share of pairs in the foreground: 0.94 to 1 in real label maps, 0.1 to 0.78 in grey images
+)
+_MAX_PIECES_PER_ID = 2  # 1 in masks drawn by hand, up to 1.006 in inForm's maps; a class has one piece per nucleus
 
 
 def read_labels(path: str | Path) -> np.ndarray:
-    """A mask file's values as (H, W) integers: ids of nuclei, or one value for all foreground.
+    """Read a mask file as integers (H, W): ids of nuclei, or a single value for all foreground.
 
-    An inForm segmentation map gives its nucleus page; an RGB picture whose three planes agree counts as grey.
-    Raises `UserError` for values that are none of the kinds above (a probability map, a JPEG, a colour overlay).
+    An inForm segmentation map gives its nucleus page; an RGB picture with three equal planes counts as grey. Raises
+    `UserError` for other values (a probability map, a JPEG, a colour overlay).
     """
     path = existing_file(path)
     with open_field(path) as field:
@@ -33,21 +35,21 @@ def read_labels(path: str | Path) -> np.ndarray:
             return maps["nucleus"]
         values = _single_plane(path, field)
         if field.format == "jpeg" and len(np.unique(values)) > 2:
-            raise UserError(f"{path} is not a mask: JPEG has blurred its values. Save it as PNG or TIFF.")
+            raise UserError(f"{path} is not a mask: JPEG compression has changed its values. Save it as PNG or TIFF.")
     return _checked_labels(path, values)
 
 
 def read_mask(path: str | Path) -> np.ndarray:
-    """A mask file as uint8 (H, W): 1 where a nucleus is, 0 elsewhere. Errors as `read_labels`."""
+    """Read a mask file as uint8 (H, W): 1 in nuclei, 0 elsewhere. Raises the same errors as `read_labels`."""
     return (read_labels(path) > 0).astype(np.uint8)
 
 
 def holds_ids(path: str | Path, labels: np.ndarray) -> bool | None:
-    """Whether what `read_labels` read from a mask file tells nuclei apart; None where the file alone cannot say.
+    """True if the values that `read_labels` read from a mask file are ids of nuclei; None if they may or may not be.
 
-    inForm's maps do, and files with several values above 0, each of which is a nucleus in one piece. One value in
-    several pieces is a binary mask, several values in many pieces each are classes of pixels. A single piece and an
-    empty mask may be either.
+    inForm's maps hold ids, and so do files with several values above 0 that form one piece each. One value in several
+    pieces is a binary mask; several values in many pieces each are classes of pixels. A single piece or an empty mask
+    may be either.
     """
     with open_field(path) as field:
         if _is_segmentation_map(field):
@@ -56,11 +58,11 @@ def holds_ids(path: str | Path, labels: np.ndarray) -> bool | None:
     n_pieces = int(label(labels, connectivity=2).max())
     if n_ids <= 1:
         return None if n_pieces <= 1 else False
-    return n_pieces <= _MOST_PIECES * n_ids
+    return n_pieces <= _MAX_PIECES_PER_ID * n_ids
 
 
 def mask_shape(path: str | Path) -> tuple[int, int]:
-    """(H, W) of a mask file, from its header."""
+    """Return (H, W) of a mask file, read from its header."""
     with open_field(path) as field:
         return field.shape
 
@@ -69,35 +71,39 @@ def _is_segmentation_map(field: Field) -> bool:
     if not isinstance(field, TiffField):
         return False
     with open_tiff(field.path) as tif:
-        texts = [p.description for p in all_pages(field.path, tif)]
-    return any("<SegmentationImage>" in t or "<TissueClassMap>" in t for t in texts)
+        descriptions = [p.description for p in all_pages(field.path, tif)]
+    return any("<SegmentationImage>" in d or "<TissueClassMap>" in d for d in descriptions)
 
 
 def _single_plane(path: Path, field: Field) -> np.ndarray:
     first = field.read(0)
     for i in range(1, len(field.channels)):
         if not np.array_equal(first, field.read(i)):
-            raise UserError(f"{path} has {len(field.channels)} planes that differ: a mask has one. Save it as grey.")
+            raise UserError(
+                f"{path} has {len(field.channels)} planes that differ, and a mask has one plane: save it as grey."
+            )
     return first
 
 
 def _checked_labels(path: Path, values: np.ndarray) -> np.ndarray:
-    found = np.unique(values)
-    whole = np.isfinite(found).all() and (found == np.round(found)).all()
-    if not whole or found[0] < 0:
-        bad = found[~np.isfinite(found) | (found != np.round(found)) | (found < 0)]
+    distinct = np.unique(values)
+    is_whole = np.isfinite(distinct).all() and (distinct == np.round(distinct)).all()
+    if not is_whole or distinct[0] < 0:
+        bad = distinct[~np.isfinite(distinct) | (distinct != np.round(distinct)) | (distinct < 0)]
         raise UserError(f"{path} is not a mask: it holds values such as {bad[0]:g}; {_EXPECTED}.")
-    ids = found[found > 0]
-    if len(ids) > 1 and len(ids) < 0.5 * ids[-1]:  # ids of nuclei run nearly through; grey values do not
-        some = ", ".join(f"{v:g}" for v in found[:4])
-        raise UserError(f"{path} is not a mask: it holds {len(found)} values ({some}, ... {found[-1]:g}); {_EXPECTED}.")
-    if len(ids) > 1 and _equal_neighbours(values) < _LEAST_EQUAL:
-        raise UserError(f"{path} is not a mask: its values change from pixel to pixel like an image's; {_EXPECTED}.")
+    ids = distinct[distinct > 0]
+    if len(ids) > 1 and len(ids) < 0.5 * ids[-1]:  # ids of nuclei are nearly consecutive; grey values are not
+        first = ", ".join(f"{v:g}" for v in distinct[:4])
+        raise UserError(
+            f"{path} is not a mask: it holds {len(distinct)} values ({first}, ... {distinct[-1]:g}); {_EXPECTED}."
+        )
+    if len(ids) > 1 and _equal_neighbours(values) < _MIN_EQUAL_NEIGHBOURS:
+        raise UserError(f"{path} is not a mask: its values change from pixel to pixel, as in an image; {_EXPECTED}.")
     return values.astype(np.int32)
 
 
 def _equal_neighbours(values: np.ndarray) -> float:
-    """Share of the pairs of foreground pixels side by side that hold the same value; 1 without such pairs."""
+    """Share of the horizontal pairs of foreground pixels with equal values; 1 if there is no such pair."""
     left, right = values[:, :-1], values[:, 1:]
     pairs = (left > 0) & (right > 0)
     return float((left == right)[pairs].mean()) if pairs.any() else 1.0

@@ -1,4 +1,4 @@
-"""OME-TIFF writing: tiles, a pyramid in SubIFDs, channel names and pixel size, without holding the image."""
+"""OME-TIFF files, written tile by tile: a pyramid in SubIFDs, channel names and pixel size, in little memory."""
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -12,10 +12,10 @@ from ..errors import UserError
 from .files import written_whole
 
 _DTYPES = ("uint8", "uint16", "uint32", "float32")
-_FLAT_EDGE = 4096  # images up to this edge get no pyramid: viewers show them whole
-_CLASSIC_BYTES = 3 << 30  # raw bytes above which 32-bit offsets might not do
-_BUFFER_BYTES = 16 << 20  # of tiles compressed at a time
-_BAND_PIXELS = 1 << 22  # read at a time for a tile of a coarse level
+_FLAT_EDGE = 4096  # images up to this edge get no pyramid by default: viewers load them whole
+_CLASSIC_BYTES = 3 << 30  # raw bytes above which 32-bit offsets might not suffice
+_BUFFER_BYTES = 16 << 20  # bytes of tiles that are compressed at a time
+_BAND_PIXELS = 1 << 22  # pixels that are read at a time for a tile of a coarse level
 _UM = "µm"
 
 ReadRegion = Callable[[int, int, int, int, int], np.ndarray]  # (channel, y0, y1, x0, x1) -> (y1 - y0, x1 - x0)
@@ -23,64 +23,80 @@ ReadRegion = Callable[[int, int, int, int, int], np.ndarray]  # (channel, y0, y1
 
 def write_ome_tiff(
     path: str | Path,
-    pixels: Any,  # (H, W) or (C, H, W), sliced block by block: an array, a memory map, zarr; or a `ReadRegion`
+    pixels: Any,  # (H, W) or (C, H, W), sliced block by block: an array, memory map or zarr array; or a `ReadRegion`
     channel_names: Sequence[str],
     pixel_size_um: float | None = None,
     *,
     origin_um: tuple[float, float] | None = None,  # stage position (x, y) of the upper left corner
-    labels: bool | None = None,  # True: levels by nearest neighbour, False: by mean; None: integers are labels
-    pyramid: bool | None = None,  # None: where an edge exceeds 4096 pixels
+    labels: bool | None = None,  # True: nearest neighbours in the pyramid, False: means; None: True for integers
+    pyramid: bool | None = None,  # None: if an edge exceeds 4096 pixels
     compression: str | None = "zlib",
     tile: int = 512,  # edge of a tile, a multiple of 16
-    shape: tuple[int, ...] | None = None,  # of a `ReadRegion`
-    dtype: Any = None,  # of a `ReadRegion`
+    shape: tuple[int, ...] | None = None,  # only for a `ReadRegion`
+    dtype: Any = None,  # only for a `ReadRegion`
 ) -> None:
-    """Write masks, labels, probabilities or intensities as a tiled OME-TIFF. Same input, same bytes.
+    """Write masks, labels, probabilities or intensities as a tiled OME-TIFF. The same input gives the same bytes.
 
-    No more than a few tiles are in memory and nothing is put on disk but the file. For this every level of the
-    pyramid reads `pixels` again: it has to give the same block twice.
+    At most a few tiles are in memory, and there are no temporary files: each level of the pyramid reads `pixels` again,
+    so repeated reads of a block must give the same values.
     """
-    read, shape, dtype = _source(path, pixels, shape, dtype, channel_names)
+    read, shape, dtype = _source(path, pixels, shape=shape, dtype=dtype, channel_names=channel_names)
     nearest = dtype.kind != "f" if labels is None else labels
     *_, height, width = shape
     big = max(height, width) > _FLAT_EDGE if pyramid is None else pyramid
     n_levels = _count_levels(max(height, width), tile) if big else 0
     raw = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize * 4 // 3
-    common = dict(dtype=dtype, tile=(tile, tile), compression=compression, photometric="minisblack")
-    common |= dict(buffersize=_BUFFER_BYTES)
     with written_whole(path) as tmp, tifffile.TiffWriter(tmp, ome=True, bigtiff=raw > _CLASSIC_BYTES) as tif:
         for level in range(n_levels + 1):
-            size = tuple(-(-n // 2**level) for n in (height, width))
-            extra = dict(subfiletype=1) if level else dict(subifds=n_levels)
-            extra |= _resolution(pixel_size_um, level)
+            size = (-(-height // 2**level), -(-width // 2**level))
+            metadata = {}
             if level == 0:
-                extra["metadata"] = _ome_metadata(Path(path).name, shape, channel_names, pixel_size_um, origin_um)
-            blocks = _tiles(read, shape, level, size, tile, nearest, dtype)
-            tif.write(blocks, shape=(*shape[:-2], *size), **common, **extra)
+                metadata = _ome_metadata(
+                    Path(path).name,
+                    shape,
+                    channel_names=channel_names,
+                    pixel_size_um=pixel_size_um,
+                    origin_um=origin_um,
+                )
+            tif.write(
+                _tiles(read, shape, level=level, size=size, tile=tile, nearest=nearest, dtype=dtype),
+                shape=(*shape[:-2], *size),
+                dtype=dtype,
+                tile=(tile, tile),
+                compression=compression,
+                photometric="minisblack",
+                buffersize=_BUFFER_BYTES,
+                subfiletype=1 if level else None,
+                subifds=None if level else n_levels,
+                resolution=(1e4 / (pixel_size_um * 2**level),) * 2 if pixel_size_um else None,
+                resolutionunit="CENTIMETER" if pixel_size_um else None,
+                metadata=metadata,
+            )
 
 
 def _source(
-    path: str | Path, pixels: Any, shape: tuple[int, ...] | None, dtype: Any, names: Sequence[str]
+    path: str | Path, pixels: Any, shape: tuple[int, ...] | None, dtype: Any, channel_names: Sequence[str]
 ) -> tuple[ReadRegion, tuple[int, ...], np.dtype]:
+    """A function that reads blocks of `pixels`, with their shape and dtype; raises `UserError` if they do not fit."""
     if callable(pixels):
         if shape is None or dtype is None:
-            raise UserError(f"{path}: pixels given as a function need their shape and dtype.")
+            raise UserError(f"{path}: `shape` and `dtype` must be given with pixels that are a function.")
         read = pixels
     else:
         shape, dtype = pixels.shape, pixels.dtype
-        read = _slicing(pixels, len(shape))
+        read = _read_slices(pixels, len(shape))
     dtype = np.dtype(dtype)
     if dtype.name not in _DTYPES:
-        raise UserError(f"{path}: {dtype} pixels do not go into an OME-TIFF: convert them to {', '.join(_DTYPES)}.")
+        raise UserError(f"{path}: {dtype} pixels cannot be written: convert them to {', '.join(_DTYPES)}.")
     if len(shape) not in (2, 3) or 0 in shape:
         raise UserError(f"{path}: pixels of shape {tuple(shape)} are not an image (H, W) or (C, H, W).")
     n_channels = shape[0] if len(shape) == 3 else 1
-    if len(names) != n_channels:
-        raise UserError(f"{path}: {len(names)} channel names were given for {n_channels} channels.")
+    if len(channel_names) != n_channels:
+        raise UserError(f"{path}: {len(channel_names)} channel names were given for {n_channels} channels.")
     return read, tuple(int(n) for n in shape), dtype
 
 
-def _slicing(pixels: Any, ndim: int) -> ReadRegion:
+def _read_slices(pixels: Any, ndim: int) -> ReadRegion:
     def read(channel: int, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         return pixels[y0:y1, x0:x1] if ndim == 2 else pixels[channel, y0:y1, x0:x1]
 
@@ -97,30 +113,30 @@ def _count_levels(edge: int, tile: int) -> int:
 def _tiles(
     read: ReadRegion,
     shape: tuple[int, ...],
-    level: int,  # 0 is full resolution, each further one halves
+    level: int,  # 0 is full resolution; each level halves the one before
     size: tuple[int, int],  # (h, w) of the level
     tile: int,
     nearest: bool,
     dtype: np.dtype,
 ) -> Iterator[np.ndarray]:
-    """The level's tiles in the order TIFF wants them, those at the right and the bottom filled up with 0."""
+    """Yield the tiles of a level in the order of a TIFF file; those at the right and bottom edge are padded with 0."""
     reduce = _nearest if nearest else _mean
     for channel in range(shape[0] if len(shape) == 3 else 1):
         for y in range(0, size[0], tile):
             for x in range(0, size[1], tile):
                 block = (y, min(y + tile, size[0]), x, min(x + tile, size[1]))
-                found = reduce(read, channel, level, block, shape[-2:])
+                pixels = reduce(read, channel, level=level, block=block, full=(shape[-2], shape[-1]))
                 if not nearest and dtype.kind == "u":
-                    found = np.rint(found)
-                full = np.zeros((tile, tile), dtype)
-                full[: found.shape[0], : found.shape[1]] = found
-                yield full
+                    pixels = np.rint(pixels)
+                padded = np.zeros((tile, tile), dtype)
+                padded[: pixels.shape[0], : pixels.shape[1]] = pixels
+                yield padded
 
 
 def _nearest(
     read: ReadRegion, channel: int, level: int, block: tuple[int, int, int, int], full: tuple[int, int]
 ) -> np.ndarray:
-    """Every 2**level-th pixel of the block, read in bands no larger than a few tiles."""
+    """Every 2**level-th pixel of the block, read in bands that are no larger than a few tiles."""
     y0, y1, x0, x1 = block
     step = 2**level
     right = min(x1 * step, full[1])
@@ -135,7 +151,7 @@ def _nearest(
 def _mean(
     read: ReadRegion, channel: int, level: int, block: tuple[int, int, int, int], full: tuple[int, int]
 ) -> np.ndarray:
-    """The block as means of 2 x 2 pixels of the level below, a quarter at a time so that memory stays small."""
+    """The block as means of 2 x 2 pixels of the finer level, read in quarters to keep the memory small."""
     y0, y1, x0, x1 = block
     if level == 0:
         return np.asarray(read(channel, y0, y1, x0, x1), dtype=np.float32)
@@ -143,8 +159,9 @@ def _mean(
     out = np.empty((y1 - y0, x1 - x0), np.float32)
     for top, bottom in _halves(y0, y1):
         for left, right in _halves(x0, x1):
-            below = (2 * top, min(2 * bottom, height), 2 * left, min(2 * right, width))
-            out[top - y0 : bottom - y0, left - x0 : right - x0] = _halved(_mean(read, channel, level - 1, below, full))
+            finer = (2 * top, min(2 * bottom, height), 2 * left, min(2 * right, width))
+            pixels = _mean(read, channel, level=level - 1, block=finer, full=full)
+            out[top - y0 : bottom - y0, left - x0 : right - x0] = _halved(pixels)
     return out
 
 
@@ -159,12 +176,6 @@ def _halved(a: np.ndarray) -> np.ndarray:
     return (a[::2, ::2] + a[1::2, ::2] + a[::2, 1::2] + a[1::2, 1::2]) * np.float32(0.25)
 
 
-def _resolution(pixel_size_um: float | None, level: int) -> dict[str, Any]:
-    if not pixel_size_um:
-        return {}
-    return dict(resolution=(1e4 / (pixel_size_um * 2**level),) * 2, resolutionunit="CENTIMETER")
-
-
 def _ome_metadata(
     name: str,
     shape: tuple[int, ...],
@@ -172,16 +183,22 @@ def _ome_metadata(
     pixel_size_um: float | None,
     origin_um: tuple[float, float] | None,
 ) -> dict[str, Any]:
-    number = uuid.uuid5(uuid.NAMESPACE_URL, f"{name} {shape} {list(channel_names)}")  # not the clock's: same bytes
-    found = {"axes": "CYX"[-len(shape) :], "Channel": {"Name": list(channel_names)}, "UUID": f"urn:uuid:{number}"}
+    number = uuid.uuid5(
+        uuid.NAMESPACE_URL, f"{name} {shape} {list(channel_names)}"
+    )  # not random: same input, same bytes
+    metadata: dict[str, Any] = {
+        "axes": "CYX"[-len(shape) :],
+        "Channel": {"Name": list(channel_names)},
+        "UUID": f"urn:uuid:{number}",
+    }
     if pixel_size_um:
-        found |= {f"PhysicalSize{a}": pixel_size_um for a in "XY"} | {f"PhysicalSize{a}Unit": _UM for a in "XY"}
+        metadata |= {f"PhysicalSize{a}": pixel_size_um for a in "XY"} | {f"PhysicalSize{a}Unit": _UM for a in "XY"}
     if origin_um is not None:
         n = len(channel_names)
-        found["Plane"] = {
+        metadata["Plane"] = {
             "PositionX": [float(origin_um[0])] * n,
             "PositionY": [float(origin_um[1])] * n,
             "PositionXUnit": [_UM] * n,
             "PositionYUnit": [_UM] * n,
         }
-    return found
+    return metadata

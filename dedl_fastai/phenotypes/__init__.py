@@ -1,4 +1,4 @@
-"""What type a cell is: rules on its markers, and the class they give each cell."""
+"""Cell types: rules on markers, and the class of each cell from phenotypes, marker columns or intensities."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Fixtures of the reader tests: made-up planes, a component TIFF of them, and a count of decoded segments."""
+"""Fixtures for the tests of readers: synthetic planes, their component TIFF, and a record of decoded segments."""
 
 import numpy as np
 import pytest
@@ -30,13 +30,21 @@ def thumbnail(rng):
 def component(tmp_path, planes, thumbnail):
     """A component TIFF of `planes` at 0.4971 um, at (12345.5, 6789.25) on the stage."""
     path = tmp_path / "P1_[12345,6789]_component_data.tif"
-    write_component_tiff(path, planes, COLORS, thumbnail, 0.4971, (12345.5, 6789.25), slide_id="P1 & co")
+    write_component_tiff(
+        path,
+        planes,
+        colors=COLORS,
+        thumbnail=thumbnail,
+        pixel_size_um=0.4971,
+        origin_um=(12345.5, 6789.25),
+        slide_id="P1 & co",
+    )
     return path
 
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """The list of the segment numbers decoded since the last `clear()`, one entry a strip or tile."""
+    """Numbers of the segments decoded since the last `clear()`, one entry per strip or tile."""
     calls = []
     original = tifffile.TiffPage.decode.func
 

@@ -1,4 +1,4 @@
-"""AnnData files: markers, places and the other columns come back, squidpy takes them, files come whole."""
+"""AnnData files: tables round-trip, squidpy accepts them, and files are written whole or not at all."""
 
 import sys
 
@@ -14,7 +14,7 @@ CHANNELS = ["DAPI", "PD-1/PD-L1"]
 
 @pytest.fixture
 def cells(rng):
-    """40 cells of two fields as `measure_cells` tells them, one without phenotype."""
+    """40 cells of two fields with the columns of `measure_cells`; one has no phenotype."""
     n = 40
     table = pd.DataFrame({"field": ["a"] * 20 + ["b"] * 20, "label": [*range(1, 21)] * 2})
     table[["x_px", "y_px"]] = rng.random((n, 2)) * 100
@@ -32,7 +32,7 @@ def anndata():
     return pytest.importorskip("anndata", reason="anndata is not installed")
 
 
-def test_a_table_comes_back(tmp_path, cells, anndata):
+def test_a_table_round_trips(tmp_path, cells, anndata):
     write_h5ad(tmp_path / "a.h5ad", cells, CHANNELS, pixel_size_from="file")
     found = anndata.read_h5ad(tmp_path / "a.h5ad")
     assert found.shape == (40, 2)
@@ -50,9 +50,9 @@ def test_a_table_comes_back(tmp_path, cells, anndata):
     assert (how["pixel_size_um"], how["pixel_size_from"], how["spatial_unit"]) == (0.5, "file", "um")
 
 
-@pytest.mark.parametrize("gone", [True, False])
-def test_without_a_pixel_size_places_are_pixels(tmp_path, cells, anndata, gone):
-    cells = cells.drop(columns=["x_um", "y_um"]) if gone else cells.assign(x_um=np.nan, y_um=np.nan)
+@pytest.mark.parametrize("dropped", [True, False])
+def test_without_a_pixel_size_centroids_are_in_pixels(tmp_path, cells, anndata, dropped):
+    cells = cells.drop(columns=["x_um", "y_um"]) if dropped else cells.assign(x_um=np.nan, y_um=np.nan)
     cells.attrs["pixel_size_um"] = None
     write_h5ad(tmp_path / "a.h5ad", cells, CHANNELS)
     found = anndata.read_h5ad(tmp_path / "a.h5ad")
@@ -61,7 +61,7 @@ def test_without_a_pixel_size_places_are_pixels(tmp_path, cells, anndata, gone):
     assert "pixel_size_um" not in found.uns["dedl_fastai"]
 
 
-def test_categories_and_a_table_without_cells_go_through(tmp_path, cells, anndata):
+def test_categories_and_a_table_without_cells_round_trip(tmp_path, cells, anndata):
     cells["phenotype"] = cells["phenotype"].astype("category")
     write_h5ad(tmp_path / "a.h5ad", cells.iloc[:0], CHANNELS)
     assert anndata.read_h5ad(tmp_path / "a.h5ad").shape == (0, 2)
@@ -70,7 +70,7 @@ def test_categories_and_a_table_without_cells_go_through(tmp_path, cells, anndat
     assert found.cat.categories.tolist() == ["CD8+", "tumour"]
 
 
-def test_squidpy_makes_a_graph_of_it(tmp_path, cells, anndata):
+def test_squidpy_builds_a_neighbour_graph(tmp_path, cells, anndata):
     squidpy = pytest.importorskip("squidpy", reason="squidpy is not installed")
     write_h5ad(tmp_path / "a.h5ad", cells, CHANNELS)
     found = anndata.read_h5ad(tmp_path / "a.h5ad")
@@ -80,7 +80,7 @@ def test_squidpy_makes_a_graph_of_it(tmp_path, cells, anndata):
     assert graph[:20, 20:].nnz == 0  # no neighbours across fields
 
 
-def test_a_column_that_is_not_there_is_named(tmp_path, cells, anndata):
+def test_a_missing_column_is_named_in_the_error(tmp_path, cells, anndata):
     with pytest.raises(UserError, match="Nucleus CD8 mean"):
         write_h5ad(tmp_path / "a.h5ad", cells, ["CD8"])
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""`read_cell_table` and `read_outlines`: inForm's tables in all their locales and Van Buren's two tables."""
+"""`read_cell_table` and `read_outlines`: inForm's tables in all locales and Van Buren's two tables."""
 
 import numpy as np
 import pytest
@@ -57,7 +57,7 @@ def test_comma_separated_table_with_quoted_names(path):
     assert_is_the_table(table)
 
 
-def test_decimal_commas_beside_whole_numbers_in_one_column(path):
+def test_decimal_commas_and_whole_numbers_in_one_column(path):
     table = read_cell_table(written(path, ["Cell ID", "X"], [["1", "12"], ["2", "0,5"], ["3", "1e-3"]]))
     np.testing.assert_array_equal(table["X"], [12, 0.5, 0.001])
 
@@ -95,14 +95,14 @@ def test_phenotypes_that_look_like_numbers_stay_text(path):
     assert table["Phenotype"].tolist() == ["217", "17"]
 
 
-def test_merged_table_keeps_the_fields_apart(path):
+def test_merged_table_keeps_the_sample_name_of_each_cell(path):
     rows = [[*ROWS[0][:1], f"{name}.im3", *ROWS[0][2:]] for name in ("P1_[1,2]", "P1_[3,4]")]
     table = read_cell_table(written(path, rows=rows))
     assert table["Sample Name"].tolist() == ["P1_[1,2].im3", "P1_[3,4].im3"]
     assert table["Cell ID"].tolist() == [1, 1]
 
 
-def test_consolidated_table_has_one_text_column_a_marker(path):
+def test_consolidated_table_has_one_text_column_per_marker(path):
     columns = ["Sample Name", "Phenotype CD8", "Phenotype FoxP3", "Cell ID"]
     rows = [["a.im3", "CD8+", "FoxP3-", "1"], ["a.im3", "CD8-", "#N/A", "2"]]
     table = read_cell_table(written(path, columns, rows))
@@ -110,7 +110,7 @@ def test_consolidated_table_has_one_text_column_a_marker(path):
     assert table["Phenotype FoxP3"].tolist() == ["FoxP3-", ""]
 
 
-def test_data_measured_has_one_number_column_a_marker(tmp_path):
+def test_data_measured_has_one_numeric_column_per_marker(tmp_path):
     columns = ["", "listname", "cd19", "cd4", "cd27"]
     rows = [["1", "Cell1", "1", "0", "0"], ["2", "Cell2", "0", "1", "1"]]
     table = read_cell_table(written(tmp_path / "P1_dataMeasured", columns, rows))
@@ -139,13 +139,15 @@ def test_the_demo_cohort_tables_agree_with_each_other(tiny_folder):
     measured = sorted(tiny_folder.rglob("*_dataMeasured"))
     assert len(measured) == 7
     for path in measured:
-        name = path.name.replace("_dataMeasured", "_datalabels")  # brackets in it: not a pattern for rglob
+        name = path.name.replace(
+            "_dataMeasured", "_datalabels"
+        )  # it contains brackets, which rglob takes for a pattern
         outlines = next(read_outlines(p) for p in tiny_folder.rglob("*_datalabels") if p.name == name)
         assert set(outlines) == set(read_cell_table(path)["listname"])
         assert all(o.shape == (32, 2) for o in outlines.values())
 
 
-def test_a_table_of_a_header_only_has_no_rows(path):
+def test_a_table_with_only_a_header_has_no_rows(path):
     table = read_cell_table(written(path, rows=[]))
     assert len(table) == 0
     assert list(table.columns) == COLUMNS
@@ -155,7 +157,7 @@ def test_a_table_of_a_header_only_has_no_rows(path):
     "content, message",
     [(b"just one line of words", "not a table"), (b"a\tb\0\x01\x02", "binary"), (b"", "0 bytes")],
 )
-def test_what_is_no_table_is_a_user_error_naming_the_file(path, content, message):
+def test_a_file_that_is_not_a_table_is_a_user_error_naming_the_file(path, content, message):
     path.write_bytes(content)
     with pytest.raises(UserError, match=message) as error:
         read_cell_table(path)

@@ -1,4 +1,4 @@
-"""Outlines of labels and GeoJSON: they rasterise back, have RFC 7946's shape, are streamed, and come whole."""
+"""Outlines and GeoJSON: they rasterise back to the labels, follow RFC 7946, and are written one feature at a time."""
 
 import json
 import math
@@ -61,7 +61,7 @@ def test_simplified_outlines_have_fewer_points_and_the_cells_area(blobs):
 
 
 class Sliced:
-    """A plane on disk: there is nothing to it but its shape and slices, and no slice may be large."""
+    """A plane that has only a shape and slices, as one on disk; large slices are refused."""
 
     def __init__(self, labels, most):
         self.labels, self.most, self.shape = labels, most, labels.shape
@@ -73,15 +73,15 @@ class Sliced:
 
 
 @pytest.mark.parametrize("region", [32, 100, 301])
-def test_outlines_do_not_depend_on_the_regions_they_are_found_in(blobs, region):
+def test_outlines_do_not_depend_on_the_region_size(blobs, region):
     whole = dict(cell_polygons(blobs))
     pieces = list(cell_polygons(Sliced(blobs, region + 128), region=region))
-    assert len(pieces) == len(whole)  # what crosses borders comes once
+    assert len(pieces) == len(whole)  # an object across region borders comes once
     for label, points in pieces:
         np.testing.assert_array_equal(points, whole[label])
 
 
-def test_an_object_longer_than_a_region_is_whole():
+def test_an_object_longer_than_a_region_has_a_complete_outline():
     labels = np.zeros((400, 60), np.int32)
     labels[10:390, 20:30] = 3
     labels[5, 5] = 1
@@ -90,7 +90,7 @@ def test_an_object_longer_than_a_region_is_whole():
     assert abs(signed_area(found[3])) == pytest.approx(3800, abs=1)
 
 
-def test_boxes_hold_all_pixels_of_an_id_and_gaps_are_zero(blobs):
+def test_boxes_enclose_all_pixels_of_an_id_and_missing_ids_have_zeros(blobs):
     boxes = object_boxes(blobs, region=50)
     assert len(boxes) == blobs.max() + 1
     for label, box in enumerate(ndimage.find_objects(blobs), start=1):
@@ -122,7 +122,7 @@ def test_no_cells_give_a_valid_empty_collection(tmp_path):
     assert found == {"type": "FeatureCollection", "features": []}
 
 
-def test_the_file_has_the_shape_of_rfc_7946(tmp_path, blobs):
+def test_the_file_follows_rfc_7946(tmp_path, blobs):
     n = write_geojson(tmp_path / "a.geojson", cell_polygons(blobs), origin=(1000, 50))
     found = json.loads((tmp_path / "a.geojson").read_text(encoding="utf-8"))
     assert found["type"] == "FeatureCollection"
@@ -148,7 +148,7 @@ def test_polygons_read_from_the_file_are_the_cells(tmp_path, blobs):
         assert iou(labels, int(feature["properties"]["name"]), points) > 0.98
 
 
-def test_shapely_finds_every_polygon_valid(blobs):
+def test_every_polygon_is_valid_in_shapely(blobs):
     shapely = pytest.importorskip("shapely", reason="shapely is not installed")
     assert all(shapely.Polygon(points).is_valid for _, points in cell_polygons(blobs))
 
@@ -202,12 +202,12 @@ def test_features_are_written_one_by_one(tmp_path):
 
     path = tmp_path / "a.geojson"
     assert write_geojson(path, polygons()) == 2000
-    assert sizes[-1] > 0.9 * path.stat().st_size  # on disk before the last one was asked for
+    assert sizes[-1] > 0.9 * path.stat().st_size  # on disk before the last polygon was requested
     assert len(path.read_text(encoding="utf-8").splitlines()) == 2002
 
 
 @pytest.mark.parametrize("bad", [[(0, 0), (0, math.inf), (3, 3)], [(0, 0), (1, 1)], [(0, 0), (1, 1), (2, 2)]])
-def test_a_polygon_that_is_none_is_a_user_error_and_the_old_file_stays(tmp_path, bad):
+def test_an_invalid_polygon_is_a_user_error_and_keeps_the_old_file(tmp_path, bad):
     path = tmp_path / "a.geojson"
     path.write_text("old")
     polygons = [(1, np.array([(0, 0), (0, 9), (9, 9)])), (2, np.array(bad, float))]

@@ -1,4 +1,4 @@
-"""ImageJ ROI zips: they read back as the same polygons, are the same bytes twice, and come whole."""
+"""ImageJ ROI zips: polygons round-trip, the same input gives the same bytes, files are whole or absent."""
 
 import sys
 import zipfile
@@ -39,7 +39,7 @@ def test_same_cells_give_the_same_bytes(tmp_path, labels):
 
 
 @pytest.mark.parametrize("far", [40_000.0, np.nan])
-def test_what_an_roi_cannot_hold_is_a_user_error_and_leaves_no_file(tmp_path, far):
+def test_coordinates_beyond_the_range_of_an_roi_are_a_user_error_and_leave_no_file(tmp_path, far):
     pytest.importorskip("roifile", reason="roifile is not installed")
     triangle = np.array([(0, 0), (0, 9), (9, 9)], float)
     with pytest.raises(UserError, match="use GeoJSON"):

@@ -1,4 +1,4 @@
-"""`read_mask` and `read_labels`: the kinds of masks accepted, and what is refused."""
+"""`read_mask` and `read_labels`: the kinds of masks that are accepted, and values that are refused."""
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ def test_16_bit_label_png_keeps_ids_above_255(tmp_path):
     np.testing.assert_array_equal(read_labels(tmp_path / "m.png"), labels)
 
 
-def test_labels_with_gaps_of_removed_nuclei_are_labels(tmp_path, nuclei):
+def test_labels_with_gaps_from_removed_nuclei_are_accepted(tmp_path, nuclei):
     nuclei[np.isin(nuclei, (3, 9, 17, 40))] = 0
     write_label_tiff(tmp_path / "m.tif", nuclei)
     np.testing.assert_array_equal(read_labels(tmp_path / "m.tif"), nuclei)
@@ -73,7 +73,7 @@ def test_empty_mask_has_no_nucleus(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["P1_[16142,55840]_mask.tif", "a b_[1,2] (3)*.tif", "Мышца_Ø_[1,2]_Mask.tif"])
-def test_file_names_with_brackets_blanks_and_letters(tmp_path, nuclei, name):
+def test_file_names_with_brackets_spaces_and_non_ascii_letters(tmp_path, nuclei, name):
     write_label_tiff(tmp_path / name, nuclei)
     np.testing.assert_array_equal(read_labels(tmp_path / name), nuclei)
 
@@ -121,7 +121,7 @@ BAD = [_probabilities, _grey_image, _eight_bit_image, _negative, _not_a_number, 
 
 @pytest.mark.parametrize("make", BAD, ids=lambda f: f.__name__.strip("_"))
 @pytest.mark.parametrize("read", [read_mask, read_labels])
-def test_values_that_are_no_mask_are_refused_with_the_file_name(tmp_path, rng, make, read):
+def test_values_that_are_not_a_mask_are_refused_with_the_file_name(tmp_path, rng, make, read):
     path = tmp_path / "P1_[1,2]_mask.tif"
     pixels = make(rng)
     tifffile.imwrite(path, pixels, photometric="rgb" if pixels.ndim == 3 else "minisblack")
@@ -143,7 +143,7 @@ def test_jpeg_mask_with_blurred_edges_is_refused(tmp_path, nuclei):
         read_mask(tmp_path / "m.jpg")
 
 
-def test_a_component_file_is_no_mask(component):
+def test_a_component_file_is_refused_as_a_mask(component):
     with pytest.raises(UserError, match="planes that differ") as error:
         read_mask(component)
     assert component.name in str(error.value)

@@ -1,4 +1,4 @@
-"""OME-TIFF writing: round trips, levels, metadata, bounded reads, whole files or none."""
+"""OME-TIFF writing: round trips, pyramid levels, metadata, bounded memory, whole files or none."""
 
 import tracemalloc
 
@@ -12,7 +12,7 @@ from dedl_fastai.io import open_field, write_ome_tiff
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "float32"])
 @pytest.mark.parametrize("shape", [(52, 68), (3, 130, 97), (1, 64, 64)])
-def test_pixels_names_size_and_origin_come_back(tmp_path, rng, dtype, shape):
+def test_pixels_names_size_and_origin_round_trip(tmp_path, rng, dtype, shape):
     pixels = (rng.random(shape) * 200).astype(dtype)
     names = ["DAPI", "CD8 <Opal & 570> é", "Größe"][: shape[0] if len(shape) == 3 else 1]
     write_ome_tiff(tmp_path / "a.ome.tif", pixels, names, 0.4971, origin_um=(123.5, 67.25), tile=64)
@@ -28,14 +28,14 @@ def test_pixels_names_size_and_origin_come_back(tmp_path, rng, dtype, shape):
         assert tif.pages[0].is_tiled
 
 
-def test_without_a_pixel_size_none_is_made_up(tmp_path):
+def test_a_missing_pixel_size_stays_unknown(tmp_path):
     write_ome_tiff(tmp_path / "a.ome.tif", np.eye(20, dtype=np.uint8), ["mask"])
     with open_field(tmp_path / "a.ome.tif") as field:
         assert field.pixel_size_um is None
         assert field.origin_um is None
 
 
-def test_labels_are_thinned_by_striding_so_that_no_label_is_made_up(tmp_path, rng):
+def test_labels_are_downsampled_by_striding_so_that_no_new_label_appears(tmp_path, rng):
     labels = rng.integers(0, 9, (301, 215)).astype(np.uint32) * 70_000
     write_ome_tiff(tmp_path / "a.ome.tif", labels, ["nuclei"], 0.5, pyramid=True, tile=64)
     with tifffile.TiffFile(tmp_path / "a.ome.tif") as tif:
@@ -48,7 +48,7 @@ def test_labels_are_thinned_by_striding_so_that_no_label_is_made_up(tmp_path, rn
 
 
 @pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-6), ("uint16", 0.51)])
-def test_other_pixels_are_thinned_by_their_mean(tmp_path, rng, dtype, tolerance):
+def test_other_pixels_are_downsampled_by_their_mean(tmp_path, rng, dtype, tolerance):
     pixels = (rng.random((2, 256, 192)) * 1000).astype(dtype)
     write_ome_tiff(tmp_path / "a.ome.tif", pixels, ["a", "b"], 0.5, labels=False, pyramid=True, tile=64)
     with tifffile.TiffFile(tmp_path / "a.ome.tif") as tif:
@@ -69,7 +69,7 @@ def test_uneven_edges_stay_within_the_range_of_the_pixels(tmp_path, rng):
             assert 5 <= level.asarray().min() <= level.asarray().max() <= 6
 
 
-def test_only_large_images_get_a_pyramid_unasked(tmp_path):
+def test_only_large_images_get_a_pyramid_by_default(tmp_path):
     for edge, n in ((4096, 1), (4097, 5)):
         write_ome_tiff(tmp_path / "a.ome.tif", np.zeros((edge, 40), np.uint8), ["mask"])
         with tifffile.TiffFile(tmp_path / "a.ome.tif") as tif:
@@ -77,23 +77,23 @@ def test_only_large_images_get_a_pyramid_unasked(tmp_path):
 
 
 @pytest.mark.parametrize("labels", [True, False])
-def test_a_function_is_asked_for_small_blocks_and_gives_the_array_s_file(tmp_path, rng, labels):
+def test_a_function_is_read_in_small_blocks_and_gives_the_same_file_as_an_array(tmp_path, rng, labels):
     pixels = rng.integers(0, 200, (2, 700, 500)).astype(np.uint8)
-    asked = []
+    block_sizes = []
 
     def read(channel, y0, y1, x0, x1):
-        asked.append((y1 - y0) * (x1 - x0))
+        block_sizes.append((y1 - y0) * (x1 - x0))
         return pixels[channel, y0:y1, x0:x1]
 
     options = dict(labels=labels, pyramid=True, tile=128)
     write_ome_tiff(tmp_path / "1" / "a.ome.tif", read, ["a", "b"], shape=(2, 700, 500), dtype="uint8", **options)
     write_ome_tiff(tmp_path / "2" / "a.ome.tif", pixels, ["a", "b"], **options)
     assert (tmp_path / "1" / "a.ome.tif").read_bytes() == (tmp_path / "2" / "a.ome.tif").read_bytes()
-    assert labels or max(asked) <= 128 * 128
+    assert labels or max(block_sizes) <= 128 * 128
 
 
 @pytest.mark.parametrize("dtype", ["uint32", "float32"])
-def test_memory_stays_far_below_the_image(tmp_path, dtype):
+def test_memory_stays_far_below_the_size_of_the_image(tmp_path, dtype):
     row = np.arange(6000, dtype=dtype)
 
     def read(channel, y0, y1, x0, x1):
@@ -108,7 +108,7 @@ def test_memory_stays_far_below_the_image(tmp_path, dtype):
     assert peak < 6000 * 6000 * 4 / 2
 
 
-def test_bigtiff_is_taken_where_32_bits_might_not_do(tmp_path, monkeypatch):
+def test_bigtiff_is_used_if_32_bit_offsets_might_not_suffice(tmp_path, monkeypatch):
     monkeypatch.setattr("dedl_fastai.io.ome_tiff._CLASSIC_BYTES", 10_000)
     for edge, is_big in ((50, False), (200, True)):
         write_ome_tiff(tmp_path / "a.ome.tif", np.eye(edge, dtype=np.uint8), ["mask"])
@@ -139,10 +139,10 @@ def test_a_failure_half_way_keeps_the_old_file(tmp_path):
         (np.zeros((2, 4, 4), np.uint8), ["a"], "1 channel names were given for 2"),
         (np.zeros((1, 2, 4, 4), np.uint8), ["a"], "not an image"),
         (np.zeros((0, 4), np.uint8), ["a"], "not an image"),
-        (lambda *_: None, ["a"], "shape and dtype"),
+        (lambda *_: None, ["a"], "`shape` and `dtype`"),
     ],
 )
-def test_what_does_not_go_into_a_file_is_a_user_error(tmp_path, pixels, names, words):
+def test_unsupported_pixels_are_a_user_error(tmp_path, pixels, names, words):
     with pytest.raises(UserError, match=words):
         write_ome_tiff(tmp_path / "a.ome.tif", pixels, names)
     assert list(tmp_path.iterdir()) == []

@@ -22,7 +22,7 @@ def per_label_mean(labels, values, ids):
     return (sums / np.bincount(labels.ravel()))[ids]
 
 
-def test_fihc4_component_describes_itself(fihc4):
+def test_fihc4_component_has_its_channels_size_position_and_thumbnail(fihc4):
     with open_field(fihc4("component_data.tif")) as field:
         assert (field.format, field.shape, field.channels) == ("inform", (260, 348), FIHC4_CHANNELS)
         assert field.pixel_size_um == pytest.approx(0.4971, abs=1e-4)
@@ -62,7 +62,7 @@ def test_fihc4_maps_and_mask(fihc4):
     np.testing.assert_array_equal(read_mask(path), maps["nucleus"] > 0)
 
 
-def test_fihc4_tissue_category_of_the_cells_is_that_of_the_tissue_page(fihc4):
+def test_fihc4_tissue_categories_of_the_cells_match_the_tissue_page(fihc4):
     table = read_cell_table(fihc4("cell_seg_data.txt"))
     tissue = read_segmentation_maps(fihc4("binary_seg_maps.tif"))["tissue"]
     names = np.array(tissue_classes(fihc4("binary_seg_maps.tif")))
@@ -96,20 +96,20 @@ def test_fihc4_one_channel_decodes_one_page(fihc4, decoded):
         assert decoded == [6]
 
 
-def test_imagej_hyperstack_that_is_no_inform_export(shared_data):
+def test_imagej_hyperstack_is_a_field_but_not_a_segmentation_map(shared_data):
     path = shared_data / "not_inform" / "instanseg_Fluorescence_example.tif"
     with open_field(path) as field:
         assert (field.format, field.shape, field.channels) == ("imagej", (450, 450), ["channel_0", "channel_1"])
         assert field.pixel_size_um is None
         planes = [field.read(i) for i in range(2)]
-        np.testing.assert_array_equal(field.read(1, 17, 411, 3, 449), planes[1][17:411, 3:449])
+        np.testing.assert_array_equal(field.read(1, y0=17, y1=411, x0=3, x1=449), planes[1][17:411, 3:449])
     assert [(p.min(), p.max()) for p in planes] == [(2, 241), (1, 244)]
     with pytest.raises(UserError, match="not an inForm segmentation map"):
         read_segmentation_maps(path)
 
 
 @pytest.mark.parametrize("field_name", LUNG)
-def test_lung_segmentation_maps_have_four_roles_of_the_size_of_the_picture(shared_data, field_name):
+def test_lung_segmentation_maps_have_four_roles_and_the_size_of_the_picture(shared_data, field_name):
     folder = shared_data / "inform_lung_fields"
     maps = read_segmentation_maps(folder / f"{field_name}_binary_seg_maps.tif")
     with open_field(folder / f"{field_name}_composite_image.jpg") as picture:
@@ -120,7 +120,7 @@ def test_lung_segmentation_maps_have_four_roles_of_the_size_of_the_picture(share
     assert set(np.unique(maps["cytoplasm"])) <= set(np.unique(maps["nucleus"]))
 
 
-def test_lung_cell_ids_are_those_of_the_nucleus_page_and_lie_on_it(shared_data):
+def test_lung_cell_ids_match_the_nucleus_page(shared_data):
     base = shared_data / "inform_lung_fields" / "Set4_1-6plex_[16142,55840]"
     table = read_cell_table(f"{base}_cells.tsv")
     labels = read_labels(f"{base}_binary_seg_maps.tif")
@@ -129,7 +129,7 @@ def test_lung_cell_ids_are_those_of_the_nucleus_page_and_lie_on_it(shared_data):
     assert on_it.mean() > 0.95
 
 
-def test_a_lung_composite_is_no_mask(shared_data):
+def test_a_lung_composite_is_refused_as_a_mask(shared_data):
     with pytest.raises(UserError, match="planes that differ"):
         read_mask(shared_data / "inform_lung_fields" / f"{LUNG[0]}_composite_image.jpg")
 
@@ -152,7 +152,7 @@ def test_seven_channel_breast_field_and_its_table(shared_data):
 
 
 @pytest.mark.parametrize("number, n_cells", [(2, 2342), (7, 2271)])
-def test_melanoma_tables_with_quoted_names_and_percents_without_a_blank(shared_data, number, n_cells):
+def test_melanoma_tables_with_quoted_names_and_percents_without_a_space(shared_data, number, n_cells):
     folder = shared_data / "inform_tables" / "iris_MEL2"
     table = read_cell_table(folder / f"MEL2_080416_{number}_cell_seg_data.txt")
     assert len(table) == n_cells
@@ -164,7 +164,7 @@ def test_melanoma_tables_with_quoted_names_and_percents_without_a_blank(shared_d
     assert all(numbers[c].dtype.kind in "if" for c in numbers)
 
 
-def test_melanoma_maps_of_drawn_regions_are_pictures_and_membranes_a_mask(shared_data):
+def test_melanoma_membrane_map_is_a_mask_and_region_map_is_a_picture(shared_data):
     folder = shared_data / "inform_tables" / "iris_MEL2"
     membrane = read_mask(folder / "MEL2_080416_7_memb_seg_map.tif")
     assert membrane.shape == (1040, 1392)

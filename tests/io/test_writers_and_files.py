@@ -1,4 +1,4 @@
-"""The writers and `io.files`: whole files or none, same input same bytes, clear errors."""
+"""Writers and `io.files`: files are whole or absent, the same input gives the same bytes, errors are clear."""
 
 import errno
 import os
@@ -18,7 +18,15 @@ def names_in(folder):
 
 def test_same_component_gives_the_same_bytes(tmp_path, planes, thumbnail):
     for name in ("a.tif", "b.tif"):
-        write_component_tiff(tmp_path / name, planes, [(0, 0, 9)] * 5, thumbnail, 0.5, (1.0, 2.0), "S")
+        write_component_tiff(
+            tmp_path / name,
+            planes,
+            colors=[(0, 0, 9)] * 5,
+            thumbnail=thumbnail,
+            pixel_size_um=0.5,
+            origin_um=(1.0, 2.0),
+            slide_id="S",
+        )
     assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
 
 
@@ -28,7 +36,7 @@ def test_same_labels_give_the_same_bytes(tmp_path):
     assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
 
 
-def test_component_pages_are_laid_out_as_inform_does(component):
+def test_component_pages_have_the_layout_of_inform(component):
     with tifffile.TiffFile(component) as tif:
         assert tif.byteorder == "<"
         assert [p.dtype for p in tif.pages] == [np.float32] * 5 + [np.uint8]
@@ -40,26 +48,32 @@ def test_component_pages_are_laid_out_as_inform_does(component):
     assert full / small == pytest.approx(4, rel=1e-4)
 
 
-def test_channel_names_with_markup_survive(tmp_path, planes, thumbnail):
+def test_channel_names_with_markup_round_trip(tmp_path, planes, thumbnail):
     name = "CD3 <Opal & 570> é"
-    write_component_tiff(tmp_path / "c.tif", {name: planes["DAPI"]}, [(1, 2, 3)], thumbnail, 0.5)
+    write_component_tiff(
+        tmp_path / "c.tif",
+        {name: planes["DAPI"]},
+        colors=[(1, 2, 3)],
+        thumbnail=thumbnail,
+        pixel_size_um=0.5,
+    )
     with open_field(tmp_path / "c.tif") as field:
         assert field.channels == [name]
         np.testing.assert_array_equal(field.read(0), planes["DAPI"])
 
 
-def test_a_label_tiff_carries_its_pixel_size(tmp_path):
+def test_a_label_tiff_stores_its_pixel_size(tmp_path):
     write_label_tiff(tmp_path / "m.tif", np.eye(40, dtype=np.uint8), pixel_size_um=0.4971)
     with open_field(tmp_path / "m.tif") as field:
         assert field.pixel_size_um == pytest.approx(0.4971, rel=1e-5)
 
 
-def test_a_missing_parent_folder_is_made(tmp_path):
+def test_a_missing_parent_folder_is_created(tmp_path):
     write_label_tiff(tmp_path / "new" / "er" / "m.tif", np.eye(4, dtype=np.uint8))
     assert (tmp_path / "new" / "er" / "m.tif").is_file()
 
 
-def test_a_finished_block_replaces_the_old_file_and_leaves_nothing_beside(tmp_path):
+def test_a_finished_block_replaces_the_old_file_and_leaves_no_other(tmp_path):
     path = tmp_path / "t.txt"
     path.write_text("old")
     with written_whole(path) as tmp:
@@ -71,12 +85,12 @@ def test_a_finished_block_replaces_the_old_file_and_leaves_nothing_beside(tmp_pa
     assert names_in(tmp_path) == ["t.txt"]
 
 
-def test_the_new_file_takes_the_old_ones_place_in_one_step(tmp_path):
+def test_the_new_file_replaces_the_old_one_in_one_step(tmp_path):
     path = tmp_path / "t.txt"
     path.write_text("old")
     with path.open() as reader:
         write_text(path, "new")
-        assert reader.read() == "old"  # whoever reads meanwhile has one of the two, never a mixture
+        assert reader.read() == "old"  # a reader sees one of the two files, never a mixture
     assert path.read_text() == "new"
 
 
@@ -104,7 +118,7 @@ def test_write_errors_name_the_file_and_the_cause(tmp_path, number, words):
     assert names_in(tmp_path) == []
 
 
-def test_an_unknown_os_error_is_passed_on_as_it_is(tmp_path):
+def test_an_unknown_os_error_is_passed_on_unchanged(tmp_path):
     with pytest.raises(OSError, match="Input/output") as error, written_whole(tmp_path / "t.txt"):
         raise OSError(errno.EIO, "Input/output error")
     assert error.value.errno == errno.EIO
@@ -112,7 +126,7 @@ def test_an_unknown_os_error_is_passed_on_as_it_is(tmp_path):
 
 @pytest.fixture
 def full_disk(monkeypatch):
-    """Every TIFF page written after the first ends in 'no space left on device'."""
+    """Let every TIFF page after the first fail with 'no space left on device'."""
     original, written = tifffile.TiffWriter.write, []
 
     def write(self, *args, **kwargs):
@@ -125,16 +139,22 @@ def full_disk(monkeypatch):
     return written
 
 
-def test_a_full_disk_leaves_the_old_component_whole(component, planes, thumbnail, full_disk):
+def test_a_full_disk_keeps_the_old_component(component, planes, thumbnail, full_disk):
     before = component.read_bytes()
     with pytest.raises(UserError, match="disk is full") as error:
-        write_component_tiff(component, {n: p + 1 for n, p in planes.items()}, [(0, 0, 9)] * 5, thumbnail, 0.5)
+        write_component_tiff(
+            component,
+            {n: p + 1 for n, p in planes.items()},
+            colors=[(0, 0, 9)] * 5,
+            thumbnail=thumbnail,
+            pixel_size_um=0.5,
+        )
     assert component.name in str(error.value)
     assert component.read_bytes() == before
     assert names_in(component.parent) == [component.name]
 
 
-def test_a_full_disk_leaves_no_file_where_there_was_none(tmp_path, full_disk):
+def test_a_full_disk_leaves_no_new_file(tmp_path, full_disk):
     full_disk.append(1)
     with pytest.raises(UserError, match="disk is full"):
         write_label_tiff(tmp_path / "m.tif", np.eye(4, dtype=np.uint8))
@@ -148,7 +168,7 @@ def test_a_folder_that_is_a_file_is_a_user_error(tmp_path):
     assert (tmp_path / "file").read_text() == "x"
 
 
-def test_json_round_trip_keeps_letters_and_order(tmp_path):
+def test_json_round_trip_keeps_non_ascii_letters_and_order(tmp_path):
     value = {"b": [1, 2.5, None], "a": "Größe µm"}
     write_json(tmp_path / "v.json", value)
     assert read_json(tmp_path / "v.json") == value
@@ -168,7 +188,7 @@ def test_broken_json_is_a_user_error_naming_the_file(tmp_path, content):
         read_json(tmp_path / "v.json")
 
 
-def test_existing_file_and_folder_refuse_the_other_kind_and_what_is_missing(tmp_path):
+def test_existing_file_and_existing_dir_refuse_the_other_kind_and_missing_paths(tmp_path):
     file = tmp_path / "f"
     file.write_text("x")
     assert existing_file(str(file)) == file

@@ -8,7 +8,7 @@ from dedl_fastai.phenotypes import Rules
 
 
 def cells(*positive, markers=("cd19", "CD4", "CXCR5", "PD1", "CXCR3", "CD27")):
-    """A table of cells, each given by the markers it is positive for."""
+    """A table of cells, each given by the markers for which it is positive."""
     return pd.DataFrame([{m: m.upper() in p.split() for m in markers} for p in positive])
 
 
@@ -19,25 +19,25 @@ def test_tfh5_gives_the_papers_five_classes():
     assert found.tolist() == ["b", "tfh", "tfh217", "tfhl", "other", "other", "other"]
 
 
-def test_vanburen3_reads_cd27_where_tfh5_does_not():
+def test_vanburen3_uses_cd27():
     rules = Rules.load("vanburen3")
     assert rules.classify(cells("CD19", "CD19 CD27", "CD4 CD27", "CD4")).tolist() == ["b", "other", "tfh", "other"]
     assert rules.markers == ["CD19", "CD4", "CD27"]
 
 
-def test_first_rule_that_fits_decides():
+def test_the_first_rule_that_fits_applies():
     rules = Rules.parse("first = A+\nsecond = A+ B+\nthird = B+")
     table = cells("A B", "B", "", markers=("A", "B"))
     assert rules.classify(table).tolist() == ["first", "third", ""]
 
 
-def test_rules_come_from_a_file_with_comments(tmp_path):
+def test_rules_are_read_from_a_file_with_comments(tmp_path):
     file = tmp_path / "mine.txt"
     file.write_text("# two classes\n\nt = CD3e+  HLA-DR-   # activated\nrest =\n", encoding="utf-8")
     assert Rules.load(file).classes == {"t": {"CD3E": True, "HLA-DR": False}, "rest": {}}
 
 
-def test_marker_the_table_lacks_is_an_error_that_names_it():
+def test_a_missing_marker_is_named_in_the_error():
     with pytest.raises(UserError, match="need the marker CXCR5; the table has CD19, CD4"):
         Rules.load("tfh5").classify(cells("CD19", markers=("CD19", "CD4")))
 
@@ -49,7 +49,7 @@ def test_classes_keep_the_tables_index():
 
 
 @pytest.mark.parametrize("line", ["b", "b = CD19", "= CD19+", "a = CD4-", "b = CD19+, CD4-"])
-def test_wrong_line_is_an_error_with_its_number(tmp_path, line):
+def test_a_wrong_line_is_an_error_with_its_number(tmp_path, line):
     file = tmp_path / "mine.txt"
     file.write_text(f"a = CD4+\n# note\n{line}\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"mine\.txt, line 3"):

@@ -1,1 +1,1 @@
-"""Readers of image files, one module a format: each gives a `Field` with named channels, read by region."""
+"""Readers of image files, one module per format; each gives a `Field` with named channels that is read by region."""

@@ -1,4 +1,4 @@
-"""`Field`: an image with named channels, read by region; the base class of the readers."""
+"""`Field`: an image with named channels that is read by region; the base class of the readers."""
 
 import difflib
 from abc import ABC, abstractmethod
@@ -12,12 +12,12 @@ from ...errors import UserError
 
 
 class Field(ABC):
-    """An image with named channels, read lazily: one channel decodes one page, a region decodes what it must.
+    """An image with named channels, read lazily: only the pages, strips or tiles of the requested region are decoded.
 
-    `channels` are the names in file order, `shape` is (H, W), `pixel_size_um` a float or None where it is unknown,
-    `pixel_size_from` "file", "option" (given to `open_field`) or "", `origin_um` the stage position (x, y) of the upper
-    left corner or None, `colors` the display colour of each channel (r, g, b) or None, `format` a word for the kind of
-    file.
+    `channels` are the names in file order, `shape` is (H, W), `pixel_size_um` is a float or None if unknown,
+    `pixel_size_from` is "file", "option" (given to `open_field`) or "", `origin_um` is the stage position (x, y) of the
+    upper left corner or None, `colors` holds the display colour (r, g, b) or None of each channel, `format` names the
+    kind of file.
     """
 
     def __init__(
@@ -31,7 +31,8 @@ class Field(ABC):
         colors: Sequence[tuple[int, int, int] | None] | None = None,
         slide_id: str = "",
     ):
-        self.path, self.format, self.channels, self.shape = Path(path), format, list(channels), tuple(shape)
+        self.path, self.format, self.channels = Path(path), format, list(channels)
+        self.shape: tuple[int, int] = (shape[0], shape[1])
         self.pixel_size_um, self.origin_um, self.slide_id = pixel_size_um or None, origin_um, slide_id
         self.pixel_size_from = "file" if pixel_size_um else ""
         self.colors = list(colors) if colors is not None else [None] * len(self.channels)
@@ -41,19 +42,19 @@ class Field(ABC):
         return f"Field({self.path.name}: {self.format}, {self.shape[0]} x {self.shape[1]}, {size}, {self.channels})"
 
     def channel_index(self, channel: str | int) -> int:
-        """Index of a channel given by name (any case), unique prefix, or index; else a `UserError` with the names."""
+        """Index of a channel given by name (any case), unique prefix or index; raises `UserError` for others."""
         if isinstance(channel, int | np.integer):
             return self._checked_index(int(channel))
         wanted = channel.strip().lower()
         names = [c.lower() for c in self.channels]
-        found = [i for i, n in enumerate(names) if n == wanted] or [
+        matches = [i for i, n in enumerate(names) if n == wanted] or [
             i for i, n in enumerate(names) if n.startswith(wanted) and wanted
         ]
-        if len(found) == 1:
-            return found[0]
-        if len(found) > 1:
-            hits = ", ".join(self.channels[i] for i in found)
-            raise UserError(f"{self.path}: channel {channel!r} could be any of {hits}; write more of the name.")
+        if len(matches) == 1:
+            return matches[0]
+        if len(matches) > 1:
+            matching = ", ".join(self.channels[i] for i in matches)
+            raise UserError(f"{self.path}: channel {channel!r} matches {matching}: write more of the name.")
         if wanted.isdigit():
             return self._checked_index(int(wanted))
         near = difflib.get_close_matches(wanted, names, n=1)
@@ -67,29 +68,31 @@ class Field(ABC):
 
     def read(
         self,
-        channel: str | int,  # name (any case), unique prefix, or index
+        channel: str | int,  # name (any case), unique prefix or index
         y0: int = 0,
-        y1: int | None = None,  # to the last row
+        y1: int | None = None,  # None: to the last row
         x0: int = 0,
-        x1: int | None = None,  # to the last column
+        x1: int | None = None,  # None: to the last column
     ) -> np.ndarray:
-        """The channel's pixels [y0:y1, x0:x1] as float32 (H, W), in the file's own units."""
+        """Read the pixels [y0:y1, x0:x1] of a channel as float32 (H, W), in the units of the file."""
         index = self.channel_index(channel)
         y1, x1 = self.shape[0] if y1 is None else y1, self.shape[1] if x1 is None else x1
         if not (0 <= y0 < y1 <= self.shape[0] and 0 <= x0 < x1 <= self.shape[1]):
-            raise UserError(f"{self.path}: rows {y0}:{y1}, columns {x0}:{x1} are not inside its {self.shape}.")
-        return self._read(index, y0, y1, x0, x1).astype(np.float32, copy=False)
+            raise UserError(
+                f"{self.path}: rows {y0}:{y1}, columns {x0}:{x1} are not inside the image of shape {self.shape}."
+            )
+        return self._read(index, y0=y0, y1=y1, x0=x0, x1=x1).astype(np.float32, copy=False)
 
     @abstractmethod
     def _read(self, index: int, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
-        """Pixels of channel `index` in the file's dtype; the region was checked."""
+        """Pixels of channel `index` in the dtype of the file; `read` has checked the region."""
 
     def thumbnail(self) -> np.ndarray | None:
-        """The file's RGB thumbnail page as uint8 (h, w, 3), or None if it has none."""
+        """The RGB thumbnail in the file as uint8 (h, w, 3), or None if there is none."""
         return None
 
-    def close(self) -> None:  # noqa: B027 (some formats hold nothing open)
-        """Let go of the file; the next read opens it again."""
+    def close(self) -> None:  # noqa: B027 (not every format keeps a file open)
+        """Close the file; the next read opens it again."""
 
     def __enter__(self) -> "Field":
         return self

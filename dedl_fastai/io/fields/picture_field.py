@@ -1,4 +1,4 @@
-"""PNG and JPEG files as fields: grey or red, green, blue."""
+"""PNG and JPEG files as fields with the channel grey, or the channels red, green and blue."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ RGB_COLORS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
 
 
 class PictureField(Field):
-    """A PNG or JPEG. It is decoded whole at the first read: these formats have no regions."""
+    """A PNG or JPEG picture. The first read decodes it as a whole, because these formats cannot be read by region."""
 
     _pixels: np.ndarray | None = None
 
@@ -23,7 +23,7 @@ class PictureField(Field):
         with _opened(path) as image:
             grey = image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I")
             names, colors = (("grey",), None) if grey else (RGB, RGB_COLORS)
-            return cls(path, image.format.lower(), names, (image.height, image.width), colors=colors)
+            return cls(path, (image.format or "").lower(), names, (image.height, image.width), colors=colors)
 
     def _read(self, index: int, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         if self._pixels is None:
@@ -41,7 +41,7 @@ def _opened(path: Path) -> Image.Image:
     except (OSError, ValueError, SyntaxError) as e:
         raise UserError(f"{path} is not a readable picture ({e}): copy or export it again.") from e
     except Image.DecompressionBombError as e:
-        raise UserError(f"{path} is too large for a picture ({e}): save it as a tiled TIFF.") from e
+        raise UserError(f"{path} is too large for PNG or JPEG ({e}): save it as a tiled TIFF.") from e
 
 
 def _decode(path: Path) -> np.ndarray:

@@ -12,13 +12,13 @@ from .zarr_field import ZarrField, is_zarr
 
 def open_field(
     path: str | Path,
-    pixel_size_um: float | None = None,  # for a file that does not say its own
+    pixel_size_um: float | None = None,  # used if the file does not contain a pixel size
 ) -> Field:
     """Open an image file as a `Field`.
 
     Formats: inForm component TIFF, QPTIFF, OME-TIFF, ImageJ hyperstack, plain TIFF (pages or RGB), PNG, JPEG, of 8, 16
-    or 32 bits; OME-Zarr folders. The format is told by content, not by the ending. Raises `UserError` for what is not
-    one of these, is damaged or cut short, or has a time or z axis.
+    or 32 bits; OME-Zarr folders. The format is detected from the content, not from the file name. Raises `UserError`
+    for other files, for files that are damaged or cut short, and for images with a time or z axis.
     """
     field = _opened(path)
     if pixel_size_um and not field.pixel_size_um:
@@ -36,4 +36,4 @@ def _opened(path: str | Path) -> Field:
         return TiffField.open(path)
     if magic[:8] == b"\x89PNG\r\n\x1a\n" or magic[:3] == b"\xff\xd8\xff":
         return PictureField.open(path)
-    raise UserError(f"{path} is not an image this program reads (TIFF, PNG, JPEG): it starts with {magic!r}.")
+    raise UserError(f"{path} is not an image in a supported format (TIFF, PNG, JPEG): it starts with {magic!r}.")

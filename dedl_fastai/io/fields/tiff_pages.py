@@ -1,12 +1,16 @@
-"""Parts of a TIFF page: decode just the strips or tiles a region touches, and refuse files that are cut short."""
+"""Pages of a TIFF: checks that a file is complete, and reading of regions from only the segments they touch."""
 
 import struct
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import tifffile
 
 from ...errors import UserError
+
+Page = tifffile.TiffPage | tifffile.TiffFrame  # a frame shares the tags of its keyframe
 
 DAMAGED = (  # what tifffile and its codecs raise on a file that is cut short or has wrong bytes
     ArithmeticError,
@@ -20,13 +24,13 @@ DAMAGED = (  # what tifffile and its codecs raise on a file that is cut short or
     struct.error,
     tifffile.TiffFileError,
 )
-_MAX_IMPLAUSIBLE_UM = 20.0  # a "pixel" larger than this is a screen resolution (72 or 96 dpi), not a microscope's
-_MAX_BLOCK = 2**33  # bytes a strip or tile may decode to: more than any scanner's, and it must fit in memory at once
-_MAX_RATIO = 10_000  # pixels over file size: deflate and LZW end near 1000, and slides are never that empty
+_MAX_IMPLAUSIBLE_UM = 20.0  # a larger "pixel size" is a screen resolution (72 or 96 dpi), not that of a microscope
+_MAX_BLOCK = 2**33  # bytes of a decoded strip or tile: no scanner writes larger ones, and one must fit in memory
+_MAX_RATIO = 10_000  # of pixels to file size: deflate and LZW reach about 1000, and no slide is that empty
 
 
 def open_tiff(path: Path) -> tifffile.TiffFile:
-    """Open `path` with tifffile; what is not a TIFF, or ends before its first page, is a `UserError`."""
+    """Open `path` with tifffile; raises a `UserError` if it is not a TIFF or ends before its first page."""
     try:
         tif = tifffile.TiffFile(path)
     except DAMAGED as e:
@@ -37,16 +41,16 @@ def open_tiff(path: Path) -> tifffile.TiffFile:
     return tif
 
 
-def all_pages(path: Path, tif: tifffile.TiffFile) -> list[tifffile.TiffPage | tifffile.TiffFrame]:
-    """Every page of the file with its tags; a page that does not read is a `UserError`."""
+def all_pages(path: Path, tif: tifffile.TiffFile) -> list[tifffile.TiffPage]:
+    """All pages of the file that have tags of their own; raises a `UserError` if a page cannot be read."""
     try:
-        return list(tif.pages)
+        return [p for p in tif.pages if isinstance(p, tifffile.TiffPage)]
     except DAMAGED as e:
-        raise UserError(f"{path} is damaged: its page list does not read ({e}). Copy or export it again.") from e
+        raise UserError(f"{path} is damaged: its page list cannot be read ({e}). Copy or export it again.") from e
 
 
-def check_complete(path: Path, tif: tifffile.TiffFile, pages: list) -> None:
-    """Raise a `UserError` when the file is shorter than the data its pages claim, before anything is allocated."""
+def check_complete(path: Path, tif: tifffile.TiffFile, pages: Sequence[Page]) -> None:
+    """Raise a `UserError` if the file is shorter than the data that its pages claim, before memory is allocated."""
     size = tif.filehandle.size
     _check_plausible(path, pages, size)
     for page in pages:
@@ -54,19 +58,26 @@ def check_complete(path: Path, tif: tifffile.TiffFile, pages: list) -> None:
         needed = int(ends.max()) if ends.size else 0
         if needed > size:
             raise UserError(f"{path} is cut short: it has {size} bytes and needs {needed}. Copy or export it again.")
-        if ends.size < np.prod(page.keyframe.chunked):
-            raise UserError(f"{path} is damaged: page {page.index} lists {ends.size} of its data blocks only.")
+        if ends.size < np.prod(keyframe(page).chunked):
+            raise UserError(f"{path} is damaged: page {page.index} lists only {ends.size} of its data blocks.")
     if _last_page_is_cut(tif):
         raise UserError(f"{path} is cut short: its last page points past the end of the file. Copy it again.")
 
 
-def _check_plausible(path: Path, pages: list, size: int) -> None:
-    """Refuse headers that claim what no file of this size can hold, and blocks that no memory can."""
-    claimed = sum(page.keyframe.nbytes for page in pages)
+def keyframe(page: Page) -> tifffile.TiffPage:
+    """The page that has the tags of `page`: the page itself, or the first of the pages that share them."""
+    if page.keyframe is None:
+        raise tifffile.TiffFileError(f"page {page.index} has no keyframe")
+    return page.keyframe
+
+
+def _check_plausible(path: Path, pages: Sequence[Page], size: int) -> None:
+    """Refuse headers that claim more pixels than a file of this size can hold, and blocks larger than the memory."""
+    claimed = sum(keyframe(page).nbytes for page in pages)
     if claimed > max(_MAX_BLOCK, _MAX_RATIO * size):
         raise UserError(f"{path} claims {claimed / 1e9:.0f} GB of pixels and has {size} bytes: its header is damaged.")
     for page in pages:
-        key = page.keyframe
+        key = keyframe(page)
         block = int(np.prod(key.chunks, dtype=np.int64)) * (key.dtype.itemsize if key.dtype is not None else 1)
         if block > _MAX_BLOCK and not _is_plain(page):
             raise UserError(
@@ -76,9 +87,9 @@ def _check_plausible(path: Path, pages: list, size: int) -> None:
 
 
 def _last_page_is_cut(tif: tifffile.TiffFile) -> bool:
-    """True if the last page's tags, or the next page it names, lie beyond the end; tifffile then leaves them out."""
+    """True if the tags of the last page, or the next page, are beyond the end of the file; tifffile skips them."""
     fmt, fh, last = tif.tiff, tif.filehandle, tif.pages[len(tif.pages) - 1]
-    order = "little" if fmt.byteorder == "<" else "big"
+    order: Literal["little", "big"] = "little" if fmt.byteorder == "<" else "big"
     fh.seek(last.offset)
     n_tags = int.from_bytes(fh.read(fmt.tagnosize), order)
     tags = fh.read(n_tags * fmt.tagsize)
@@ -96,17 +107,24 @@ def _last_page_is_cut(tif: tifffile.TiffFile) -> bool:
     return False
 
 
+def read_page(path: Path, page: Page, sample: int = 0) -> np.ndarray:
+    """All pixels (H, W) of one sample of `page` in the dtype of the file."""
+    key = keyframe(page)
+    return read_region(path, page, sample, y0=0, y1=key.imagelength, x0=0, x1=key.imagewidth)
+
+
 def read_region(
     path: Path,
-    page: tifffile.TiffPage | tifffile.TiffFrame,  # the page the plane lies on
-    sample: int,  # which of the page's samples (0 for a grey page, 0..2 for RGB)
+    page: Page,
+    sample: int,  # 0 for a grey page, 0 to 2 for an RGB page
+    *,
     y0: int,
     y1: int,
     x0: int,
     x1: int,
 ) -> np.ndarray:
-    """Pixels [y0:y1, x0:x1] of one sample of `page` in the file's own dtype, decoding only the segments they touch."""
-    key = page.keyframe
+    """Pixels [y0:y1, x0:x1] of one sample of `page` in the dtype of the file; decodes only the segments they touch."""
+    key = keyframe(page)
     separate, _, _, _, contig = key.shaped
     plane = sample if separate > 1 else 0
     inner = 0 if separate > 1 else sample
@@ -119,26 +137,29 @@ def read_region(
             data = np.memmap(path, dtype=dtype, mode="r", offset=page.dataoffsets[0], shape=shape)
             return np.array(data[plane, y0:y1, x0:x1, inner], dtype=key.dtype)
         out = np.zeros((y1 - y0, x1 - x0), dtype=key.dtype)
-        for block, (_, _, y, x, _), (_, height, width, _) in _segments(page, plane, y0, y1, x0, x1):
-            if block is None:  # a sparse file leaves empty tiles out
+        for block, (_, _, y, x, _), (_, height, width, _) in _segments(page, plane, y0=y0, y1=y1, x0=x0, x1=x1):
+            if block is None:  # a sparse file omits empty tiles
                 continue
             top, bottom, left, right = max(y, y0), min(y + height, y1), max(x, x0), min(x + width, x1)
             out[top - y0 : bottom - y0, left - x0 : right - x0] = block[
                 0, top - y : bottom - y, left - x : right - x, inner
             ]
     except DAMAGED as e:
-        raise UserError(f"{path} is damaged: page {page.index} does not decode ({e}). Copy or export it again.") from e
+        raise UserError(
+            f"{path} is damaged: page {page.index} cannot be decoded ({e}). Copy or export it again."
+        ) from e
     return out
 
 
-def _is_plain(page: tifffile.TiffPage | tifffile.TiffFrame) -> bool:
-    """Uncompressed and in one piece, so that a region can be sliced from the file itself."""
-    key = page.keyframe
+def _is_plain(page: Page) -> bool:
+    """True for uncompressed contiguous pixels, of which a region can be sliced from the file itself."""
+    key = keyframe(page)
     return key.is_memmappable and len(page.dataoffsets) > 0 and key.is_contiguous
 
 
-def _segments(page: tifffile.TiffPage | tifffile.TiffFrame, plane: int, y0: int, y1: int, x0: int, x1: int):
-    key, fh = page.keyframe, page.parent.filehandle
+def _segments(page: Page, plane: int, *, y0: int, y1: int, x0: int, x1: int) -> Iterator[tuple[Any, ...]]:
+    """Yield (pixels or None, index, shape) of the strips or tiles that a region touches, as tifffile decodes them."""
+    key, fh = keyframe(page), page.parent.filehandle
     height, width = key.chunks[0:2] if key.is_tiled else (key.rowsperstrip, key.imagewidth)
     n_rows, n_cols = -(-key.imagelength // height), -(-key.imagewidth // width)
     rows = range(y0 // height, -(-y1 // height))
@@ -156,7 +177,7 @@ def _segments(page: tifffile.TiffPage | tifffile.TiffFrame, plane: int, y0: int,
 
 
 def resolution_um(page: tifffile.TiffPage, unit_um: float | None = None) -> float | None:
-    """Pixel size in um from XResolution; `unit_um` overrides the tag's unit (ImageJ). None if absent or a screen's."""
+    """Pixel size in um from XResolution (per `unit_um` um in ImageJ files); None if absent or that of a screen."""
     tag = page.tags.get("XResolution")
     unit = page.tags.get("ResolutionUnit")
     per_unit = unit_um or {2: 25400.0, 3: 10000.0}.get(int(unit.value) if unit is not None else 1)
@@ -167,9 +188,9 @@ def resolution_um(page: tifffile.TiffPage, unit_um: float | None = None) -> floa
 
 
 def position_um(page: tifffile.TiffPage) -> tuple[float, float] | None:
-    """(x, y) of the upper left corner in um on the stage, from the XPosition and YPosition tags in cm."""
+    """Stage position (x, y) of the upper left corner in um, from the XPosition and YPosition tags in cm, or None."""
     x, y = page.tags.get("XPosition"), page.tags.get("YPosition")
     unit = page.tags.get("ResolutionUnit")
     if x is None or y is None or unit is None or int(unit.value) != 3 or not (x.value[1] and y.value[1]):
         return None
-    return tuple(1e4 * t.value[0] / t.value[1] for t in (x, y))
+    return 1e4 * x.value[0] / x.value[1], 1e4 * y.value[0] / y.value[1]

@@ -41,7 +41,7 @@ def test_imagej_hyperstack(tmp_path, stack, dtype, compression):
     assert field.pixel_size_um == pytest.approx(0.5)
 
 
-def test_imagej_without_labels_numbers_its_channels(tmp_path, stack):
+def test_imagej_channels_without_labels_get_numbers(tmp_path, stack):
     path, data = tmp_path / "h.tif", stack[:2].astype("uint8")
     tifffile.imwrite(path, data, imagej=True, metadata={"axes": "CYX"})
     field = assert_same(path, data, ["channel_0", "channel_1"])
@@ -61,7 +61,7 @@ def test_ome_tiff_with_names_and_physical_size(tmp_path, stack, dtype, compressi
 
 
 @pytest.mark.parametrize(("unit", "origin"), [("reference frame", None), ("pixel", None), ("mm", (1000.0, 2000.0))])
-def test_ome_position_in_a_unit_that_is_no_length_is_no_origin(tmp_path, stack, unit, origin):
+def test_ome_position_is_the_origin_only_in_a_unit_of_length(tmp_path, stack, unit, origin):
     path = tmp_path / "o.ome.tif"
     plane = {"PositionX": [1.0], "PositionY": [2.0], "PositionXUnit": [unit], "PositionYUnit": [unit]}
     meta = {"axes": "YX", "Plane": plane}
@@ -86,7 +86,7 @@ def test_tiled_pyramidal_ome_tiff_reads_the_full_resolution(tmp_path, rng, compr
         tif.write(data[:, ::2, ::2], subfiletype=1, **options)
         tif.write(data[:, ::4, ::4], subfiletype=1, **options)
     field = assert_same(path, data, NAMES)
-    np.testing.assert_array_equal(field.read("CK", 31, 150, 47, 97), data[2, 31:150, 47:97])
+    np.testing.assert_array_equal(field.read("CK", y0=31, y1=150, x0=47, x1=97), data[2, 31:150, 47:97])
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -107,7 +107,7 @@ def test_one_page_of_several_samples(tmp_path, stack, planar, layout, compressio
     options = dict(photometric="minisblack", planarconfig=planar, compression=compression, **layout)
     tifffile.imwrite(path, written, **options)
     field = assert_same(path, data)
-    np.testing.assert_array_equal(field.read(1, 7, 34, 15, 65), data[1, 7:34, 15:65])
+    np.testing.assert_array_equal(field.read(1, y0=7, y1=34, x0=15, x1=65), data[1, 7:34, 15:65])
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
@@ -120,7 +120,7 @@ def test_rgb_tiff(tmp_path, stack, dtype, predictor):
     assert field.colors == [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
 
 
-def test_alpha_of_an_rgba_tiff_is_no_channel(tmp_path, stack):
+def test_alpha_of_an_rgba_tiff_is_not_a_channel(tmp_path, stack):
     data = stack.astype("uint8")
     pixels = np.concatenate([np.moveaxis(data, 0, -1), np.full((53, 71, 1), 255, np.uint8)], axis=-1)
     tifffile.imwrite(tmp_path / "rgba.tif", pixels, photometric="rgb", extrasamples=["unassalpha"])
@@ -158,7 +158,7 @@ def test_colour_png_with_and_without_alpha(tmp_path, rng, n_samples):
     assert_same(tmp_path / "c.png", np.moveaxis(pixels, -1, 0)[:3], ["red", "green", "blue"])
 
 
-def test_alpha_of_a_grey_png_is_no_channel(tmp_path, rng):
+def test_alpha_of_a_grey_png_is_not_a_channel(tmp_path, rng):
     pixels = rng.integers(0, 255, (41, 57, 2)).astype("uint8")
     Image.fromarray(pixels).save(tmp_path / "la.png")
     assert_same(tmp_path / "la.png", pixels[None, ..., 0], ["grey"])
@@ -178,7 +178,7 @@ def test_jpeg_reads_as_pillow_decodes_it(tmp_path, rng, mode, channels):
     assert assert_same(path, np.moveaxis(decoded, -1, 0), channels).format == "jpeg"
 
 
-def test_format_is_told_by_content_not_by_the_ending(tmp_path, rng):
+def test_format_is_detected_from_the_content_not_the_file_name(tmp_path, rng):
     data = rng.integers(0, 255, (1, 41, 57)).astype("uint8")
     Image.fromarray(data[0]).save(tmp_path / "really_a_png.tif", format="png")
     tifffile.imwrite(tmp_path / "really_a_tiff.png", data[0])
@@ -187,7 +187,7 @@ def test_format_is_told_by_content_not_by_the_ending(tmp_path, rng):
 
 
 @pytest.mark.parametrize("ending", ["tif", "png"])
-def test_an_open_field_can_be_sent_to_a_loader_worker(tmp_path, rng, ending):
+def test_an_open_field_can_be_sent_to_a_data_loader_worker(tmp_path, rng, ending):
     data = rng.integers(0, 255, (1, 41, 57)).astype("uint8")
     path = tmp_path / f"f.{ending}"
     tifffile.imwrite(path, data[0]) if ending == "tif" else Image.fromarray(data[0]).save(path)

@@ -14,7 +14,7 @@ XML = """<?xml version="1.0" encoding="utf-16"?>\r\n<PerkinElmer-QPI-ImageDescri
 
 
 def write_pages(path, pages, **options):
-    """A TIFF of (pixels, XML) pages."""
+    """Write a TIFF of (pixels, XML) pages."""
     with tifffile.TiffWriter(path) as tif:
         for pixels, xml in pages:
             colour = "rgb" if pixels.ndim == 3 else "minisblack"
@@ -29,17 +29,19 @@ def test_channel_names_come_from_the_xml_in_page_order(component, planes):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_each_name_finds_its_pixels_in_any_page_order(tmp_path, planes, thumbnail, seed):
+def test_each_channel_name_gives_its_pixels_in_any_page_order(tmp_path, planes, thumbnail, seed):
     names = list(np.random.default_rng(seed).permutation(list(planes)))
     path = tmp_path / "c.tif"
-    write_component_tiff(path, {n: planes[n] for n in names}, [(0, 0, 9)] * 5, thumbnail, 0.5)
+    write_component_tiff(
+        path, {n: planes[n] for n in names}, colors=[(0, 0, 9)] * 5, thumbnail=thumbnail, pixel_size_um=0.5
+    )
     with open_field(path) as field:
         assert field.channels == names
         for name, pixels in planes.items():
             np.testing.assert_array_equal(field.read(name), pixels)
 
 
-def test_thumbnail_page_is_no_channel_and_reads_as_quarter_size_rgb(component, thumbnail):
+def test_thumbnail_page_is_not_a_channel_but_a_quarter_size_rgb_picture(component, thumbnail):
     with open_field(component) as field:
         assert len(field.channels) == 5
         np.testing.assert_array_equal(field.thumbnail(), thumbnail)
@@ -102,11 +104,11 @@ def test_qptiff_like_tiled_pages_with_a_pyramid_read_at_full_resolution(tmp_path
     with open_field(path) as field:
         assert (field.format, field.channels, field.shape) == ("qptiff", ["c0", "c1"], (160, 192))
         np.testing.assert_array_equal(field.read("c1"), full[1])
-        np.testing.assert_array_equal(field.read("c0", 31, 97, 47, 145), full[0, 31:97, 47:145])
+        np.testing.assert_array_equal(field.read("c0", y0=31, y1=97, x0=47, x1=145), full[0, 31:97, 47:145])
         assert field.thumbnail().shape == (40, 48, 3)
 
 
-def test_the_thumbnail_is_told_from_other_rgb_pages(tmp_path, rng):
+def test_the_thumbnail_is_distinguished_from_other_rgb_pages(tmp_path, rng):
     macro, small = (rng.integers(0, 255, (n, 20, 3)).astype(np.uint8) for n in (30, 12))
     pages = [(rng.random((48, 80), np.float32), XML.format(kind="FullResolution", body="<Name>DAPI</Name>"))]
     pages += [(macro, XML.format(kind="Overview", body="")), (small, XML.format(kind="Thumbnail", body=""))]
@@ -126,7 +128,7 @@ def test_without_stage_position_the_origin_is_none(tmp_path, rng):
         assert field.thumbnail() is None
 
 
-def test_a_stage_position_of_0_over_0_is_no_position(tmp_path, rng):
+def test_a_stage_position_of_0_over_0_is_ignored(tmp_path, rng):
     xml = XML.format(kind="FullResolution", body="<Name>DAPI</Name>")
     tags = [(286, 5, 1, (0, 0), True), (287, 5, 1, (0, 0), True)]
     options = dict(resolution=(20000, 20000), resolutionunit="CENTIMETER", extratags=tags)
@@ -150,7 +152,13 @@ def test_a_prefix_of_several_names_is_refused_with_their_list(component):
 
 def test_a_full_name_wins_over_a_longer_one_that_starts_with_it(tmp_path, planes, thumbnail):
     first, second = list(planes.values())[:2]
-    write_component_tiff(tmp_path / "c.tif", {"CD80": first, "CD8": second}, [(0, 0, 9)] * 2, thumbnail, 0.5)
+    write_component_tiff(
+        tmp_path / "c.tif",
+        {"CD80": first, "CD8": second},
+        colors=[(0, 0, 9)] * 2,
+        thumbnail=thumbnail,
+        pixel_size_um=0.5,
+    )
     with open_field(tmp_path / "c.tif") as field:
         assert field.channel_index("cd8") == 1
 
@@ -164,12 +172,12 @@ def test_an_unknown_channel_names_the_file_the_channels_and_the_nearest_one(comp
 
 
 @pytest.mark.parametrize("wanted", ["", "   ", "xyz", 5, -1, "17"])
-def test_a_channel_that_is_not_there_is_a_user_error(component, wanted):
+def test_a_missing_channel_is_a_user_error(component, wanted):
     with open_field(component) as field, pytest.raises(UserError, match=re.escape(component.name)):
         field.channel_index(wanted)
 
 
-def test_closing_lets_a_field_be_read_again(component, planes):
+def test_a_closed_field_can_be_read_again(component, planes):
     field = open_field(component)
     field.read(0)
     field.close()

@@ -1,4 +1,4 @@
-"""`Field.read` of a region: the same pixels as the plane's slice, decoding only the strips or tiles it touches."""
+"""`Field.read` of a region: equal to a slice of the plane, decoding only the strips or tiles that it touches."""
 
 import tracemalloc
 
@@ -31,7 +31,7 @@ def test_random_regions_equal_slices_of_the_plane(tmp_path, rng, stack, layout, 
         for _ in range(30):
             (y0, y1), (x0, x1) = (np.sort(rng.choice(n + 1, 2, replace=False)) for n in (101, 137))
             channel = int(rng.integers(3))
-            np.testing.assert_array_equal(field.read(channel, y0, y1, x0, x1), stack[channel, y0:y1, x0:x1])
+            np.testing.assert_array_equal(field.read(channel, y0=y0, y1=y1, x0=x0, x1=x1), stack[channel, y0:y1, x0:x1])
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_random_regions_equal_slices_of_the_plane(tmp_path, rng, stack, layout, 
     [(0, 1, 0, 1), (100, 101, 136, 137), (0, 101, 136, 137), (96, 101, 0, 137), (31, 33, 47, 49), (32, 64, 48, 96)],
 )
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_borders_of_field_and_tiles(tmp_path, stack, layout, region):
+def test_regions_at_the_borders_of_field_and_tiles_equal_slices(tmp_path, stack, layout, region):
     path = tmp_path / "s.tif"
     tifffile.imwrite(path, stack, photometric="minisblack", compression="lzw", **LAYOUTS[layout])
     y0, y1, x0, x1 = region
@@ -51,7 +51,9 @@ def test_regions_of_a_component_equal_slices(component, planes, rng):
     with open_field(component) as field:
         for _ in range(30):
             (y0, y1), (x0, x1) = (np.sort(rng.choice(n + 1, 2, replace=False)) for n in field.shape)
-            np.testing.assert_array_equal(field.read("CK", y0, y1, x0, x1), planes["CK (Opal 690)"][y0:y1, x0:x1])
+            np.testing.assert_array_equal(
+                field.read("CK", y0=y0, y1=y1, x0=x0, x1=x1), planes["CK (Opal 690)"][y0:y1, x0:x1]
+            )
 
 
 def test_open_ends_reach_the_last_row_and_column(component, planes):
@@ -80,10 +82,10 @@ def test_reading_one_channel_decodes_the_strips_of_one_page(component, decoded):
 
 def test_a_region_decodes_only_the_strips_it_touches(component, decoded):
     with open_field(component) as field:
-        field.read("CD8", 16, 32, 5, 6)
+        field.read("CD8", y0=16, y1=32, x0=5, x1=6)
         assert decoded == [1]
         decoded.clear()
-        field.read("CD8", 15, 33, 5, 6)
+        field.read("CD8", y0=15, y1=33, x0=5, x1=6)
         assert decoded == [0, 1, 2]
 
 
@@ -92,7 +94,7 @@ def test_a_region_decodes_only_the_tiles_it_touches(tmp_path, rng, decoded, comp
     path, plane = tmp_path / "t.tif", rng.integers(0, 255, (1024, 1024)).astype(np.uint8)
     tifffile.imwrite(path, plane, tile=(128, 128), compression=compression)
     with open_field(path) as field:
-        region = field.read(0, 250, 260, 640, 700)
+        region = field.read(0, y0=250, y1=260, x0=640, x1=700)
     assert sorted(decoded) == [1 * 8 + 5, 2 * 8 + 5]
     np.testing.assert_array_equal(region, plane[250:260, 640:700])
 
@@ -114,7 +116,7 @@ def test_a_pyramid_decodes_tiles_of_the_full_resolution_only(tmp_path, rng, deco
         tif.write(data, subifds=1, metadata={"axes": "CYX"}, **options)
         tif.write(data[:, ::2, ::2], subfiletype=1, **options)
     with open_field(path) as field:
-        field.read(1, 64, 128, 64, 128)
+        field.read(1, y0=64, y1=128, x0=64, x1=128)
     assert decoded == [3]
 
 
@@ -126,7 +128,7 @@ def test_a_region_of_a_large_uncompressed_file_takes_little_memory(tmp_path):
     del written
     with open_field(path) as field:
         tracemalloc.start()
-        region = field.read(0, 2990, 3064, 2000, 2064)
+        region = field.read(0, y0=2990, y1=3064, x0=2000, x1=2064)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert (region[:10] == 0).all()

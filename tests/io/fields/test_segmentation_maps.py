@@ -1,4 +1,4 @@
-"""`read_segmentation_maps` and `tissue_classes`: pages are known by the role in their XML, not by their order."""
+"""`read_segmentation_maps` and `tissue_classes`: pages are identified by the role in their XML."""
 
 import itertools
 
@@ -26,7 +26,7 @@ XML = {"tissue": TISSUE, **{r: compartment(r.capitalize()) for r in ROLES[1:]}, 
 
 
 def write_maps(path, pages, **options):
-    """A segmentation map with `pages` of (role, pixels), dressed as inForm does."""
+    """Write a segmentation map with `pages` of (role, pixels) and descriptions as in inForm."""
     with tifffile.TiffWriter(path) as tif:
         for role, pixels in pages:
             tif.write(pixels, description=XML[role].encode(), metadata=None, compression="lzw", **options)
@@ -83,7 +83,7 @@ def test_the_nucleus_page_is_the_mask_of_a_segmentation_map(tmp_path, maps):
     np.testing.assert_array_equal(read_labels(path), maps["nucleus"])
 
 
-def test_a_map_without_a_nucleus_page_is_no_mask(tmp_path, maps):
+def test_a_map_without_a_nucleus_page_is_refused_as_a_mask(tmp_path, maps):
     path = write_maps(tmp_path / "m.tif", [("tissue", maps["tissue"]), ("membrane", maps["membrane"])])
     with pytest.raises(UserError, match="tissue, membrane but no nucleus") as error:
         read_labels(path)
@@ -104,7 +104,7 @@ def test_a_segmentation_map_opens_as_a_field_of_its_pages(tmp_path, maps):
 
 @pytest.mark.parametrize("missing", [1, 40, 200, 320])
 def test_a_map_cut_in_its_last_page_is_refused_instead_of_losing_a_role(tmp_path, maps, missing):
-    """inForm writes a page's XML behind its tags: without its end the page's role is unknown."""
+    """inForm writes the XML of a page after its tags: if its end is missing, the role of the page is unknown."""
     path = tmp_path / "m.tif"
     whole = _inform_like_map(maps)
     path.write_bytes(whole)
@@ -116,7 +116,7 @@ def test_a_map_cut_in_its_last_page_is_refused_instead_of_losing_a_role(tmp_path
 
 
 def _inform_like_map(maps) -> bytes:
-    """Two uncompressed pages, each as pixels, tags, XML: the order of inForm's own files."""
+    """Two uncompressed pages, each as pixels, tags and XML, in the order of inForm's files."""
     out, next_at = bytearray(b"II*\0\0\0\0\0"), 4
     for role in ("nucleus", "cytoplasm"):
         pixels, xml = maps[role], XML[role].encode()

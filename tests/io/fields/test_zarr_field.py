@@ -1,4 +1,4 @@
-"""OME-Zarr folders as fields: names, pixel size, regions, and what is refused."""
+"""OME-Zarr folders as fields: names, pixel size, regions, and folders that are refused."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ PIXELS = np.random.default_rng(0).integers(0, 4000, (2, 70, 90)).astype(np.uint1
 
 
 def write_zarr(path, pixels=PIXELS, axes="cyx", version="0.4", unit="micrometer", labels=("DAPI", "CD4")):
-    """An OME-Zarr of one level, as the specification has it."""
+    """Write an OME-Zarr image with one level, as in the specification."""
     group = zarr.open_group(str(path), mode="w", zarr_format=2 if version == "0.4" else 3)
     array = group.create_array("0", shape=pixels.shape, chunks=(1,) * (pixels.ndim - 2) + (32, 32), dtype=pixels.dtype)
     array[...] = pixels
@@ -37,15 +37,15 @@ def test_names_size_colours_and_regions(tmp_path, version):
         assert field.channels == ["DAPI", "CD4"] and field.shape == (70, 90)
         assert field.pixel_size_um == 0.5 and field.colors == [(0, 0, 255)] * 2 and field.format == "ome-zarr"
         np.testing.assert_array_equal(field.read("cd4"), PIXELS[1])
-        region = field.read("DAPI", 30, 41, 5, 88)
+        region = field.read("DAPI", y0=30, y1=41, x0=5, x1=88)
         assert region.dtype == np.float32
         np.testing.assert_array_equal(region, PIXELS[0, 30:41, 5:88])
 
 
-def test_axes_of_length_1_are_left_out_and_longer_ones_refused(tmp_path):
+def test_axes_of_length_1_are_dropped_and_longer_ones_are_refused(tmp_path):
     path = write_zarr(tmp_path / "one.zarr", PIXELS[None, :, None], "tczyx")
     np.testing.assert_array_equal(open_field(path).read("CD4"), PIXELS[1])
-    with pytest.raises(UserError, match="2 of axis 'z'"):
+    with pytest.raises(UserError, match="length 2 along axis 'z'"):
         open_field(write_zarr(tmp_path / "stack.zarr", PIXELS[None], "czyx"))
 
 
@@ -63,12 +63,12 @@ def test_plain_array_and_channels_without_names(tmp_path):
 
 
 @pytest.mark.parametrize("attributes", [{}, {"multiscales": []}, {"multiscales": [{"axes": [], "datasets": []}]}])
-def test_group_that_is_no_image_is_refused(tmp_path, attributes):
+def test_group_that_is_not_an_image_is_refused(tmp_path, attributes):
     zarr.open_group(str(tmp_path / "tables.zarr"), mode="w").attrs.update(attributes)
-    with pytest.raises(UserError, match="no OME-Zarr image"):
+    with pytest.raises(UserError, match="not an OME-Zarr image"):
         open_field(tmp_path / "tables.zarr")
 
 
-def test_other_folder_is_refused_as_before(tmp_path):
+def test_other_folders_are_refused(tmp_path):
     with pytest.raises(UserError, match="is a folder"):
         open_field(tmp_path)
