@@ -1,7 +1,7 @@
 """The class of each cell: from its phenotype, from 0/1 columns of markers, or from intensities and thresholds."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,16 +43,17 @@ def classify_cells(
     tables: Mapping[str, pd.DataFrame],  # field -> table of cells
     rules: Rules,
     thresholds: Mapping[str, float] | None = None,  # marker -> intensity above which a cell is positive
+    fit_on: Collection[str] | None = None,  # fields that Otsu's threshold is determined from; default: all
 ) -> CellClasses:
     """Determine the class of every cell.
 
     Classes are the phenotypes if a table has a filled Phenotype column and no thresholds are given. Otherwise the rules
     apply: a marker is positive by its 0/1 column, by the given threshold, or by Otsu's threshold over the cells of all
-    tables. Raises `UserError` if a table lacks a column that is needed.
+    tables in `fit_on`. Raises `UserError` if a table lacks a column that is needed.
     """
     if not thresholds and any(_has_phenotypes(t) for t in tables.values()):
         return _by_phenotype(tables)
-    return _by_rules(tables, rules, dict(thresholds or {}))
+    return _by_rules(tables, rules, dict(thresholds or {}), fit_on)
 
 
 def _has_phenotypes(table: pd.DataFrame) -> bool:
@@ -86,7 +87,9 @@ def other_last(names: list[str]) -> list[str]:
     return [n for n in names if n != OTHER] + [OTHER] * (OTHER in names)
 
 
-def _by_rules(tables: Mapping[str, pd.DataFrame], rules: Rules, given: dict[str, float]) -> CellClasses:
+def _by_rules(
+    tables: Mapping[str, pd.DataFrame], rules: Rules, given: dict[str, float], fit_on: Collection[str] | None
+) -> CellClasses:
     given = _by_rule_marker(given, rules)
     positive = {name: pd.DataFrame(index=table.index) for name, table in tables.items()}
     binary: list[str] = []
@@ -101,7 +104,8 @@ def _by_rules(tables: Mapping[str, pd.DataFrame], rules: Rules, given: dict[str,
             else:
                 positive[name][marker] = source
         if measured:
-            cutoffs[marker], note = _cutoff(marker, measured, given)
+            fitted = {n: m for n, m in measured.items() if fit_on is None or n in fit_on} or measured
+            cutoffs[marker], note = _cutoff(marker, fitted, given)
             notes.append(note)
             for name, (_, values) in measured.items():
                 positive[name][marker] = values > cutoffs[marker]  # a cell without a value is not positive

@@ -27,6 +27,7 @@ from .tensors import ClassTargets, TensorPicture
 
 log = logging.getLogger(__name__)
 
+Stats = tuple[Sequence[float], Sequence[float]]  # mean and standard deviation of each plane
 STATS = ("train", "imagenet")
 
 
@@ -60,7 +61,7 @@ def clf_dataloaders(
     min_cells: int = 1,  # number of cells from which a class is present
     tile: int = 0,  # edge of the tiles in pixels of the field; 0: items are whole fields
     augment: Sequence[Callable] | None = None,  # batch transforms; default: the paper's, `PictureAugment()`
-    stats: str = "train",  # normalise with the training pictures' statistics, or "imagenet" for its weights
+    stats: str | Stats = "train",  # normalise with the training pictures' statistics, "imagenet"'s, or these
     scaling: PercentileScaling | None = None,
     workers: int = 0,  # loader processes
     seed: int | None = None,  # seeds every generator before the loaders are built
@@ -74,7 +75,7 @@ def clf_dataloaders(
     are the labels of all fields (or tiles) with their warnings. Tiles of a cohort with one patient are split by place.
     Raises `UserError` for cohorts without labels, training fields or validation fields, and for unreadable files.
     """
-    if stats not in STATS:
+    if isinstance(stats, str) and stats not in STATS:
         raise UserError(f"stats={stats!r} is unknown; it may be {' or '.join(STATS)}.")
     if seed is not None:
         set_seed(seed, reproducible=True)
@@ -111,13 +112,19 @@ def _facts(
     )
 
 
-def _with_statistics(facts: ClfFacts, items: Sequence[ClfItem], stats: str) -> ClfFacts:
+def _with_statistics(facts: ClfFacts, items: Sequence[ClfItem], stats: str | Stats) -> ClfFacts:
     """Add the prevalence of the classes, and mean and standard deviation of the planes, over the training items."""
     if stats == "imagenet" and facts.n_planes != 3:
         raise UserError(
             f"stats='imagenet' is for three planes, but input={facts.input} has {facts.n_planes}: use stats='train'."
         )
-    mean, std = imagenet_stats if stats == "imagenet" else plane_statistics(items, facts.n_planes)
+    if isinstance(stats, str):
+        stats = imagenet_stats if stats == "imagenet" else plane_statistics(items, facts.n_planes)
+    mean, std = stats
+    if len(mean) != facts.n_planes or len(std) != facts.n_planes:
+        raise UserError(
+            f"stats={stats!r}: a mean and a standard deviation for each of {facts.n_planes} planes are needed."
+        )
     prevalence = np.array([i.target for i in items]).mean(axis=0).tolist()
     return replace(facts, mean=tuple(mean), std=tuple(std), prevalence=tuple(prevalence), n_train=len(items))
 

@@ -89,7 +89,9 @@ def _from_cells(cohort: Cohort, rules: Rules, min_cells: int, thresholds: dict[s
     files = cohort.table["cells"] if "cells" in cohort.table else pd.Series("", index=cohort.table.index)
     cohort = _with_source(cohort, files != "", "cell table")
     tables = for_each(cells_of_row, cohort.rows())
-    cells = classify_cells(dict(zip(cohort.table.field, tables, strict=True)), rules, thresholds)
+    is_test = cohort.table.split == "test"
+    fit_on = None if is_test.all() else set(cohort.table.field[~is_test])  # nothing is determined from test fields
+    cells = classify_cells(dict(zip(cohort.table.field, tables, strict=True)), rules, thresholds, fit_on=fit_on)
     counts = class_counts(cells.classes, cells.vocab)
     labels = Labels(
         cohort=cohort,

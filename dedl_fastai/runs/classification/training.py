@@ -15,7 +15,9 @@ from ...data.cohort import Cohort
 from ...data.pixels import parse_channels
 from ...data.scaling import PercentileScaling
 from ...errors import UserError
+from ...models.classification import ClfSpec
 from ...models.device import pick_device
+from ...models.normalisation import input_stats
 from ...training.callbacks import EpochSeed
 from ...training.classification.learner import clf_learner
 from ...training.keeper import Keeper
@@ -66,7 +68,7 @@ def train_clf(
 
 
 def clf_dataloaders_of(options: ClfConfig, cohort: Cohort) -> DataLoaders:
-    """The pictures of a cohort as the options want them; colours for published weights get ImageNet's statistics."""
+    """The pictures of a cohort as the options want them."""
     if options.augment not in AUGMENTATIONS:
         raise UserError(f"augment={options.augment!r} is unknown; it may be {' or '.join(AUGMENTATIONS)}.")
     is_color = options.input in ("thumbnail", "composite")
@@ -80,13 +82,21 @@ def clf_dataloaders_of(options: ClfConfig, cohort: Cohort) -> DataLoaders:
         options.min_cells,
         options.tile,
         [PictureAugment(color=is_color)] if options.augment == "paper" else [],
-        "imagenet" if is_color and options.weights != "none" else "train",
+        stats_of(options),
         PercentileScaling(*two_percentiles(options.percentiles)),
         options.workers,
         options.seed,
         device=pick_device(options.device),
         thresholds=options.thresholds or None,
     )
+
+
+def stats_of(options: ClfConfig) -> str | tuple[tuple[float, ...], tuple[float, ...]]:
+    """The statistics to normalise with: for colours and published weights those that the weights were trained with."""
+    is_color = options.input in ("thumbnail", "composite")
+    if not is_color or options.weights == "none":
+        return "train"
+    return input_stats(ClfSpec(options.model, options.size), options.weights)
 
 
 def clf_learner_of(options: ClfConfig, dls: DataLoaders) -> FieldLearner:

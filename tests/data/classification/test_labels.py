@@ -104,6 +104,16 @@ def test_thresholds_override_phenotypes(measured):
     assert field_labels(measured({"f": table}), RULES, thresholds="CD19=1,CD4=1").vocab == ["b", "t", "other"]
 
 
+def test_otsu_thresholds_are_determined_without_test_fields(measured):
+    dark, bright = cells(cd19_mean=[1.0, 2, 10], cd4=[0, 0, 0]), cells(cd19_mean=[90.0, 91, 100], cd4=[0, 0, 0])
+    cohort = measured({"f": dark, "g": bright})
+    alone = field_labels(cohort, RULES).thresholds["CD19"]
+    split = cohort.with_split(["train", "test"])
+    assert 2 <= field_labels(split, RULES).thresholds["CD19"] < 10 < alone
+    assert "(Otsu over 3 cells)" in field_labels(split, RULES).how
+    assert counts(field_labels(split, RULES), "g")["b"] == 3
+
+
 def test_otsu_thresholds_are_of_the_cells_of_all_fields(measured):
     bright, dark = cells(cd19_mean=[10.0, 11, 12], cd4=[0, 0, 0]), cells(cd19_mean=[1.0, 2, 1], cd4=[0, 1, 0])
     labels = field_labels(measured({"f": bright, "g": dark}), RULES)
