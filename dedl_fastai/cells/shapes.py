@@ -59,7 +59,9 @@ def shape_table(labels: np.ndarray, pixels: ObjectPixels) -> pd.DataFrame:
 
     Perimeter and eccentricity are equal to scikit-image's. Solidity is the area divided by the number of pixels in the
     convex hull of the pixel centres: 1 for an object that is convex on the grid, and a few percent more than in
-    scikit-image, where the hull contains the pixel edges. About 13 times faster than `regionprops_table` on 4000 nuclei.
+    scikit-image, where the hull contains the pixel edges.
+
+    About 13 times faster than `regionprops_table` on 4000 nuclei.
     """
     y, x = (c.astype(float) for c in np.unravel_index(pixels.at, labels.shape))
     centre_y, centre_x = pixels.total(y) / pixels.area, pixels.total(x) / pixels.area

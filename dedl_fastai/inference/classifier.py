@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..data.classification.items import ClfItem, tiles_of_file
-from ..scores.class_labels import predicted_labels
+from ..scores.thresholds import predicted_labels
 from ..training.model_card import clf_facts_from_card
 from ..training.run_folder import RunFolder
 

@@ -7,18 +7,11 @@ import pytest
 from sklearn import metrics as sk
 
 from dedl_fastai.errors import UserError
-from dedl_fastai.scores.class_labels import (
-    best_constant,
-    bootstrap_intervals,
-    calibration_bins,
-    calibration_error,
-    clf_scores,
-    constant_probabilities,
-    constant_scores,
-    predicted_labels,
-    ranking_scores,
-    tune_thresholds,
-)
+from dedl_fastai.scores.calibration import calibration_bins, calibration_error
+from dedl_fastai.scores.class_labels import best_constant, clf_scores, constant_probabilities, constant_scores
+from dedl_fastai.scores.intervals import bootstrap_intervals
+from dedl_fastai.scores.label_metrics import ranking_scores
+from dedl_fastai.scores.thresholds import predicted_labels, tune_thresholds
 
 PAPER = {"b": 187, "tfh": 91, "tfh217": 93, "th": 29, "other": 198}  # fields of 198
 
@@ -285,7 +278,7 @@ def test_intervals_depend_on_the_seed_alone(monkeypatch):
     first = bootstrap_intervals(p, y, who, 0.5, n=200, seed=1)
     assert first == bootstrap_intervals(p, y, who, 0.5, n=200, seed=1)
     assert first != bootstrap_intervals(p, y, who, 0.5, n=200, seed=2)
-    monkeypatch.setattr("dedl_fastai.scores.class_labels._BLOCK", 500)
+    monkeypatch.setattr("dedl_fastai.scores.intervals._BLOCK", 500)
     assert first == bootstrap_intervals(p, y, who, 0.5, n=200, seed=1)
 
 

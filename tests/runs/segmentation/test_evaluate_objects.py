@@ -23,7 +23,8 @@ from dedl_fastai.runs.evaluation import evaluate_run
 from dedl_fastai.runs.options.seg import SegConfig
 from dedl_fastai.runs.segmentation.training import train_seg
 from dedl_fastai.scores.object_matches import IOUS
-from dedl_fastai.scores.whole_fields import predict_fields, score_objects
+from dedl_fastai.scores.objects import score_objects
+from dedl_fastai.scores.whole_fields import predict_fields
 
 from ...options import TINY
 
