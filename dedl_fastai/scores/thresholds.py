@@ -49,4 +49,4 @@ def _best_threshold(p: np.ndarray, y: np.ndarray) -> float:
     k = best[len(best) // 2]
     below = steps[k - 1] if k else 0.0
     middle = (steps[k] + below) / 2
-    return float(middle if middle > below else steps[k])  # no float lies between adjacent floats
+    return float(middle if middle > below else steps[k])  # there is no float between adjacent floats

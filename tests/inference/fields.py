@@ -74,11 +74,11 @@ def nuclei_plane(shape: tuple[int, int], seed: int = 0, share: float = 1.0, spot
     plane = np.full(shape, 0.1, np.float32)
     for _ in range(int(share * shape[0] * shape[1] / 900)):
         y, x, radius = rng.uniform(0, shape[0]), rng.uniform(0, shape[1]), rng.uniform(3, 9)
-        disc(plane, y, x, radius, rng.uniform(0.6, 0.9))
+        disc(plane, y, x, radius, value=rng.uniform(0.6, 0.9))
         if rng.random() < 0.2:
-            disc(plane, y, x, 1, 0.1)
+            disc(plane, y, x, radius=1, value=0.1)
     for y, x in spots:
-        disc(plane, y, x, 7, 1.0)
+        disc(plane, y, x, radius=7, value=1.0)
     return plane
 
 

@@ -258,7 +258,7 @@ def test_intervals_of_one_item_per_patient_equal_those_of_repeated_items():
     seed, n = 3, 50
     weights = np.random.default_rng(seed).multinomial(30, np.full(30, 1 / 30), size=n)
     f1 = [sk.f1_score(np.repeat(y, w, axis=0), np.repeat(p >= 0.5, w, axis=0), average="micro") for w in weights]
-    got = bootstrap_intervals(p, y, [f"{i:02}" for i in range(30)], 0.5, n=n, seed=seed)["f1_micro"]
+    got = bootstrap_intervals(p, y, [f"{i:02}" for i in range(30)], thresholds=0.5, n=n, seed=seed)["f1_micro"]
     assert got == pytest.approx(np.percentile(f1, [2.5, 97.5]), abs=1e-6)
 
 
@@ -275,11 +275,11 @@ def test_fewer_patients_give_wider_intervals():
 def test_intervals_depend_only_on_the_seed(monkeypatch):
     p, y = random_case(1)
     who = patients(60, 6)
-    first = bootstrap_intervals(p, y, who, 0.5, n=200, seed=1)
-    assert first == bootstrap_intervals(p, y, who, 0.5, n=200, seed=1)
-    assert first != bootstrap_intervals(p, y, who, 0.5, n=200, seed=2)
+    first = bootstrap_intervals(p, y, who, thresholds=0.5, n=200, seed=1)
+    assert first == bootstrap_intervals(p, y, who, thresholds=0.5, n=200, seed=1)
+    assert first != bootstrap_intervals(p, y, who, thresholds=0.5, n=200, seed=2)
     monkeypatch.setattr("dedl_fastai.scores.intervals._BLOCK", 500)
-    assert first == bootstrap_intervals(p, y, who, 0.5, n=200, seed=1)
+    assert first == bootstrap_intervals(p, y, who, thresholds=0.5, n=200, seed=1)
 
 
 def test_one_patient_has_no_interval():

@@ -72,7 +72,7 @@ def test_forest_beats_the_constant_where_the_classes_differ():
 
 def test_forest_depends_only_on_the_seed():
     train, train_truth = toy(20, 0)
-    first, again, other = (forest_probabilities(train, train_truth, train, seed, trees=10) for seed in (1, 1, 2))
+    first, again, other = (forest_probabilities(train, train_truth, train, seed=seed, trees=10) for seed in (1, 1, 2))
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 
 

@@ -90,9 +90,9 @@ def test_mirrored_tiles_and_a_model_in_training_mode(engine):
 
 
 def test_bfloat16_and_channels_last_stay_near_float32():
-    want = make_engine("torch", network(), 1, 32)(tiles(4))
-    same = make_engine("torch", network(), 1, 32, channels_last=True)(tiles(4))
-    near = make_engine("torch", network(), 1, 32, amp="bf16")(tiles(4))
+    want = make_engine("torch", network(), n_channels=1, tile=32)(tiles(4))
+    same = make_engine("torch", network(), n_channels=1, tile=32, channels_last=True)(tiles(4))
+    near = make_engine("torch", network(), n_channels=1, tile=32, amp="bf16")(tiles(4))
     np.testing.assert_allclose(same, want, atol=1e-5)
     assert 0 < np.abs(near - want).max() < 0.1 and near.dtype == np.float32
 
@@ -103,9 +103,11 @@ def test_openvino_computes_in_bfloat16_if_the_cpu_supports_it():
 
     if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         with pytest.raises(UserError, match="bf16"):
-            make_engine("openvino", convolution(), 1, 32, amp="bf16")
+            make_engine("openvino", convolution(), n_channels=1, tile=32, amp="bf16")
         return
-    got, want = (make_engine("openvino", convolution(), 1, 32, amp=amp)(tiles(4)) for amp in ("bf16", "no"))
+    got, want = (
+        make_engine("openvino", convolution(), n_channels=1, tile=32, amp=amp)(tiles(4)) for amp in ("bf16", "no")
+    )
     assert 0 < np.abs(got - want).max() < 0.1
 
 
@@ -166,7 +168,7 @@ def test_out_of_memory_with_one_tile_on_the_cpu_is_an_error():
 )
 def test_unsupported_options_are_refused(name, options, says):
     with pytest.raises(UserError, match=says):
-        make_engine(name, convolution(), 1, 32, **options)
+        make_engine(name, convolution(), n_channels=1, tile=32, **options)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +186,7 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch, name, package):
 
     monkeypatch.setattr("dedl_fastai.extras.importlib.import_module", import_module)
     with pytest.raises(UserError, match=r"dedl-fastai\[engines\]"):
-        make_engine(name, convolution(), 1, 32)
+        make_engine(name, convolution(), n_channels=1, tile=32)
 
 
 class Undecided(nn.Module):
