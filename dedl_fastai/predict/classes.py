@@ -11,7 +11,7 @@ from ..errors import UserError
 from ..inference.classifier import Classifier
 from ..inference.load import load_run
 from ..io.files import written_whole
-from ..scores.class_labels import predicted_labels
+from ..scores.thresholds import predicted_labels
 from .inputs import image_files, left_out
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,10 @@ from ...data.classification.labels import Labels
 from ...data.cohort import Cohort
 from ...inference.classifier import Classifier
 from ...inference.load import load_run
-from ...scores.class_labels import bootstrap_intervals, clf_scores, constant_scores, tune_thresholds
+from ...scores.class_labels import clf_scores, constant_scores
 from ...scores.forest import forest_probabilities, picture_statistics
+from ...scores.intervals import bootstrap_intervals
+from ...scores.thresholds import tune_thresholds
 from ...training.model_card import WEIGHT_FILES
 from ...training.run_folder import RunFolder
 from ..figures import curves_figure, save_figure

@@ -11,7 +11,9 @@ from matplotlib.figure import Figure
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from ...inference.explain import display_picture
-from ...scores.class_labels import BINS, calibration_bins, calibration_error, predicted_labels, varying_classes
+from ...scores.calibration import BINS, calibration_bins, calibration_error
+from ...scores.label_metrics import varying_classes
+from ...scores.thresholds import predicted_labels
 from ..figures import save_figure
 
 _COLUMNS = 4  # panels beside each other

@@ -16,13 +16,13 @@ from ...errors import UserError
 from ...inference.ensemble import Ensemble
 from ...inference.segmenter import Segmenter
 from ...io.files import written_whole
+from ...scores.objects import score_objects
 from ...scores.whole_fields import (
     STEPS,
     FieldPrediction,
     predict_fields,
     score,
     score_background,
-    score_objects,
     score_otsu,
     temporary_maps,
     tune_threshold,

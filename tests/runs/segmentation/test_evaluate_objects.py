@@ -23,7 +23,8 @@ from dedl_fastai.runs.evaluation import evaluate_run
 from dedl_fastai.runs.options.seg import SegConfig
 from dedl_fastai.runs.segmentation.training import train_seg
 from dedl_fastai.scores.object_matches import IOUS
-from dedl_fastai.scores.whole_fields import predict_fields, score_objects
+from dedl_fastai.scores.objects import score_objects
+from dedl_fastai.scores.whole_fields import predict_fields
 
 from ...options import TINY
 
@@ -264,7 +265,7 @@ def test_members_with_other_test_fields_are_refused(runs, ids_folder, tmp_path):
 
 def test_an_unknown_way_of_parting_is_refused(runs):
     result = dedl("evaluate", runs[0], "--part-by", "colour")
-    assert result.exit_code == 2 and "by distance or by intensity" in result.stderr
+    assert result.exit_code == 2 and "by distance or intensity" in result.stderr
 
 
 def test_inform_nuclei_of_a_real_export(runs, shared_data):
