@@ -49,7 +49,7 @@ def check(
     patient: Patient = "",
     channel: Annotated[str, typer.Option("--channel", help="Check these channels in every field (default: all).")] = "",
 ) -> None:
-    """Read every file and list what is unmatched, unreadable or of the wrong size; exit code 1 if there are problems."""
+    """Read every file and list what is unmatched, unreadable or of the wrong size; exit code 1 if anything is."""
     from ..data.check import check_cohort
     from ..data.cohort import Cohort
     from ..data.pixels import parse_channels

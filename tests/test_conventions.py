@@ -1,0 +1,81 @@
+"""Conventions of CONTRIBUTING.md that a parser can check: messages without flags, calls with few positional arguments."""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import dedl_fastai
+
+PACKAGE = Path(dedl_fastai.__file__).parent
+ROOT = PACKAGE.parent
+MODULES = {path.relative_to(ROOT): ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")}
+LOG_CALLS = {"debug", "info", "warning", "error", "exception", "critical", "warn"}
+MOST_POSITIONAL = 4
+
+
+def called_name(call: ast.Call) -> str:
+    """The last name of the callee: `f` of `f()` and of `a.b.f()`."""
+    return call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
+
+
+def calls(tree: ast.AST) -> Iterator[ast.Call]:
+    return (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+
+
+def text_of(node: ast.AST) -> str:
+    """All string constants of a node, those of f-strings included."""
+    return " ".join(n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str))
+
+
+def names_a_flag(call: ast.Call) -> bool:
+    """Whether an error or a log line of the library names a flag of the command line."""
+    is_message = called_name(call) in {"UserError", *LOG_CALLS}
+    return is_message and bool(re.search(r"(?<![\w-])--[a-z]", text_of(call)))
+
+
+def has_many_positionals(call: ast.Call, own: set[str]) -> bool:
+    return called_name(call) in own and len(call.args) > MOST_POSITIONAL
+
+
+def test_messages_of_the_library_name_arguments_and_no_flags():
+    found = [
+        f"{path}:{call.lineno}"
+        for path, tree in MODULES.items()
+        if path.parts[1] != "cli"
+        for call in calls(tree)
+        if names_a_flag(call)
+    ]
+    assert not found, "flags in messages: " + ", ".join(found)
+
+
+def test_calls_of_our_own_functions_pass_at_most_four_positional_arguments():
+    definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    own = {n.name for tree in MODULES.values() for n in ast.walk(tree) if isinstance(n, definitions)}
+    found = [
+        f"{path}:{call.lineno}: {called_name(call)}"
+        for path, tree in MODULES.items()
+        for call in calls(tree)
+        if has_many_positionals(call, own)
+    ]
+    assert not found, f"more than {MOST_POSITIONAL} positional arguments:\n" + "\n".join(sorted(found))
+
+
+def test_the_checks_find_what_they_look_for():
+    flag, no_flag = calls(ast.parse("raise UserError(f'{x}: use --lr 1'); log.info('a--b, lr=%g', 1)"))
+    assert names_a_flag(flag) and not names_a_flag(no_flag)
+    five, four, other = calls(ast.parse("f(1, 2, 3, 4, 5); a.f(1, 2, 3, 4, e=5); g(1, 2, 3, 4, 5)"))
+    assert has_many_positionals(five, {"f"})
+    assert not has_many_positionals(four, {"f"}) and not has_many_positionals(other, {"f"})
+
+
+def test_notebooks_import_from_rooms_only():
+    found = []
+    for notebook in sorted((ROOT / "nbs").glob("*.ipynb")):
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        lines = [line for c in cells if c["cell_type"] == "code" for line in "".join(c["source"]).splitlines()]
+        imports = [line for line in lines if re.match(r"\s*(from|import) dedl_fastai\b", line)]
+        assert imports, notebook
+        found += [f"{notebook.name}: {i}" for i in imports if not re.match(r"from dedl_fastai\.\w+ import ", i)]
+    assert not found, "\n".join(found)
