@@ -1,4 +1,4 @@
-"""The notebook namespace: `from dedl_fastai.all import *` gives fastai's vision names and the public names of all rooms."""
+"""The notebook namespace: `from dedl_fastai.all import *` gives fastai's vision names and those of all rooms."""
 
 from fastai.vision.all import *
 

@@ -1,4 +1,4 @@
-"""Conventions of CONTRIBUTING.md that a parser can check: messages without flags, calls with few positional arguments."""
+"""Conventions of CONTRIBUTING.md that a parser can check: messages name no flags, calls use keywords."""
 
 import ast
 import json

@@ -26,7 +26,7 @@ def listed_rooms() -> list[str]:
 
 def room_of(module: str) -> str:
     """The room of "dedl_fastai.io.masks": io; "" for the package itself."""
-    return (module.split(".") + [""])[1]
+    return [*module.split("."), ""][1]
 
 
 def name_of(path: Path) -> str:

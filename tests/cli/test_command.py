@@ -1,5 +1,6 @@
 """The class of all commands: options by topic in the help, and the library's arguments named as flags in messages."""
 
+import dataclasses
 import io
 import logging
 import re
@@ -53,7 +54,7 @@ def topics_and_flags(*command: str) -> dict[str, list[str]]:
     for line in result.stdout.splitlines():
         if heading := re.fullmatch(r"(\S.*):", line):
             topics[heading[1]] = []
-        elif flag := re.match(r"  (?:-\w, )?(--[a-z0-9-]+)", line):
+        elif topics and (flag := re.match(r"  (?:-\w, )?(--[a-z0-9-]+)", line)):
             topics[next(reversed(topics))].append(flag[1])
     return topics
 
@@ -67,7 +68,7 @@ def test_help_lists_every_option_once_under_its_topic(command, classes):
     shown = [flag for flags in topics.values() for flag in flags]
     assert len(shown) == len(set(shown))
     for options in classes:
-        for field in options.__dataclass_fields__.values():
+        for field in dataclasses.fields(options):
             assert flag_of(field) in topics[field.metadata["topic"]]
 
 
