@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..errors import UserError
 from ..models.device import pick_device
 from ..training.model_card import load_model
 from ..training.run_folder import RunFolder
@@ -26,6 +27,24 @@ def load_run(
         overlap = own_overlap([path]) if overlap is None else overlap
         return Segmenter(model, card, run, pick_device(device), overlap, **how)
     return Classifier(model, card, run, pick_device(device))
+
+
+def load_segmenter(
+    path: str | Path, which: str = "best", device: str = "auto", overlap: float | None = None, **how: Any
+) -> Segmenter:
+    """The `load_run` of a segmentation run. Raises `UserError` for a classification run."""
+    model = load_run(path, which, device, overlap, **how)
+    if not isinstance(model, Segmenter):
+        raise UserError(f"{path} is a classification run: a segmentation run is needed.")
+    return model
+
+
+def load_classifier(path: str | Path, which: str = "best", device: str = "auto") -> Classifier:
+    """The `load_run` of a classification run. Raises `UserError` for a segmentation run."""
+    model = load_run(path, which, device)
+    if not isinstance(model, Classifier):
+        raise UserError(f"{path} is a segmentation run: a classification run is needed.")
+    return model
 
 
 def own_overlap(paths: Sequence[str | Path]) -> float:

@@ -240,7 +240,7 @@ def test_a_field_that_fails_costs_a_classification_its_row(tmp_path, monkeypatch
     for name in "abcd":
         Image.new("L", (8, 8)).save(tmp_path / f"{name}.png")
     errors = {"a.png": RuntimeError("can't allocate memory\nmore"), "b.png": MemoryError(), "c.png": UserError("c.png")}
-    monkeypatch.setattr(classes, "load_run", lambda *args: Judge(errors))
+    monkeypatch.setattr(classes, "load_classifier", lambda *args: Judge(errors))
     failed = classes.predict_classes(["run"], [tmp_path], tmp_path / "out")
     assert failed[0].endswith("a.png: RuntimeError: can't allocate memory") and "memory" in failed[1]
     assert failed[2] == "c.png" and len(failed) == 3
@@ -252,7 +252,7 @@ def test_an_image_that_labels_csv_lists_and_images_lacks_is_told(tmp_path, monke
     Image.new("L", (8, 8)).save(tmp_path / "images" / "a.png")
     Image.new("L", (8, 8)).save(tmp_path / "images" / "b.png")  # without labels: to be predicted all the same
     (tmp_path / "labels.csv").write_text("image,labels\na.png,b\nlost.png,b\n")
-    monkeypatch.setattr(classes, "load_run", lambda *args: Judge({}))
+    monkeypatch.setattr(classes, "load_classifier", lambda *args: Judge({}))
     failed = classes.predict_classes(["run"], [tmp_path], tmp_path / "out")
     assert len(failed) == 1 and failed[0].startswith("lost.png")
     assert len(pd.read_csv(tmp_path / "out" / "predictions.csv")) == 2
