@@ -1,4 +1,4 @@
-"""`KINDS`: the kinds of files written for a predicted field, with their writers. Planes are sliced, never loaded whole."""
+"""`KINDS`: the kinds of files written for a predicted field, with their writers; planes are read in slices."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
