@@ -86,11 +86,7 @@ def _own_cohort(run: RunFolder, options: DataOptions) -> Cohort:
     cohort = cohort.where(cohort.table.field.isin(fields))
     is_by_place = isinstance(options, ClfConfig) and splits_by_place(cohort, options.tile)
     if not is_by_place:
-        cohort = apply_splits(
-            cohort, run.path / "splits.json", may_leak=True
-        )  # it was checked when the run was trained
+        cohort = apply_splits(cohort, run.path / "splits.json", may_leak=True)  # checked when the run was trained
     if data_fingerprint(cohort) != run.read("manifest")["data"]["fingerprint"]:
-        log.warning(
-            "the fields in %s have changed since the run: the metrics may differ from those of the run", cohort.root
-        )
+        log.warning("the fields in %s have changed since the run: its metrics may differ", cohort.root)
     return cohort

@@ -115,7 +115,7 @@ def baselines(items: Items, vocab: Sequence[str], splits: list[str]) -> dict[str
 
 
 def evaluate_clf_again(classifier: Classifier, cohort: Cohort, split: str) -> dict[str, Any]:
-    """Score the items of one split (or all) with the thresholds in the model; with baselines if it has training items."""
+    """Score the items of one split (or all) with the thresholds in the model; with baselines if possible."""
     labels = labels_for(cohort, classifier.facts)
     items = {split: clf_items(cohort, classifier.facts, split, labels=labels)}
     if split != "train" and (labels.cohort.table.split == "train").any():

@@ -10,7 +10,7 @@ T = TypeVar("T", bound="Options")
 
 
 def option(default: Any, help: str, topic: str, flag: str = "", **metadata: Any) -> Any:
-    """Return a field of an `Options` class. `flag` is its name on the command line if it differs from the field's name."""
+    """Return a field of an `Options` class. `flag` is its name on the command line if it differs."""
     return dataclasses.field(default=default, metadata={"help": help, "topic": topic, "flag": flag, **metadata})
 
 
@@ -23,7 +23,7 @@ class Options:
 
     @classmethod
     def resolve(cls: type[T], given: Mapping[str, Any]) -> T:
-        """Return the options for given values (name -> value), which override the preset, which overrides the defaults."""
+        """Return options from given values (name -> value): they override the preset, which overrides the defaults."""
         unknown = sorted(set(given) - {f.name for f in dataclasses.fields(cls)})
         if unknown:
             raise UserError(f"unknown option {unknown[0]!r}.")

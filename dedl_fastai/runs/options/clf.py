@@ -23,7 +23,7 @@ _FAST: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class ClfConfig(TrainOptions):
-    """The options of a classification run, stored as config.json. The defaults are the paper's (sections 4.3, 7.4, 7.5)."""
+    """The options of a classification run, stored as config.json. Defaults are the paper's (sections 4.3, 7.4, 7.5)."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": _PAPER,

@@ -28,7 +28,7 @@ _FAST: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class SegConfig(TrainOptions):
-    """The options of a segmentation run, stored as config.json. The defaults are the paper's (sections 4.2 and 7.5)."""
+    """The options of a segmentation run, stored as config.json. Defaults are the paper's (sections 4.2 and 7.5)."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},

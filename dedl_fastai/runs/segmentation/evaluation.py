@@ -112,7 +112,7 @@ def _flat(scored: dict[str, Any]) -> dict[str, Any]:
 
 
 def _baseline(predictions: Predictions, scorer: Callable[[list[FieldPrediction]], dict[str, Any]]) -> dict[str, Any]:
-    """Return the scores of a trivial predictor: of the last split (test, if there is one) on top, then of each split."""
+    """Return the scores of a trivial predictor: those of the last split (test, if present) on top, then each split."""
     by_split = {s: _flat(scorer(p)) for s, p in predictions.items()}
     last = list(by_split)[-1]
     return {**by_split[last], "split": last, **by_split}
