@@ -24,7 +24,7 @@ def predict_classes(
     which: str = "best",
     device: str = "auto",
 ) -> list[str]:
-    """Write `out`/predictions.csv, one row per field: image, labels, probabilities. Return a line for each left out."""
+    """Write `out`/predictions.csv with the labels and probabilities of each field. Return a line per field left out."""
     models = _load_classifiers(runs, which, device)
     classes, thresholds = models[0].classes, np.mean([m.thresholds for m in models], axis=0)
     images, failed = image_files(inputs)

@@ -41,7 +41,7 @@ def draw_overlay(
     field: Field,
     channel: int,  # index of the channel that is shown in grey
     labels: Any,  # (H, W), only sliced
-    cells: pd.DataFrame,  # label and, where there are rules, phenotype
+    cells: pd.DataFrame,  # with label and, if there are rules, phenotype
     colors: Mapping[str, Color],
     longest: int = 2000,  # largest length of the picture's longer edge, in pixels
 ) -> Image.Image:

@@ -40,7 +40,7 @@ def result_settings(runs: Sequence[str | Path], options: CellOptions, model: Mod
 
 
 def provenance(model: ModelOptions) -> dict[str, Any]:
-    """Return what the results should not depend on, but is recorded: version, engine, precision."""
+    """Return version, engine and precision, which are recorded although results should not depend on them."""
     return {"dedl_fastai": __version__, "engine": model.engine, "amp": model.amp}
 
 

@@ -1,4 +1,4 @@
-"""`dedl-fastai export`: files that other programs can open and use with their metadata, checked before they are kept."""
+"""`dedl-fastai export`: files that other programs can use with their metadata, checked before they are kept."""
 
 import json
 import shutil
