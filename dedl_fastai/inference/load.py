@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from ..errors import UserError
 from ..models.device import pick_device
 from ..training.model_card import load_model
 from ..training.run_folder import RunFolder
@@ -42,10 +44,26 @@ def load_run(
     return Classifier(model, card, run, pick_device(device))
 
 
+def load_segmenter(
+    path: str | Path, which: str = "best", device: str = "auto", overlap: float | None = None, **how: Any
+) -> Segmenter:
+    """Load the model of a segmentation run. Raises `UserError` for a classification run."""
+    model = load_run(path, which, device, overlap, **how)
+    if not isinstance(model, Segmenter):
+        raise UserError(f"{path} is a classification run: a segmentation run is needed.")
+    return model
+
+
+def load_classifier(path: str | Path, which: str = "best", device: str = "auto") -> Classifier:
+    """Load the model of a classification run. Raises `UserError` for a segmentation run."""
+    model = load_run(path, which, device)
+    if not isinstance(model, Classifier):
+        raise UserError(f"{path} is a segmentation run: a classification run is needed.")
+    return model
+
+
 def own_overlap(paths: Sequence[str | Path]) -> float:
     """The largest tile overlap in the options of these runs, where a run without options has the default."""
     runs = [RunFolder.existing(p) for p in paths]
-    options = [
-        run.read("config") if run.is_started else {} for run in runs
-    ]  # an exported model without options can also predict
+    options = [run.read("config") if run.is_started else {} for run in runs]  # a model without options can predict too
     return max(o.get("overlap", OVERLAP) for o in options)

@@ -1,4 +1,4 @@
-"""Metrics of classification runs, from their saved weights: thresholds, splits, intervals, baselines, figures."""
+"""Metrics of classification runs, from their saved weights: thresholds, splits, patients, intervals, baselines."""
 
 import logging
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from ...data.classification.items import ClfItem, clf_items, labels_for
 from ...data.classification.labels import Labels
 from ...data.cohort import Cohort
 from ...inference.classifier import Classifier
-from ...inference.load import load_run
+from ...inference.load import load_classifier
 from ...scores.class_labels import clf_scores, constant_scores
 from ...scores.forest import forest_probabilities, picture_statistics
 from ...scores.intervals import bootstrap_intervals
@@ -19,64 +19,68 @@ from ...training.model_card import WEIGHT_FILES
 from ...training.run_folder import RunFolder
 from ..figures import curves_figure, save_figure
 from ..options.clf import ClfConfig
-from .figures import draw_clf_figures
+from .figures import Thresholds, draw_clf_figures
 
 log = logging.getLogger(__name__)
 
 _HEADLINES = ("f1_macro", "f1_micro", "recall_macro", "map", "auroc", "brier", "ece")
-Items = dict[str, list[ClfItem]]
-Probabilities = dict[str, np.ndarray]
+Items = dict[str, list[ClfItem]]  # split -> its items
+Predictions = dict[str, np.ndarray]  # split -> probabilities (N, K)
 
 
 def items_by_split(classifier: Classifier, cohort: Cohort, labels: Labels | None = None) -> Items:
-    """The labelled items of train, valid and test; a split without any is left out."""
+    """Return the labelled items of train, valid and test; splits without items are left out."""
     labels = labels or labels_for(cohort, classifier.facts)
-    there = set(labels.cohort.table.split)
-    splits = [s for s in ("train", "valid", "test") if s in there]
+    present = set(labels.cohort.table.split)
+    splits = [s for s in ("train", "valid", "test") if s in present]
     return {s: clf_items(cohort, classifier.facts, s, labels=labels) for s in splits}
 
 
 def truth_of(items: Sequence[ClfItem]) -> np.ndarray:
-    """(N, K) bool."""
+    """Return the true labels of the items as bool (N, K)."""
     return np.array([i.target for i in items], dtype=bool)
 
 
 def evaluate_clf_run(run: RunFolder, options: ClfConfig, cohort: Cohort, labels: Labels) -> dict[str, Any]:
-    """Tune thresholds on the validation items, score best, last and averaged weights, write metrics and figures."""
-    classifier = load_run(run.path, "best", options.device)
+    """Tune the thresholds, score best, last and averaged weights, and write metrics and figures."""
+    classifier = load_classifier(run.path, "best", options.device)
     items = items_by_split(classifier, cohort, labels)
-    p = {s: classifier.probabilities(items[s]) for s in items}
-    metrics = clf_metrics(items, p, classifier.classes)
-    metrics["weights"] = _scores_of_weights(run, options, items, p)
+    predictions = {s: classifier.probabilities(items[s]) for s in items}
+    metrics = clf_metrics(items, predictions, classifier.classes)
+    metrics["weights"] = _scores_of_weights(run, options, items, predictions)
     metrics["labels"] = {"how": labels.how, "warnings": labels.warnings}
     classifier.card["thresholds"] = metrics["thresholds"]
     run.write("model", classifier.card)
-    _draw(run, classifier, items, p)
+    _draw(run, classifier, items, predictions)
     run.write("metrics", metrics)
     return metrics
 
 
 def clf_metrics(
-    items: Items, p: Probabilities, vocab: Sequence[str], thresholds: Sequence[float] | None = None
+    items: Items, predictions: Predictions, vocab: Sequence[str], thresholds: Sequence[float] | None = None
 ) -> dict[str, Any]:
-    """What metrics.json holds; thresholds that are not given are tuned on the validation items."""
+    """Return the contents of metrics.json. Thresholds that are not given are tuned on the validation items."""
     if thresholds is None:
-        tuned = tune_thresholds(p["valid"], truth_of(items["valid"]))
+        tuned = tune_thresholds(predictions["valid"], truth_of(items["valid"]))
         thresholds = [round(float(t), 6) for t in tuned]
-    scored = [s for s in p if s != "train" or len(p) == 1]
+    splits = [s for s in predictions if s != "train" or len(predictions) == 1]
     return {
         "task": "classification",
         "classes": list(vocab),
         "thresholds": list(thresholds),
         "threshold": dict(zip(vocab, thresholds, strict=True)),
-        **{s: split_scores(items[s], p[s], thresholds, vocab) for s in scored},
-        "per_patient": _per_patient(items, p, thresholds, vocab, scored),
-        "baselines": baselines(items, vocab, scored),
+        **{s: split_scores(items[s], predictions[s], thresholds, vocab) for s in splits},
+        "per_patient": {
+            patient: {"split": s, **scores}
+            for s in splits
+            for patient, scores in _patient_scores(items[s], predictions[s], thresholds, vocab).items()
+        },
+        "baselines": baselines(items, vocab, splits),
     }
 
 
-def split_scores(items: list[ClfItem], p: np.ndarray, thresholds, vocab: Sequence[str]) -> dict[str, Any]:
-    """Scores at the tuned thresholds with intervals over patients, and the headline numbers at 0.5."""
+def split_scores(items: list[ClfItem], p: np.ndarray, thresholds: Thresholds, vocab: Sequence[str]) -> dict[str, Any]:
+    """Return the scores at these thresholds, with intervals over patients, and the overall scores at 0.5."""
     truth = truth_of(items)
     at_half = clf_scores(p, truth, 0.5, vocab)
     return {
@@ -86,19 +90,20 @@ def split_scores(items: list[ClfItem], p: np.ndarray, thresholds, vocab: Sequenc
     }
 
 
-def _per_patient(items: Items, p: Probabilities, thresholds, vocab: Sequence[str], splits: list[str]) -> dict[str, Any]:
-    found = {}
-    for split in splits:
-        patients = np.array([i.patient for i in items[split]])
-        for patient in sorted(set(patients)):
-            own = patients == patient
-            scores = clf_scores(p[split][own], truth_of(items[split])[own], thresholds, vocab)
-            found[str(patient)] = {"split": split, **{k: scores[k] for k in ("n", "f1_micro", "f1_macro")}}
-    return found
+def _patient_scores(
+    items: list[ClfItem], p: np.ndarray, thresholds: Thresholds, vocab: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    patients = np.array([i.patient for i in items])
+    rows = {}
+    for patient in sorted(set(patients)):
+        own = patients == patient
+        scores = clf_scores(p[own], truth_of(items)[own], thresholds, vocab)
+        rows[str(patient)] = {k: scores[k] for k in ("n", "f1_micro", "f1_macro")}
+    return rows
 
 
 def baselines(items: Items, vocab: Sequence[str], splits: list[str]) -> dict[str, Any]:
-    """The constant predictor and the random forest, both made of the training items; the last split on top."""
+    """Score a constant predictor and a random forest, fitted to the training items; the last split on top."""
     if "train" not in items or not splits:
         return {}
     train = truth_of(items["train"])
@@ -112,63 +117,57 @@ def baselines(items: Items, vocab: Sequence[str], splits: list[str]) -> dict[str
 
 
 def evaluate_clf_again(classifier: Classifier, cohort: Cohort, split: str) -> dict[str, Any]:
-    """Score the items of one split (or of all) with the thresholds stored in the model; baselines where it can."""
+    """Score the items of one split (or all) with the thresholds in the model; with baselines if possible."""
     labels = labels_for(cohort, classifier.facts)
     items = {split: clf_items(cohort, classifier.facts, split, labels=labels)}
     if split != "train" and (labels.cohort.table.split == "train").any():
         items = {"train": clf_items(cohort, classifier.facts, "train", labels=labels), **items}
-    p = {split: classifier.probabilities(items[split])}
-    return clf_metrics(items, p, classifier.classes, classifier.thresholds.tolist())
+    predictions = {split: classifier.probabilities(items[split])}
+    return clf_metrics(items, predictions, classifier.classes, classifier.thresholds.tolist())
 
 
-def _scores_of_weights(run: RunFolder, options: ClfConfig, items: Items, best: Probabilities) -> dict[str, Any]:
-    """Headline numbers of every set of weights there is, with thresholds tuned for it and at 0.5.
-
-    `best` is predicted already.
-    """
-    found = {}
+def _scores_of_weights(run: RunFolder, options: ClfConfig, items: Items, best: Predictions) -> dict[str, Any]:
+    """Score each file of weights, at thresholds tuned for it and at 0.5; `best` are the predictions of the best one."""
+    splits = [s for s in items if s != "train"]
+    scores = {}
     for which in WEIGHT_FILES:
         if not (run.path / f"{which}.safetensors").is_file():
             continue
-        classifier = load_run(run.path, which, options.device)
-        scored = [s for s in items if s != "train"]
-        p = best if which == "best" else {s: classifier.probabilities(items[s]) for s in scored}
+        classifier = load_classifier(run.path, which, options.device)
+        p = best if which == "best" else {s: classifier.probabilities(items[s]) for s in splits}
         thresholds = tune_thresholds(p["valid"], truth_of(items["valid"]))
         vocab = classifier.classes
-        found[which] = {
-            s: {**_headlines(p[s], items[s], thresholds, vocab), "at_0.5": _headlines(p[s], items[s], 0.5, vocab)}
-            for s in scored
+        scores[which] = {
+            s: {**_headlines(items[s], p[s], thresholds, vocab), "at_0.5": _headlines(items[s], p[s], 0.5, vocab)}
+            for s in splits
         }
-    return found
+    return scores
 
 
-def _headlines(p: np.ndarray, items: list[ClfItem], thresholds, vocab: Sequence[str]) -> dict[str, float]:
+def _headlines(items: list[ClfItem], p: np.ndarray, thresholds: Thresholds, vocab: Sequence[str]) -> dict[str, float]:
     scores = clf_scores(p, truth_of(items), thresholds, vocab)
     return {k: scores[k] for k in _HEADLINES}
 
 
 class _Pictures:
-    """The items' pictures, read when they are asked for."""
+    """The items' pictures, which are read on access."""
 
     def __init__(self, items: list[ClfItem]):
         self.items = items
-
-    def __len__(self) -> int:
-        return len(self.items)
 
     def __getitem__(self, index: int) -> np.ndarray:
         return self.items[index].pixels()
 
 
-def _draw(run: RunFolder, classifier: Classifier, items: Items, p: Probabilities) -> None:
-    split = "test" if "test" in p else "valid"
+def _draw(run: RunFolder, classifier: Classifier, items: Items, predictions: Predictions) -> None:
+    split = "test" if "test" in predictions else "valid"
     save_figure(curves_figure(run.history(), ("f1_macro", "f1_micro", "map")), run.figure("curves"))
     draw_clf_figures(
-        p[split],
+        predictions[split],
         truth_of(items[split]),
-        classifier.thresholds,
-        classifier.classes,
-        _Pictures(items[split]),
-        [i.field for i in items[split]],
-        run.figure,
+        thresholds=classifier.thresholds,
+        vocab=classifier.classes,
+        pictures=_Pictures(items[split]),
+        names=[i.field for i in items[split]],
+        path_of=run.figure,
     )

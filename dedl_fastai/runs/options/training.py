@@ -1,4 +1,4 @@
-"""Options that `seg` and `clf` share: the data and its split, the schedule, the hardware. Standard library alone."""
+"""Options that `seg` and `clf` share: data, split, schedule, hardware. Imports only the standard library."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,7 +15,7 @@ class DataOptions(Options):
 
     topics: ClassVar[tuple[str, ...]] = (DATA, LABELS, ITEMS, MODEL, LOSS, APP, SCHEDULE, ENSEMBLE, HARDWARE)
 
-    data: str = option("", "Folder of fields, or a cohort.csv. Default: the demo cohort, made or reused.", DATA)
+    data: str = option("", "Folder of fields, or a cohort.csv. Default: the demo cohort, created on first use.", DATA)
     preset: str = option(
         "paper", "paper: the paper's settings; fast: small and quick, for a laptop; demo: smaller still.", DATA
     )
@@ -34,11 +34,11 @@ class DataOptions(Options):
 
 @dataclass(frozen=True)
 class TrainOptions(DataOptions):
-    """How a model is trained, whatever its task; the defaults are those of the paper's segmentation (its 7.5)."""
+    """How a model of either task is trained; the defaults are those of the paper's segmentation (section 7.5)."""
 
     percentiles: str = option("1,99.8", "Percentiles of a field's intensities that are scaled to 0 and 1.", DATA)
     epochs: int = option(50, "Passes over the training items.", SCHEDULE)
-    bs: int = option(16, "Batch size, of all processes together.", SCHEDULE)
+    bs: int = option(16, "Batch size, over all processes.", SCHEDULE)
     lr: float = option(3.6e-4, "Highest learning rate; `lr-find` suggests one.", SCHEDULE)
     lr_min: float = option(3.4e-4, "Learning rate at the end.", SCHEDULE)
     schedule: str = option(
