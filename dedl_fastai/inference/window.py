@@ -25,7 +25,9 @@ TTA = tuple(_QUARTER_TURNS_AND_FLIP)
 class FieldPixels(Protocol):
     """Scaled pixels of a field, sliced as `pixels[:, y0:y1]`: an array (C, H, W) or a `ScaledField`."""
 
-    shape: tuple[int, ...]
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, H, W)."""
 
     def __getitem__(self, key: Any) -> np.ndarray:
         """Rows of all channels."""

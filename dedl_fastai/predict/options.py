@@ -78,7 +78,7 @@ class CellOptions(Options):
         "", "Names of the model's channels in these files, such as blue (default: as in training).", FILES
     )
     pixel_size_um: float = option(
-        0,
+        0.0,
         "Pixel size in um, for files that do not give theirs (0: none, areas are in pixels).",
         FILES,
         flag="pixel-size",
