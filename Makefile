@@ -1,5 +1,5 @@
-# make demo  -> a trained model, a metrics table and pictures from a made-up cohort, without network after installation
-# make test  -> what CI runs: install, ruff, pytest, notebooks
+# make demo  -> a trained model, a metrics table and pictures from a synthetic cohort, without network after installation
+# make test  -> what CI runs: install, linters, types, unit tests, notebooks
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -25,6 +25,8 @@ test: lint unit notebooks
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 unit: install
 	$(BIN)/python -m pytest -n 2

@@ -1,12 +1,19 @@
-"""The notebook namespace: `from dedl_fastai.all import *` gives fastai's vision names and this library's on top."""
+"""The notebook namespace: `from dedl_fastai.all import *` gives fastai's vision names and those of all rooms."""
 
 from fastai.vision.all import *
 
-from .cells import *
-from .data import *
-from .inference import *
-from .inference import learner as _predicting  # noqa: F401 (patches `learn.predict`)
+# In the order of the rooms
 from .io import *
 from .phenotypes import *
-from .runs import learner as _keeping  # noqa: F401 (patches `learn.evaluate` and `learn.save_run`)
+from .data import *
+from .models import *
+from .cells import *
+from .scores import *
 from .training import *
+from .inference import *
+from .runs import *
+from .predict import *
+
+# Verbs of the Learner that need the rooms above training, in fastai's manner patched onto it when they are imported
+from .inference import learner as _predict_verbs  # noqa: F401
+from .runs import learner as _run_verbs  # noqa: F401

@@ -1,4 +1,4 @@
-"""Options of runs that take a second: a tiny network on the tiny cohort."""
+"""Options of runs that take about a second: a tiny network on the tiny cohort."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ TINY_CLF = {"preset": "demo", "model": "test_resnet", "size": 32, "bs": 8, "epoc
 
 
 def as_flags(options: dict[str, Any]) -> list[str]:
-    """The same options on the command line."""
+    """Return the options as command-line flags."""
     flags: list[str] = []
     for name, value in options.items():
         flag = "--" + name.replace("_", "-")
@@ -18,5 +18,5 @@ def as_flags(options: dict[str, Any]) -> list[str]:
 
 
 def tiny_flags(data: Path, out: Path, **changes: Any) -> list[str]:
-    """`seg` with the tiny options."""
+    """Return the arguments of `seg` with the tiny options."""
     return ["seg", *as_flags({**TINY, "data": data, "out": out, **changes})]

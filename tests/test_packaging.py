@@ -1,5 +1,6 @@
-"""`settings.ini` repeats pyproject.toml for tools that read it; pyproject.toml and `__version__` are the source."""
+"""Packaging: `settings.ini` and `CITATION.cff` agree with pyproject.toml and `__version__`, and types are installed."""
 
+import re
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -30,6 +31,22 @@ def test_settings_mirror_pyproject():
         nbdev[k] for k in ("lib_path", "nbs_path", "doc_path")
     ]
     assert ini["tst_flags"].split() == nbdev["tst_flags"]
+
+
+def test_citation_has_the_version_and_licence_of_the_package():
+    lines = (ROOT / "CITATION.cff").read_text(encoding="utf-8").splitlines()
+    assert f"version: {dedl_fastai.__version__}" in lines
+    assert f"license: {PROJECT['project']['license']}" in lines
+
+
+def test_the_changelog_has_the_version_of_the_package():
+    headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings[:2] == ["Unreleased", dedl_fastai.__version__]
+
+
+def test_type_hints_are_installed():
+    assert (ROOT / "dedl_fastai" / "py.typed").is_file()
+    assert "py.typed" in PROJECT["tool"]["setuptools"]["package-data"]["dedl_fastai"]
 
 
 def test_requirements_are_lower_bounds():

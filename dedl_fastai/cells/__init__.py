@@ -1,4 +1,4 @@
-"""From a probability map to nuclei and a table of cells. numpy, scipy and scikit-image alone."""
+"""Nuclei from a probability map, and the table of cells measured on them. Needs no deep-learning library."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Phenotypes in the table of cells, and the cells and densities of each phenotype in a field."""
+"""Phenotypes of the cells in a table, and the number and density of cells of each phenotype in a field."""
 
 from collections.abc import Mapping
 
@@ -12,9 +12,9 @@ from .neighbours import centres, nearest_distances, phenotypes_of
 
 
 def check_thresholds(rules: Rules | None, thresholds: Mapping[str, float] | None) -> None:
-    """`UserError` for thresholds that no rules ask for: they would do nothing."""
+    """Raise `UserError` for thresholds without rules, which would have no effect."""
     if thresholds and rules is None:
-        raise UserError("thresholds are for the markers of rules: give them.")
+        raise UserError("`thresholds` are for the markers of rules: give `rules` too.")
 
 
 def add_phenotypes(
@@ -22,30 +22,32 @@ def add_phenotypes(
     rules: Rules,
     thresholds: Mapping[str, float] | None = None,
 ) -> dict[str, pd.DataFrame]:
-    """The tables with `phenotype` (categorical, empty where no rule fits) and `nearest_<phenotype>` distances.
+    """Add `phenotype` (categorical, empty where no rule fits) and `nearest_<phenotype>` distances to the tables.
 
-    A marker is positive above the threshold given, else above Otsu's over the cells of all tables together, by the mean
-    of nucleus and ring (of the nucleus without a ring): `.attrs["how"]` says it, `.attrs["thresholds"]` has the values.
-    Distances are in um and in pixels where the pixel size is unknown, between centres, never to the cell itself.
+    A marker is positive where the mean intensity of nucleus and ring (of the nucleus if there is no ring) is above the
+    given threshold, or else above Otsu's threshold over the cells of all tables; `.attrs["how"]` describes this and
+    `.attrs["thresholds"]` holds the values. Distances are between centres of different cells, in um, or in pixels if
+    the pixel size is unknown.
     """
-    found = classify_cells(tables, rules, thresholds)
-    done = {}
+    classified = classify_cells(tables, rules, thresholds)
+    with_phenotypes = {}
     for name, table in tables.items():
-        phenotype = pd.Categorical(found.classes[name].where(found.classes[name] != ""), categories=found.vocab)
+        classes = classified.classes[name]
+        phenotype = pd.Categorical(classes.where(classes != ""), categories=classified.vocab)
         table = table.assign(phenotype=phenotype)
         table = table.assign(**nearest_distances(centres(table), table["phenotype"]))
-        table.attrs |= {"how": found.how, "thresholds": found.thresholds}
-        done[name] = table
-    return done
+        table.attrs |= {"how": classified.how, "thresholds": classified.thresholds}
+        with_phenotypes[name] = table
+    return with_phenotypes
 
 
 def field_summary(
     cells: pd.DataFrame,  # what `measure_cells` returned
-    tissue_mm2: float | None = None,  # area the cells were looked for in; without it no densities
+    tissue_mm2: float | None = None,  # area that was searched for cells; None: no densities
 ) -> pd.DataFrame:
-    """Cells, share of the cells and cells/mm2, one row a phenotype and a last one, "all", for every cell."""
+    """Count, share and density (per mm2) of the cells: one row per phenotype, and a last row "all" for all cells."""
     if tissue_mm2 is not None and not tissue_mm2 > 0:
-        raise UserError(f"a tissue of {tissue_mm2:g} mm2 has no density: give its area, or none.")
+        raise UserError(f"tissue_mm2={tissue_mm2:g} gives no density: give an area above 0, or leave `tissue_mm2` out.")
     counts = phenotypes_of(cells).value_counts(sort=False) if "phenotype" in cells else pd.Series(dtype=int)
     rows = pd.DataFrame({"phenotype": [*map(str, counts.index), "all"], "cells": [*counts, len(cells)]})
     rows["share"] = rows["cells"] / max(1, len(cells))

@@ -1,4 +1,4 @@
-"""From a probability map to nuclei: distance-transform watershed, one id a nucleus in raster order."""
+"""Label images of nuclei from a probability map, by a distance-transform watershed; and operations on label images."""
 
 from collections.abc import Sequence
 
@@ -12,27 +12,28 @@ from ..io.fields.field import Field
 from .options import NucleiOptions
 
 _EIGHT = np.ones((3, 3), bool)
-_SMOOTH_UM, _WINDOW_UM = 0.75, 7.5  # of the intensity: below a nucleus, and about one
+_SMOOTH_UM, _WINDOW_UM = 0.75, 7.5  # scales of the intensity: smaller than a nucleus, and about as large as one
 
 
 def instances(
     probability: np.ndarray,  # (H, W) in 0..1, or a mask
-    threshold: float = 0.5,  # a pixel is a nucleus from here on
-    pixel_size_um: float | None = None,  # without it areas are in pixels
+    threshold: float = 0.5,  # pixels at or above it are foreground
+    pixel_size_um: float | None = None,  # None: areas are in pixels
     min_area_um2: float = NucleiOptions.min_area_um2,  # smaller objects are dropped
-    max_hole_um2: float = NucleiOptions.max_hole_um2,  # larger holes are kept: the gaps between packed nuclei
-    h_px: float = NucleiOptions.h_px,  # how far the distance to the rim must fall between two nuclei
-    intensity: np.ndarray | None = None,  # DAPI (H, W): packed nuclei are parted where it dips too
+    max_hole_um2: float = NucleiOptions.max_hole_um2,  # larger holes are not filled: gaps between packed nuclei
+    h_px: float = NucleiOptions.h_px,  # how far the distance to the border must dip between two nuclei
+    intensity: np.ndarray | None = None,  # DAPI (H, W): also separates packed nuclei where it dips
 ) -> np.ndarray:
-    """Labels of nuclei as int32 (H, W): 0 is background, ids 1..n in the order of their first pixels.
+    """Labels of nuclei as int32 (H, W): 0 is background, ids 1..n follow the raster order of first pixels.
 
-    Holes are filled, touching nuclei are parted along the watershed of the distance to the rim, seeded at its
-    h-maxima. With `intensity` the distance is weighted by it relative to its surroundings: finds more of the nuclei of
-    dense tissue, but breaks up large ones with texture. Raises `UserError` for maps that are not (H, W).
+    Holes are filled, and touching nuclei are separated by a watershed on the distance to the border, seeded at its
+    h-maxima. With `intensity` the distance is weighted by the intensity relative to its surroundings: this separates
+    more of the nuclei in dense tissue, but breaks up large nuclei with texture. Raises `UserError` unless the maps are
+    (H, W).
     """
     for plane in (probability, probability if intensity is None else intensity):
         if plane.ndim != 2 or plane.shape != probability.shape:
-            raise UserError(f"nuclei are found in maps of one shape (H, W), not in one of {plane.shape}.")
+            raise UserError(f"probability and intensity must be maps of the same shape (H, W): one has {plane.shape}.")
     square = (pixel_size_um or 1.0) ** 2
     mask = fill_holes(probability >= threshold, max_hole_um2 / square)
     if not mask.any():
@@ -54,9 +55,9 @@ def find_nuclei(
     field: Field,
     channel: int,  # index of the nuclear channel, for `part_by="intensity"`
     options: NucleiOptions,
-    region: Sequence[int] = (),  # y0, y1, x0, x1 of the part of the field that `probability` covers; default: all
+    region: Sequence[int] = (),  # y0, y1, x0, x1 of the region of the field that `probability` covers; default: all
 ) -> np.ndarray:
-    """Labels of the nuclei of a field or of a part of it, int32 (H, W), see `instances`."""
+    """Labels of the nuclei of a field or of a region of it, int32 (H, W); see `instances`."""
     return instances(
         probability,
         threshold,
@@ -69,7 +70,7 @@ def find_nuclei(
 
 
 def fill_holes(mask: np.ndarray, max_area_px: float) -> np.ndarray:
-    """The mask with its holes of up to `max_area_px` filled; background that reaches the field's edge is no hole."""
+    """Fill holes of up to `max_area_px` in a mask; background connected to the edge of the mask is not a hole."""
     gaps, n = ndi.label(~mask)
     is_hole = np.bincount(gaps.ravel(), minlength=n + 1) <= max_area_px
     is_hole[touches_border(gaps)] = is_hole[0] = False
@@ -77,14 +78,14 @@ def fill_holes(mask: np.ndarray, max_area_px: float) -> np.ndarray:
 
 
 def without_small(labels: np.ndarray, min_area_px: float) -> np.ndarray:
-    """The labels with objects below `min_area_px` set to background."""
+    """Remove objects smaller than `min_area_px` from the labels."""
     keep = np.bincount(labels.ravel()) >= min_area_px
     keep[0] = False
     return np.where(keep[labels], labels, 0)
 
 
 def in_raster_order(labels: np.ndarray) -> np.ndarray:
-    """The same objects as int32 with ids 1..n in the order of their first pixels, row by row."""
+    """Relabel the objects 1..n, as int32, in the raster order of their first pixels."""
     at = np.flatnonzero(labels)
     _, first, inverse = np.unique(labels.ravel()[at], return_index=True, return_inverse=True)
     rank = np.empty(len(first), np.int32)
@@ -95,23 +96,23 @@ def in_raster_order(labels: np.ndarray) -> np.ndarray:
 
 
 def touches_border(labels: np.ndarray) -> np.ndarray:
-    """Ids of the objects that have a pixel on the field's edge, ascending: they may be cut off."""
+    """Ids of the objects that touch the edge of the label image, ascending; they may be cut off."""
     edge = np.concatenate([side for line in (0, -1) for side in (labels[line, :], labels[:, line])])
     return np.unique(edge[edge > 0])
 
 
 def _relative(intensity: np.ndarray, pixel_size_um: float) -> np.ndarray:
-    """The smoothed intensity as a share of the highest one nearby, 0..1."""
+    """The smoothed intensity as a fraction of its local maximum, 0..1."""
     smooth = ndi.gaussian_filter(np.maximum(intensity, 0).astype(np.float32), _SMOOTH_UM / pixel_size_um)
     highest = ndi.maximum_filter(smooth, size=max(3, round(_WINDOW_UM / pixel_size_um)))
     return smooth / np.where(highest > 0, highest, 1)
 
 
 def _depth(distance: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-    """What is flooded: the distance below 0, seeds a trifle deeper and those further up or left before others.
+    """The surface to flood: the negative distance, with seeds slightly deeper, and deeper still towards the upper left.
 
-    scikit-image floods seeds of one depth in an order that depends on all others of the field, and with it a few pixels
-    between nuclei: so a part of a field would not be labelled as it is in the whole.
+    scikit-image floods seeds of equal depth in an order that depends on all seeds of the field, which decides a few
+    pixels between nuclei: a region of a field would then be labelled differently from the whole field.
     """
     depth = -distance.astype(np.float64)
     y, x = np.nonzero(seeds)
@@ -120,10 +121,10 @@ def _depth(distance: np.ndarray, seeds: np.ndarray) -> np.ndarray:
 
 
 def _seeds(distance: np.ndarray, mask: np.ndarray, h: float) -> np.ndarray:
-    """One seed a nucleus: the h-maxima of the distance, and each part of the mask that is too thin to have one."""
+    """One seed per nucleus: the h-maxima of the distance, and each component of the mask too thin to have one."""
     flattened = reconstruction(distance - np.float32(h), distance)
     peaks = local_maxima(flattened, connectivity=2) & mask
-    parts, n = ndi.label(mask)
+    components, n = ndi.label(mask)
     has_peak = np.zeros(n + 1, bool)
-    has_peak[parts[peaks]] = has_peak[0] = True
-    return ndi.label(peaks | ~has_peak[parts], structure=_EIGHT)[0]
+    has_peak[components[peaks]] = has_peak[0] = True
+    return ndi.label(peaks | ~has_peak[components], structure=_EIGHT)[0]

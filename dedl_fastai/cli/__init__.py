@@ -1,4 +1,4 @@
-"""The command line: one file a command, each importing what is heavy only when it runs."""
+"""The command line, one module per command. Heavy imports are inside the commands, so that --help is quick."""
 
 import logging
 import os
@@ -30,13 +30,13 @@ app = typer.Typer(
 app.command(cls=Command, short_help="Train a segmentation model.")(seg)
 app.command(cls=Command, short_help="Train a classification model.")(clf)
 app.command(cls=Command, short_help="Recompute the metrics of a run.")(evaluate)
-app.command(cls=Command, short_help="Cells, or classes, of new fields.")(predict)
-app.command(cls=Command, short_help="What in a field speaks for a class.")(explain)
-app.command(cls=Command, short_help="A run as ONNX or a torch program.")(export)
+app.command(cls=Command, short_help="Find cells in new fields, or classify them.")(predict)
+app.command(cls=Command, short_help="Draw which parts of a field are evidence for a class.")(explain)
+app.command(cls=Command, short_help="Write a run's network as ONNX or a torch program.")(export)
 app.add_typer(lr_find_app, name="lr-find")
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
-app.command(cls=Command, short_help="Versions, devices, caches.")(doctor)
+app.command(cls=Command, short_help="Show versions, devices and caches.")(doctor)
 
 
 def _show_version(wanted: bool) -> None:
@@ -49,13 +49,13 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _set_up(
-    quiet: bool = typer.Option(False, "--quiet", "-q", help="Warnings and results only."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="Show warnings and results only."),
     version: bool = typer.Option(False, "--version", help="Show the version.", is_eager=True, callback=_show_version),
 ) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("dedl_fastai").setLevel(logging.WARNING if quiet else logging.INFO)
     os.environ.setdefault("MPLBACKEND", "Agg")
-    os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning:torch.jit._script")  # in processes we start
+    os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning:torch.jit._script")  # in child processes
     warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated")  # fastai's import
     warnings.filterwarnings("ignore", message="numpy.core is deprecated")  # fastai's load
 

@@ -1,4 +1,4 @@
-"""`python -m dedl_fastai.cli`."""
+"""Run the command line with `python -m dedl_fastai.cli`."""
 
 from . import main
 

@@ -9,11 +9,11 @@ from .training import OutOption, ResumeOption, run_training
 
 @with_options(ClfConfig)
 def clf(given: dict, out: OutOption = "", resume: ResumeOption = False) -> None:
-    """Train a model that tells which cell types a field holds, and measure it beside simple baselines.
+    """Train a model that predicts which cell types a field contains, and compare it with simple baselines.
 
-    Without --data it runs on a made-up cohort. Ctrl-C leaves a run that --resume continues.
+    Without --data it uses a synthetic cohort. A run that was stopped with Ctrl-C continues with --resume.
     """
-    run_training("clf", ClfConfig, given, out, resume, _train)
+    run_training("clf", ClfConfig, given, out=out, resume=resume, train=_train)
 
 
 def _train(options: ClfConfig, folder: Path) -> str:

@@ -1,30 +1,30 @@
-"""`Command`: options listed by topic in the help, and the library's arguments named as flags in its messages."""
+"""`Command`, the class of all commands: help by topic, and messages that name the library's arguments as flags."""
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import typer
 from typer.core import TyperCommand
 
 from ..errors import UserError
 
-_OTHER = "Options"
+_ARGUMENTS, _OTHER = "Arguments", "Options"  # the first and the last topic of the help
 
 
 class Command(TyperCommand):
-    """A command of `dedl-fastai`. What a user can cause ends as one sentence and exit code 2."""
+    """A command of `dedl-fastai`. An error that a user can cause is printed as one sentence; the exit code is 2."""
 
     def invoke(self, ctx):
         """Run the command."""
-        flags = flags_of(ctx)
-        for handler in logging.getLogger().handlers:
-            handler.setFormatter(FlagFormatter(flags))
-        try:
-            return super().invoke(ctx)
-        except UserError as e:
-            typer.echo(f"error: {with_flags(e.message, flags)}", err=True)
-            raise typer.Exit(2) from e
+        flags = {p.name: p.opts[0] for p in self.params if p.name and p.opts and p.opts[0].startswith("--")}
+        with _log_lines_with(flags):
+            try:
+                return super().invoke(ctx)
+            except UserError as e:
+                print_error(e, flags)
+                raise typer.Exit(2) from e
 
     def format_options(self, ctx, formatter) -> None:
         """Write the options of each topic (`rich_help_panel`) under its name, topics in order of appearance."""
@@ -32,38 +32,52 @@ class Command(TyperCommand):
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
             if record is not None:
-                topic = "Arguments" if param.param_type_name == "argument" else None
-                topic = topic or getattr(param, "rich_help_panel", None) or _OTHER
+                is_argument = param.param_type_name == "argument"
+                topic = _ARGUMENTS if is_argument else getattr(param, "rich_help_panel", None) or _OTHER
                 topics.setdefault(topic, []).append(record)
-        for topic in sorted(topics, key=lambda t: (t == _OTHER, t != "Arguments")):
+        for topic in sorted(topics, key=lambda t: (t == _OTHER, t != _ARGUMENTS)):
             with formatter.section(topic):
                 formatter.write_dl(topics[topic])
 
 
 class FlagFormatter(logging.Formatter):
-    """Log lines of the library, with its arguments named as this command's flags."""
+    """Formats log lines of the library, with its arguments named as flags."""
 
     def __init__(self, flags: Mapping[str, str]):
         super().__init__("%(message)s")
         self.flags = flags
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """Return the line."""
         return with_flags(super().format(record), self.flags)
 
 
-def flags_of(ctx: typer.Context) -> dict[str, str]:
-    """Argument -> flag, of all options of the command."""
-    return {p.name: p.opts[0] for p in ctx.command.params if p.name and p.opts and p.opts[0].startswith("--")}
+def print_error(error: UserError, flags: Mapping[str, str]) -> None:
+    """Print the message on stderr, with arguments named as flags."""
+    typer.echo(f"error: {with_flags(error.message, flags)}", err=True)
 
 
 def with_flags(message: str, flags: Mapping[str, str]) -> str:
-    """The message with `name=value` as "--flag value" and a name in backticks as its flag, where there is one."""
+    """Replace `name=value` by "--flag value", and a name in backticks by its flag, for each name in `flags`."""
 
-    def assigned(match: re.Match[str]) -> str:
+    def with_value(match: re.Match[str]) -> str:
         return f"{flags[match[1]]} " if match[1] in flags else match[0]
 
-    def quoted(match: re.Match[str]) -> str:
+    def alone(match: re.Match[str]) -> str:
         return flags.get(match[1], match[0])
 
-    return re.sub(r"`([a-z][a-z0-9_]*)`", quoted, re.sub(r"(?<![\w-])([a-z][a-z0-9_]*)=(?=\S)", assigned, message))
+    message = re.sub(r"(?<![\w./\\-])([a-z][a-z0-9_]*)=(?=\S)", with_value, message)  # not the folder in runs/lr=0.1
+    return re.sub(r"`([a-z][a-z0-9_]*)`", alone, message)
+
+
+@contextmanager
+def _log_lines_with(flags: Mapping[str, str]) -> Iterator[None]:
+    """Let the handlers of the root logger name arguments as flags while a command runs."""
+    before = [(handler, handler.formatter) for handler in logging.getLogger().handlers]
+    for handler, _ in before:
+        handler.setFormatter(FlagFormatter(flags))
+    try:
+        yield
+    finally:
+        for handler, formatter in before:
+            handler.setFormatter(formatter)

@@ -1,4 +1,4 @@
-"""`dedl-fastai data`: make the demo cohort, check a folder, write a cohort.csv."""
+"""`dedl-fastai data`: make a synthetic cohort, check a folder, write a cohort.csv."""
 
 from typing import Annotated
 
@@ -7,25 +7,29 @@ import typer
 from ..errors import UserError
 from .command import Command
 
-app = typer.Typer(no_args_is_help=True, help="Demo cohort, checks, cohort.csv.")
+app = typer.Typer(no_args_is_help=True, help="Make, check or convert a cohort.")
 Folder = Annotated[str, typer.Argument(help="Folder of fields or a cohort.csv.")]
 Patient = Annotated[
-    str, typer.Option("--patient", help="Regular expression that finds the patient in a field's name; or 'field'.")
+    str,
+    typer.Option(
+        "--patient",
+        help="Regular expression that finds the patient in a field's name; 'field': each field is its own patient.",
+    ),
 ]
 
 
-@app.command(cls=Command, short_help="Write a made-up cohort.")
+@app.command(cls=Command, short_help="Write a synthetic cohort.")
 def demo(
     folder: Annotated[str, typer.Argument(help="New folder.")],
-    fields: Annotated[int, typer.Option(help="How many fields.")] = 28,
-    patients: Annotated[int, typer.Option(help="How many patients; the first seven are named as the paper's.")] = 7,
-    size: Annotated[str, typer.Option(help="Pixels, HEIGHTxWIDTH; 'full' is the paper's 1408x1876.")] = "256x384",
-    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
+    fields: Annotated[int, typer.Option(help="Number of fields.")] = 28,
+    patients: Annotated[int, typer.Option(help="Number of patients; the first seven are named as in the paper.")] = 7,
+    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH in pixels; 'full' is the paper's 1408x1876.")] = "256x384",
+    seed: Annotated[int, typer.Option(help="Seed; the same seed gives the same bytes.")] = 0,
 ) -> None:
-    """Write a made-up cohort in Van Buren's layout: component TIFFs, masks, outlines, cell tables."""
+    """Write a synthetic cohort in Van Buren's layout: component TIFFs, masks, outlines, cell tables."""
     from ..data.demo.cohort import demo_cohort
 
-    typer.echo(repr(demo_cohort(folder, fields, patients, _size(size), seed)))
+    typer.echo(repr(demo_cohort(folder, fields=fields, patients=patients, size=_size(size), seed=seed)))
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -35,7 +39,7 @@ def _size(text: str) -> tuple[int, int]:
         return FULL_SIZE
     parts = text.lower().split("x")
     if len(parts) != 2 or not all(p.strip().isdigit() for p in parts):
-        raise UserError(f"--size {text!r}: HEIGHTxWIDTH in pixels is needed, such as 256x384, or 'full'.")
+        raise UserError(f"size={text!r}: HEIGHTxWIDTH in pixels is needed, such as 256x384, or 'full'.")
     return int(parts[0]), int(parts[1])
 
 
@@ -43,7 +47,7 @@ def _size(text: str) -> tuple[int, int]:
 def check(
     folder: Folder,
     patient: Patient = "",
-    channel: Annotated[str, typer.Option("--channel", help="Check these channels only, in every field.")] = "",
+    channel: Annotated[str, typer.Option("--channel", help="Check these channels in every field (default: all).")] = "",
 ) -> None:
     """Read every file and list what is unmatched, unreadable or of the wrong size; exit code 1 if anything is."""
     from ..data.check import check_cohort
@@ -63,14 +67,14 @@ def check(
 @app.command(cls=Command, short_help="Write a cohort.csv.")
 def convert(
     folder: Folder,
-    out: Annotated[str, typer.Option("--out", help="The cohort.csv to write.")],
+    out: Annotated[str, typer.Option("--out", help="File to write.")],
     patient: Patient = "",
     split: Annotated[
-        str, typer.Option("--split", help="Fill the split column too: auto, random, paper. Default: as it is.")
+        str, typer.Option("--split", help="Fill the split column too: auto, random, paper (default: unchanged).")
     ] = "",
-    seed: Annotated[int, typer.Option(help="Of a random split.")] = 26,
+    seed: Annotated[int, typer.Option(help="Seed of a random split.")] = 26,
 ) -> None:
-    """Write the fields of any layout as a cohort.csv, to be edited and given back with --data."""
+    """Write the fields of any layout as a cohort.csv, which can be edited and used with --data."""
     from ..data.cohort import Cohort
     from ..data.splits import split_cohort
 

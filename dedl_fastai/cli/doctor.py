@@ -1,4 +1,4 @@
-"""`dedl-fastai doctor`: versions, devices, threads, caches, extras."""
+"""`dedl-fastai doctor`: show versions, devices, threads, caches and extras."""
 
 import typer
 
@@ -11,7 +11,7 @@ _PACKAGES = {
 
 
 def doctor() -> None:
-    """Show what this installation has, for a bug report or before a long run."""
+    """Show versions, devices, threads and caches of this installation, for a bug report or before a long run."""
     import importlib.metadata
     import os
     import platform
@@ -30,7 +30,7 @@ def doctor() -> None:
     cache = cache_folder()
     size = sum(f.stat().st_size for f in cache.rglob("*") if f.is_file()) if cache.is_dir() else 0
     free = shutil.disk_usage(next(p for p in (cache, *cache.parents) if p.exists())).free
-    typer.echo(f"fields:  {cache} holds {size / 2**20:.0f} MB of decoded fields, {free / 2**30:.0f} GB free")
+    typer.echo(f"fields:  {cache} has {size / 2**20:.0f} MB of decoded fields, {free / 2**30:.0f} GB free")
     typer.echo(f"weights: {_hub_cache()}")
 
 
@@ -46,17 +46,17 @@ def _gpus(torch) -> str:
         names = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
         bf16 = "bf16" if torch.cuda.is_bf16_supported() else "no bf16"
         return ", ".join(f"{p.name} ({p.total_memory / 2**30:.0f} GB, {bf16})" for p in names)
-    return "mps" if torch.backends.mps.is_available() else "none: --preset fast is made for that"
+    return "mps" if torch.backends.mps.is_available() else "none (--preset fast is for machines without one)"
 
 
 def _hub_cache() -> str:
     from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
-    offline = ", off-line" if constants.HF_HUB_OFFLINE else ""
+    offline = " (offline)" if constants.HF_HUB_OFFLINE else ""
     try:
         repos = sorted(r.repo_id for r in scan_cache_dir().repos)
     except CacheNotFound:
         repos = []
-    some = ", ".join(repos[:4]) + (", ..." if len(repos) > 4 else "")
-    return f"{constants.HF_HUB_CACHE} holds {len(repos)} pretrained models{': ' + some if some else ''}{offline}"
+    shown = ", ".join(repos[:4]) + (", ..." if len(repos) > 4 else "")
+    return f"{constants.HF_HUB_CACHE} has {len(repos)} pretrained models{': ' + shown if shown else ''}{offline}"

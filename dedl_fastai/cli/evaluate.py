@@ -1,4 +1,4 @@
-"""`dedl-fastai evaluate`: every metric again, from the saved weights."""
+"""`dedl-fastai evaluate`: recompute all metrics of a run from its saved weights."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,28 +8,29 @@ import typer
 
 def evaluate(
     runs: Annotated[
-        list[str], typer.Argument(metavar="RUN...", help="Run folder; several of a segmentation: their ensemble.")
+        list[str],
+        typer.Argument(metavar="RUN...", help="Run folder; several segmentation runs are evaluated as an ensemble."),
     ],
-    data: Annotated[str, typer.Option("--data", help="Other fields than the run's own.")] = "",
+    data: Annotated[str, typer.Option("--data", help="Fields to evaluate (default: the run's own).")] = "",
     split: Annotated[
         str, typer.Option("--split", help="train, valid, test or all (default: test; with --data: all).")
     ] = "",
     channel: Annotated[
-        str, typer.Option("--channel", help="What the model's channels are called in these files, such as blue.")
+        str, typer.Option("--channel", help="Names of the model's channels in these files, such as blue.")
     ] = "",
     part_by: Annotated[
         str,
-        typer.Option("--part-by", help="How touching nuclei are parted: distance (to the rim), intensity (and DAPI)."),
+        typer.Option("--part-by", help="Separate touching nuclei by distance (to the rim), or by intensity (of DAPI)."),
     ] = "distance",
     which: Annotated[str, typer.Option("--which", help="Weights: best, last or swa.")] = "best",
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     out: Annotated[
-        str, typer.Option("--out", help="Write the metrics as JSON to this file, and nuclei as FILE_objects.csv.")
+        str, typer.Option("--out", help="JSON file for the metrics; nuclei are written to FILE_objects.csv.")
     ] = "",
 ) -> None:
     """Recompute the metrics of a run, or of an ensemble, over whole fields, on its own cohort or on another one.
 
-    Where masks hold ids of nuclei, nuclei are counted and matched too.
+    Where masks contain ids of nuclei, nuclei are counted and matched too.
     """
     from ..io.files import write_json
     from ..runs.evaluation import evaluate_run
@@ -37,7 +38,7 @@ def evaluate(
     from .tables.classification import clf_table
     from .tables.segmentation import metrics_table
 
-    metrics = evaluate_run(runs, data, split, which, device, channel, part_by)
+    metrics = evaluate_run(runs, data=data, split=split, which=which, device=device, channel=channel, part_by=part_by)
     if out:
         write_json(out, metrics)
         write_objects(Path(out).with_name(f"{Path(out).stem}_objects.csv"), metrics)

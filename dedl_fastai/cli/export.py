@@ -1,4 +1,4 @@
-"""`dedl-fastai export`: a trained network as a file for other programs."""
+"""`dedl-fastai export`: write a trained network as a file for other programs."""
 
 from typing import Annotated
 
@@ -9,22 +9,25 @@ def export(
     run: Annotated[str, typer.Argument(help="Run folder.")],
     format: Annotated[str, typer.Option("--format", help="onnx, or torch: a torch.export program (.pt2).")] = "onnx",
     which: Annotated[str, typer.Option("--which", help="Weights: best, last or swa.")] = "best",
-    out: Annotated[str, typer.Option("--out", help="File [RUN/export/model.onnx, model.pt2].")] = "",
+    out: Annotated[
+        str, typer.Option("--out", help="File to write (default: RUN/export/model.onnx or model.pt2).")
+    ] = "",
     data: Annotated[
-        str, typer.Option("--data", help="Fields of the check [the run's own, noise where they are gone].")
+        str, typer.Option("--data", help="Fields for the check (default: the run's own, or noise if they are missing).")
     ] = "",
 ) -> None:
-    """Write a run's network as a file that opens without this package, and check it against PyTorch.
+    """Write a run's network as a file that opens without this package, and compare its output with PyTorch's.
 
-    Channels, scaling, mean, spread, classes and thresholds lie in the file.
+    The file also contains the channels, scaling, mean, standard deviation, classes and thresholds.
     """
     from ..runs.export import export_run
 
-    done = export_run(run, format, which, out, data)
-    found = done.agreement
-    typer.echo(f"file: {done.path} ({done.path.stat().st_size / 2**20:.1f} MB)")
-    typer.echo(f"checked against PyTorch on {done.n_inputs} inputs ({done.checked_on}):")
-    typer.echo(f"  largest difference of a probability {found.max_difference:.1e}")
+    exported = export_run(run, format=format, which=which, out=out, data=data)
+    agreement = exported.agreement
+    typer.echo(f"file: {exported.path} ({exported.path.stat().st_size / 2**20:.1f} MB)")
+    typer.echo(f"compared with PyTorch on {exported.n_inputs} inputs ({exported.checked_on}):")
+    typer.echo(f"  largest difference of a probability {agreement.max_difference:.1e}")
     typer.echo(
-        f"  decided otherwise at the threshold {found.changed:.2%}, IoU differs by at most {found.iou_difference:.1e}"
+        f"  decisions at the threshold that differ {agreement.changed:.2%}, "
+        f"IoU differs by at most {agreement.iou_difference:.1e}"
     )

@@ -1,4 +1,4 @@
-"""`dedl-fastai predict`: masks, cells and tables of new fields, or their classes, from one run or an ensemble."""
+"""`dedl-fastai predict`: find cells in new fields, or classify the fields, with one run or an ensemble."""
 
 import dataclasses
 import sys
@@ -11,7 +11,7 @@ from ..errors import UserError
 from ..predict.options import CellOptions, ModelOptions
 from .options import with_options
 
-_OF_ANY_RUN = ("which", "device")  # the other options are for segmentations
+_FOR_ANY_RUN = ("which", "device")  # the other options are for segmentations
 
 Paths = Annotated[list[str], typer.Argument(metavar="RUN... INPUT...", help="Run folders, then images or folders.")]
 Out = Annotated[str, typer.Option("--out", help="Folder of the results.", rich_help_panel="Results")]
@@ -19,10 +19,10 @@ Out = Annotated[str, typer.Option("--out", help="Folder of the results.", rich_h
 
 @with_options(CellOptions, ModelOptions)
 def predict(given: dict, paths: Paths, out: Out = "predictions") -> None:
-    """Predict new fields with one run, or with the mean of several.
+    """Predict new fields with one run, or with the mean prediction of several.
 
-    A segmentation writes files for each field, summary.csv and report.html. Existing results are kept, so that the same
-    command continues where it was stopped. A classification writes predictions.csv, and takes only --out, --which
+    A segmentation writes files for each field, summary.csv and report.html. It keeps existing results, so that the same
+    command continues where it was stopped. A classification writes predictions.csv; it accepts only --out, --which
     and --device. A damaged file is reported and left out; the exit code is then 1.
     """
     runs = [p for p in paths if (Path(p) / "model.json").is_file()]
@@ -44,7 +44,7 @@ def predict(given: dict, paths: Paths, out: Out = "predictions") -> None:
 def _classes(runs: list[str], inputs: list[str], out: str, given: dict[str, Any]) -> list[str]:
     from ..predict.classes import predict_classes
 
-    unused = next((name for name in given if name not in _OF_ANY_RUN), None)
+    unused = next((name for name in given if name not in _FOR_ANY_RUN), None)
     if unused:
         raise UserError(f"`{unused}` is for segmentations: this run is a classification.")
     return predict_classes(runs, inputs, out, **given)
@@ -53,14 +53,14 @@ def _classes(runs: list[str], inputs: list[str], out: str, given: dict[str, Any]
 def _cells(runs: list[str], inputs: list[str], out: str, given: dict[str, Any]) -> list[str]:
     from ..predict.cells import predict_cells
 
-    of_cells = {f.name for f in dataclasses.fields(CellOptions)}
-    cells = CellOptions(**{n: v for n, v in given.items() if n in of_cells})
-    model = ModelOptions(**{n: v for n, v in given.items() if n not in of_cells})
+    cell_names = {f.name for f in dataclasses.fields(CellOptions)}
+    cells = CellOptions(**{n: v for n, v in given.items() if n in cell_names})
+    model = ModelOptions(**{n: v for n, v in given.items() if n not in cell_names})
     progress = _show_share if sys.stderr.isatty() else None
     return predict_cells(runs, inputs, out, options=cells, model=model, progress=progress)
 
 
 def _show_share(field: str, share: float) -> None:
-    """A line on the terminal that is overwritten, and erased when the field is done."""
+    """Show the share of a field that is done, in one line that is overwritten, and erased at the end."""
     line = f"{field[:60]}: {share:4.0%}"
     typer.echo(f"\r{line}" if share < 1 else f"\r{' ' * len(line)}\r", nl=False, err=True)

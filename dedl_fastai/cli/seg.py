@@ -12,21 +12,23 @@ from .training import OutOption, ResumeOption, run_on_processes, run_training
 ProcessesOption = Annotated[
     int,
     typer.Option(
-        "--nproc", min=1, help="Processes on this machine, a GPU each (or CPU): they share every batch of --bs."
+        "--nproc",
+        min=1,
+        help="Number of processes on this machine, one for each GPU (or on the CPU). They share every batch of --bs.",
     ),
 ]
 
 
 @with_options(SegConfig)
 def seg(given: dict, out: OutOption = "", resume: ResumeOption = False, nproc: ProcessesOption = 1) -> None:
-    """Train a segmentation model of nuclei and measure it over whole fields.
+    """Train a segmentation model of nuclei and measure it on whole fields.
 
-    Without --data it runs on a made-up cohort. Ctrl-C leaves a run that --resume continues.
+    Without --data it uses a synthetic cohort. A run that was stopped with Ctrl-C continues with --resume.
     """
     if nproc > 1:
-        run_on_processes(nproc, "seg", SegConfig, given, out, resume)
+        run_on_processes(nproc, "seg", SegConfig, given=given, out=out, resume=resume)
     else:
-        run_training("seg", SegConfig, given, out, resume, _train, several=True)
+        run_training("seg", SegConfig, given, out=out, resume=resume, train=_train, multi_process=True)
 
 
 def _train(options: SegConfig, folder: Path) -> str:

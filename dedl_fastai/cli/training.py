@@ -1,4 +1,4 @@
-"""What `seg` and `clf` have in common: start or continue a run, and say how to go on when it is interrupted."""
+"""What the commands `seg` and `clf` share: start or resume a run, in one process or in several."""
 
 import dataclasses
 import logging
@@ -9,13 +9,16 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from ..errors import UserError
-from ..runs.options.base import Options, flag_of
-from .command import with_flags
+from ..runs.options.base import flag_of
+from ..runs.options.training import TrainOptions
+from .command import print_error
+
+T = TypeVar("T", bound=TrainOptions)
 
 OutOption = Annotated[str, typer.Option("--out", help="Folder of the run (default: runs/<task>-<time>).")]
 ResumeOption = Annotated[
@@ -25,47 +28,48 @@ ResumeOption = Annotated[
 
 def run_training(
     task: str,
-    options_class: type[Options],
-    given: dict,
+    options_class: type[T],
+    given: Mapping[str, Any],
+    *,
     out: str,
     resume: bool,
-    train: Callable[[Options, Path], str],
-    several: bool = False,  # whether the task can be trained on several processes
+    train: Callable[[T, Path], str],
+    multi_process: bool = False,  # whether the task can be trained on several processes
 ) -> None:
-    """Train with the options given and print the table that `train` returns."""
-    with _one_command(task, options_class, several):
+    """Train with the given options and print the table that `train` returns."""
+    with _as_one_command(task, options_class, multi_process):
         from ..runs.lifecycle import start_run
         from ..training.processes.group import from_first, is_first
 
-        options, folder = from_first(lambda: start_run(task, options_class, given, out, resume))
+        options, folder = from_first(lambda: start_run(task, options_class, given, out=out, resume=resume))
         try:
             table = train(options, folder)
         except KeyboardInterrupt:
             if is_first():
-                typer.echo(f"\nstopped. Go on with: dedl-fastai {task} --out {folder} --resume", err=True)
+                typer.echo(f"\nstopped. To continue: dedl-fastai {task} --out {folder} --resume", err=True)
             raise typer.Exit(130) from None
         except RuntimeError as e:
             if type(e).__name__ != "OutOfMemoryError":
                 raise
-            raise UserError(f"the GPU's memory is too small for a batch of {options.bs}: use a smaller --bs.") from e
+            raise UserError(f"the GPU's memory is too small for a batch of {options.bs}: use a smaller `bs`.") from e
         if is_first():
             typer.echo(f"{table}\n\nrun folder: {folder}")
 
 
 def run_on_processes(
-    n: int, task: str, options_class: type[Options], given: Mapping[str, Any], out: str, resume: bool
+    n: int, task: str, options_class: type[TrainOptions], *, given: Mapping[str, Any], out: str, resume: bool
 ) -> None:
-    """Run the same command in `n` processes with torchrun's own machinery, and end as the first that fails does."""
+    """Run the same command in `n` processes with torchrun's launcher; end as the first process that fails."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     if _started_by_torchrun():
-        raise UserError("torchrun has started the processes already: leave --nproc out.")
+        raise UserError("torchrun has started the processes already: leave `nproc` out.")
     quiet = logging.getLogger("dedl_fastai").getEffectiveLevel() > logging.INFO
-    command = ["-m", "dedl_fastai.cli", *(["--quiet"] if quiet else []), task, *_flags(options_class, given)]
+    command = ["-m", "dedl_fastai.cli", *(["--quiet"] if quiet else []), task, *_as_flags(options_class, given)]
     command += [*(["--out", out] if out else []), *(["--resume"] if resume else [])]
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // n)))  # waiting threads hold others up
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // n)))  # or waiting threads slow others
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the process that fails says why
     config = LaunchConfig(
         1, 1, n, run_id=uuid.uuid4().hex, rdzv_backend="c10d", rdzv_endpoint="localhost:0", max_restarts=0
@@ -81,8 +85,8 @@ def run_on_processes(
         raise typer.Exit(128 + e.sigval) from None
 
 
-def _flags(options_class: type[Options], given: Mapping[str, Any]) -> list[str]:
-    """Options as they are written on the command line."""
+def _as_flags(options_class: type[TrainOptions], given: Mapping[str, Any]) -> list[str]:
+    """Return the given options as a command line."""
     flags: list[str] = []
     for f in dataclasses.fields(options_class):
         if f.name in given:
@@ -91,20 +95,16 @@ def _flags(options_class: type[Options], given: Mapping[str, Any]) -> list[str]:
     return flags
 
 
-def _flags_by_name(options_class: type[Options]) -> dict[str, str]:
-    return {f.name: flag_of(f) for f in dataclasses.fields(options_class)}
-
-
 def _started_by_torchrun() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 @contextmanager
-def _one_command(task: str, options_class: type[Options], several: bool) -> Iterator[None]:
-    """The processes that torchrun started act as one command: the first prints, and who fails first says why.
+def _as_one_command(task: str, options_class: type[TrainOptions], multi_process: bool) -> Iterator[None]:
+    """Let the processes that torchrun started act as one: the first prints, and the first that fails says why.
 
-    A process that failed ends at once: the others wait for it within a collective call, and a group cannot be closed
-    while they do. torchrun then ends them.
+    A process that failed ends at once: the others wait for it in a collective call, and the process group cannot be
+    closed while they wait. torchrun then ends them.
     """
     if not _started_by_torchrun():
         yield
@@ -115,14 +115,15 @@ def _one_command(task: str, options_class: type[Options], several: bool) -> Iter
         open_group()
         if not is_first():
             logging.getLogger("dedl_fastai").setLevel(logging.CRITICAL)
-        if not several:
+        if not multi_process:
             raise UserError(f"{task} trains in one process: start it without torchrun.")
         yield
     except BaseException as e:
         code = _exit_code(e)
         if code != 130 and fails_first():
             if isinstance(e, UserError):
-                typer.echo(f"error: {with_flags(e.message, _flags_by_name(options_class))}", err=True)
+                flags = {f.name: flag_of(f) for f in dataclasses.fields(options_class)}
+                print_error(e, {**flags, "out": "--out", "resume": "--resume"})
             else:
                 traceback.print_exc()
         sys.stdout.flush()
@@ -131,7 +132,7 @@ def _one_command(task: str, options_class: type[Options], several: bool) -> Iter
     close_group()
 
 
-def _exit_code(e: BaseException) -> int:
-    if isinstance(e, typer.Exit):
-        return e.exit_code
-    return 2 if isinstance(e, UserError) else 130 if isinstance(e, KeyboardInterrupt) else 1
+def _exit_code(error: BaseException) -> int:
+    if isinstance(error, typer.Exit):
+        return error.exit_code
+    return 2 if isinstance(error, UserError) else 130 if isinstance(error, KeyboardInterrupt) else 1

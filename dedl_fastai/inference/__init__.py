@@ -1,4 +1,4 @@
-"""From a trained run to predictions of whole fields and their metrics."""
+"""Trained runs as models: loading them, predicting whole fields and slides with them, and class activation maps."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Objects of a plane that is too large to label at once: found in chunks with a halo, each written by one of them."""
+"""Label images of planes that are too large to label at once: chunks with a halo, where each object is written once."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ class Box(NamedTuple):
     x1: int
 
     def grown(self, margin: int, shape: tuple[int, int]) -> "Box":
-        """The box with `margin` more pixels on every side, as far as the plane goes."""
+        """The box extended by `margin` pixels on every side, clipped to the plane."""
         return Box(
             max(0, self.y0 - margin),
             min(shape[0], self.y1 + margin),
@@ -26,58 +26,58 @@ class Box(NamedTuple):
         )
 
     def slices(self, y: int = 0, x: int = 0) -> tuple[slice, slice]:
-        """Where the box is in an array whose first pixel is (y, x) of the plane."""
+        """Slices of the box in an array whose first pixel is (y, x) of the plane."""
         return slice(self.y0 - y, self.y1 - y), slice(self.x0 - x, self.x1 - x)
 
     def union(self, other: "Box") -> "Box":
-        """The smallest box around both."""
+        """The smallest box that contains both boxes."""
         return Box(min(self.y0, other.y0), max(self.y1, other.y1), min(self.x0, other.x0), max(self.x1, other.x1))
 
 
 def chunk_rows(shape: tuple[int, int], edge: int) -> Iterator[list[Box]]:
-    """Squares of `edge` that part a plane, row by row of them."""
+    """Divide a plane into squares of `edge` pixels; yields one row of squares at a time."""
     for y in range(0, shape[0], edge):
         yield [Box(y, min(y + edge, shape[0]), x, min(x + edge, shape[1])) for x in range(0, shape[1], edge)]
 
 
 class ChunkedLabels:
-    """Writes what is found around each chunk, in raster order of the chunks, into one plane of labels 1..n.
+    """Writes the objects found in each chunk, in raster order of the chunks, into one plane of labels 1..n.
 
-    An object is left to the later chunk that its centre lies in, if that one sees all of it. Any other one is written,
-    on pixels that are still free; one that earlier chunks covered by more than half gives them its free pixels. So an
-    object smaller than the halo is written once and whole, as if the plane had been labelled at once; a larger one may
-    be parted, but has no hole and is not counted twice.
+    An object is deferred to the later chunk that contains its centre, if that chunk sees all of it. Any other object is
+    written to the pixels that are still free. If earlier chunks already cover more than half of it, its free pixels are
+    added to the object that covers most of it. An object smaller than the halo is therefore written once and whole, as
+    if the plane had been labelled at once; a larger object may be split, but has no hole and is not counted twice.
     """
 
     def __init__(self, plane: Any, edge: int, halo: int, min_area: float = 0):
         self.plane, self.edge, self.halo, self.min_area = plane, edge, halo, min_area
-        self.count = 0  # objects so far
+        self.count = 0  # objects written so far
 
     def write(self, chunk: Box, seen: Box, found: np.ndarray) -> tuple[Box, np.ndarray]:
-        """Add objects `found` in the box `seen`, the chunk with its halo or more, as labels 1..k without a gap.
+        """Write the objects `found` in the box `seen` (the chunk with its halo or more), labels 1..k without gaps.
 
-        Returns the chunk with its halo, and in an array of that size the new pixels' labels in the plane.
+        Returns the box of the chunk with its halo, and an array of that size with the labels of the new pixels.
         """
         view = chunk.grown(self.halo, self.plane.shape)
-        part = found[view.slices(seen.y0, seen.x0)]
+        objects = found[view.slices(seen.y0, seen.x0)]
         before = np.asarray(self.plane[view.slices()])
-        is_left = self._is_left(chunk, seen, found)
-        pixels = np.bincount(part.ravel(), minlength=len(is_left))
-        cover, covered = _covers(part, before, len(is_left))
-        gives = (covered > 0) & ((2 * covered > pixels) | (pixels - covered < self.min_area))
-        gives &= ~is_left
-        is_new = ~is_left & ~gives & (pixels > covered)
-        is_new[0] = gives[0] = False
-        label = np.where(gives, cover, 0).astype(np.int32)
+        is_deferred = self._is_deferred(chunk, seen, found)
+        pixels = np.bincount(objects.ravel(), minlength=len(is_deferred))
+        cover, covered = _covers(objects, before, len(is_deferred))
+        is_merged = (covered > 0) & ((2 * covered > pixels) | (pixels - covered < self.min_area))
+        is_merged &= ~is_deferred
+        is_new = ~is_deferred & ~is_merged & (pixels > covered)
+        is_new[0] = is_merged[0] = False
+        label = np.where(is_merged, cover, 0).astype(np.int32)
         label[is_new] = self.count + 1 + np.arange(is_new.sum())
         self.count += int(is_new.sum())
-        added = np.where(before == 0, label[part], 0)
+        added = np.where(before == 0, label[objects], 0)
         if added.any():
             self.plane[view.slices()] = before + added
         return view, added
 
-    def _is_left(self, chunk: Box, seen: Box, found: np.ndarray) -> np.ndarray:
-        """For each object, and background, if it is left to a later chunk."""
+    def _is_deferred(self, chunk: Box, seen: Box, found: np.ndarray) -> np.ndarray:
+        """Whether each label of `found`, background included, is deferred to a later chunk."""
         places = ndi.find_objects(found)
         if not places:
             return np.zeros(1, bool)
@@ -85,7 +85,7 @@ class ChunkedLabels:
         at = np.flatnonzero(found)
         owner = found.ravel()[at] - 1
         area = np.bincount(owner)
-        # sums of whole numbers: the same centre in every chunk, to the last bit
+        # integer sums, so that every chunk computes exactly the same centre
         row = np.bincount(owner, at // found.shape[1] + seen.y0) // area // self.edge
         column = np.bincount(owner, at % found.shape[1] + seen.x0) // area // self.edge
         own_row, own_column = chunk.y0 // self.edge, chunk.x0 // self.edge
@@ -96,13 +96,13 @@ class ChunkedLabels:
         return np.concatenate([[False], later & sees_all])
 
 
-def _covers(part: np.ndarray, before: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each object: the label that covers most of it, and how many of its pixels any label covers."""
+def _covers(objects: np.ndarray, before: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each object: the label that covers most of it, and the number of its pixels that any label covers."""
     cover, covered = np.zeros(n, np.int64), np.zeros(n, np.int64)
-    both = (part > 0) & (before > 0)
+    both = (objects > 0) & (before > 0)
     if both.any():
-        pairs = pd.DataFrame({"object": part[both], "label": before[both]}).value_counts().reset_index()
-        best = pairs.drop_duplicates("object")  # counts fall
+        pairs = pd.DataFrame({"object": objects[both], "label": before[both]}).value_counts().reset_index()
+        best = pairs.drop_duplicates("object")  # sorted by falling counts
         cover[best["object"]] = best["label"]
         total = pairs.groupby("object")["count"].sum()
         covered[total.index] = total

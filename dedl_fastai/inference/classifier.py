@@ -1,4 +1,4 @@
-"""`Classifier`: a trained classification model with all it needs to tell the classes of fields."""
+"""`Classifier`: a trained classification model that predicts the classes of image files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from fastai.learner import Learner
 from torch import nn
 
 from ..data.classification.items import ClfItem, tiles_of_file
-from ..scores.class_labels import predicted_labels
+from ..scores.thresholds import predicted_labels
 from ..training.model_card import clf_facts_from_card, clf_model_card
 from ..training.run_folder import RunFolder
 
 
 @dataclass
 class Classifier:
-    """A network in eval mode and its model.json: from a field to the probability of each class."""
+    """A network in eval mode and its model.json; predicts the probability of each class."""
 
     model: nn.Module
     card: dict[str, Any]
@@ -49,25 +49,25 @@ class Classifier:
 
     @property
     def thresholds(self) -> np.ndarray:
-        """Probability from which each class is present: tuned on the validation items, 0.5 where they were not."""
+        """Probability at which each class is present: tuned on the validation items, or 0.5 if not tuned."""
         return np.array(self.card["thresholds"] or [0.5] * len(self.classes))
 
     @torch.inference_mode()
-    def probabilities(self, pictures: Sequence[np.ndarray | ClfItem]) -> np.ndarray:
+    def probabilities(self, pictures: Sequence[np.ndarray | ClfItem] | np.ndarray) -> np.ndarray:
         """(N, K) probabilities of pictures (C, size, size) in [0, 1], or of items of the DataBlock."""
-        done = []
+        batches = []
         for i in range(0, len(pictures), self.bs):
             arrays = [p.pixels() if isinstance(p, ClfItem) else p for p in pictures[i : i + self.bs]]
             x = torch.from_numpy(np.stack(arrays)).to(self.device)
-            done.append(self.model((x - self.mean) / self.std).float().sigmoid().cpu().numpy())
-        return np.concatenate(done) if done else np.zeros((0, len(self.classes)), dtype=np.float32)
+            batches.append(self.model((x - self.mean) / self.std).float().sigmoid().cpu().numpy())
+        return np.concatenate(batches) if batches else np.zeros((0, len(self.classes)), dtype=np.float32)
 
     def predict(self, path: str | Path) -> dict[str, float]:
-        """Class -> probability, of an image file; where the model judges tiles, the largest of its tiles."""
+        """Class -> probability for an image file; for a model of tiles, the maximum over the tiles."""
         p = self.probabilities(tiles_of_file(path, self.facts)[1]).max(axis=0)
         return dict(zip(self.classes, map(float, p), strict=True))
 
     def labels(self, path: str | Path) -> list[str]:
-        """The classes that an image file holds, at the tuned thresholds."""
-        found = predicted_labels(list(self.predict(path).values()), self.thresholds)
-        return [name for name, there in zip(self.classes, found, strict=True) if there]
+        """Names of the classes that are present in an image file, at the tuned thresholds."""
+        is_present = predicted_labels(list(self.predict(path).values()), self.thresholds)
+        return [name for name, present in zip(self.classes, is_present, strict=True) if present]

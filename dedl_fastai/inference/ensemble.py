@@ -27,25 +27,25 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FieldProbability:
-    """Mean probability of nuclei over the members, (H, W), and its standard deviation (0 for a single member)."""
+    """Mean probability of nuclei over the members, (H, W), and standard deviation (0 for a single member)."""
 
     mean: np.ndarray
     sd: np.ndarray
 
     @property
     def entropy(self) -> np.ndarray:
-        """Entropy of the mean probability in bits, (H, W): 0 where it is 0 or 1, 1 where it is 0.5."""
+        """Entropy of the mean probability in bits, (H, W): 0 at a probability of 0 or 1, and 1 at 0.5."""
         return entropy_bits(self.mean)
 
     @property
     def uncertainty(self) -> float:
-        """One number a field: the mean entropy."""
+        """Mean entropy of the field, in bits."""
         return float(self.entropy.mean(dtype=np.float64))
 
 
 @dataclass
 class Ensemble:
-    """Segmentation models of the same channels and classes; each tile is read once and goes through all of them."""
+    """Segmentation models of the same channels and classes; each tile is read once and predicted by all of them."""
 
     members: Sequence[Segmenter]
 
@@ -58,23 +58,40 @@ class Ensemble:
         engine: str = "torch",  # torch, onnx, openvino
         amp: str = "no",  # no, fp16, bf16
         channels_last: bool = False,
-        tta: str = "none",  # flips, dihedral: mean over mirror images, and quarter turns, of each tile
-        bs: int = BATCH_SIZE,  # tiles a batch
-        overlap: float | None = None,  # share of a tile that its neighbour covers too; None: as `own_overlap` says
+        tta: str = "none",  # flips: mean over mirror images of each tile; dihedral: also over quarter turns
+        bs: int = BATCH_SIZE,  # tiles per batch
+        overlap: float | None = None,  # share of a tile's edge that the next tile also covers; None: `own_overlap`
     ) -> "Ensemble":
-        """The runs in these folders. Raises `UserError` naming the difference if they do not go together."""
+        """Load the runs in these folders. Raises `UserError` with the difference if they do not fit together."""
         if not paths:
             raise UserError("an ensemble needs at least one run folder.")
         overlap = own_overlap(paths) if overlap is None else overlap
-        how = dict(engine=engine, amp=amp, channels_last=channels_last, tta=tta, bs=bs, overlap=overlap)
-        members = [load_run(p, which, device, **how) for p in paths]
-        for path, member in zip(paths, members, strict=True):
-            if not isinstance(member, Segmenter):
-                raise UserError(f"{path} is a classification run: an ensemble is of segmentation runs.")
-            _check_fits(members[0], member, path)
+        models = [
+            load_run(
+                path,
+                which,
+                device,
+                overlap=overlap,
+                bs=bs,
+                engine=engine,
+                amp=amp,
+                channels_last=channels_last,
+                tta=tta,
+            )
+            for path in paths
+        ]
+        members: list[Segmenter] = []
+        for path, model in zip(paths, models, strict=True):
+            if not isinstance(model, Segmenter):
+                raise UserError(f"{path} is a classification run: an ensemble needs segmentation runs.")
+            members.append(model)
+            _check_fits(members[0], model, path)
         ensemble = cls(members)
         if len({m.tile for m in members}) > 1:
-            log.info("the runs were trained on tiles of different sizes: all get tiles of %d pixels", ensemble.tile)
+            log.info(
+                "the runs were trained on tiles of different sizes: all of them predict tiles of %d pixels",
+                ensemble.tile,
+            )
             for member in members:
                 member.tile = ensemble.tile
         return ensemble
@@ -89,27 +106,29 @@ class Ensemble:
 
     @property
     def tile(self) -> int:
-        """Edge of the tiles: the largest of the members'."""
+        """Edge of the tiles: the largest one of the members."""
         return max(m.tile for m in self.members)
 
     def pixels(self, field: Field, channels: Sequence[str] = ()) -> ScaledField:
-        """An open field as the members want it; `channels` are the names in this file where they differ."""
+        """Scaled pixels of an open field; `channels` are the names in this file, if they differ from training."""
         return self.members[0].pixels(field, channels)
 
     def channel_indices(self, field: Field, channels: Sequence[str] = ()) -> list[int]:
-        """Where in a field the channels are that the members see."""
+        """Indices in a field of the channels that the members take."""
         return self.members[0].channel_indices(field, channels)
 
     def bands(self, pixels: FieldPixels, spread: bool = True) -> Iterator[Band]:
-        """Mean over the members, and its spread, in bands of finished rows; in one pass over the tiles."""
+        """Mean and standard deviation over the members in bands of finished rows, in one pass over the tiles."""
         first = self.members[0]
         predict = [m.predict_tiles for m in self.members]
-        return predict_bands(predict, pixels, self.tile, first.overlap, first.bs, first.tta, spread)
+        return predict_bands(
+            predict, pixels, tile=self.tile, overlap=first.overlap, bs=first.bs, tta=first.tta, spread=spread
+        )
 
-    def predict(self, field: str | Path | np.ndarray) -> FieldProbability:
-        """Mean and spread of the members' probabilities, of an image file or of what a member's `read` returned.
+    def predict(self, field: str | Path | FieldPixels) -> FieldProbability:
+        """Mean and standard deviation of the members' probabilities, for an image file or scaled pixels (C, H, W).
 
-        In memory; `predict_field` is for slides.
+        The result is in memory; use `predict_field` for slides.
         """
         if isinstance(field, str | Path):
             with open_field(field) as opened:
@@ -117,36 +136,44 @@ class Ensemble:
         bands = list(self.bands(field))
         return FieldProbability(*(np.concatenate([getattr(b, name) for b in bands]) for name in ("mean", "sd")))
 
-    def mask(self, field: str | Path | np.ndarray) -> np.ndarray:
-        """Mask of nuclei as bool (H, W), at the mean threshold."""
+    def mask(self, field: str | Path | FieldPixels) -> np.ndarray:
+        """Mask of nuclei as bool (H, W), at the mean of the thresholds."""
         return self.predict(field).mean >= self.threshold
 
     def segment(
         self, field: str | Path | Field, channels: Sequence[str] = (), nuclei: NucleiOptions | None = None
     ) -> np.ndarray:
         """Labels of nuclei as int32 (H, W) in memory: 0 is background, ids 1..n."""
-        with predict_field(self, field, channels=channels, nuclei=nuclei, keep=()) as found:
-            return np.asarray(found.labels[:, :])
+        with predict_field(self, field, channels=channels, nuclei=nuclei, keep=()) as predicted:
+            return np.asarray(predicted.labels[:, :])
 
     def cells(
         self,
         field: str | Path | Field,
-        labels: np.ndarray | None = None,  # (H, W), ids of nuclei from anywhere; None: found first
+        labels: np.ndarray | None = None,  # (H, W), ids of nuclei from any source; None: predict them
         channels: Sequence[str] = (),
         nuclei: NucleiOptions | None = None,
         ring_um: float = 2.0,
         rules: Rules | None = None,  # for phenotypes, see `add_phenotypes`
         thresholds: Mapping[str, float] | None = None,  # marker -> intensity above which a cell is positive
     ) -> pd.DataFrame:
-        """One row a cell, as `measure_cells` gives it; with probability and uncertainty for nuclei that were found."""
+        """The table of `measure_cells`; with mean probability and uncertainty of each nucleus if `labels` is None."""
         check_thresholds(rules, thresholds)
         if not isinstance(field, Field):
             with open_field(field) as opened:
-                return self.cells(opened, labels, channels, nuclei, ring_um, rules, thresholds)
+                return self.cells(
+                    opened,
+                    labels,
+                    channels=channels,
+                    nuclei=nuclei,
+                    ring_um=ring_um,
+                    rules=rules,
+                    thresholds=thresholds,
+                )
         if labels is not None:
             return measure_cells(labels, field, ring_um=ring_um, rules=rules, thresholds=thresholds)
-        with predict_field(self, field, channels=channels, nuclei=nuclei, ring_um=ring_um, keep=()) as found:
-            cells = found.cells
+        with predict_field(self, field, channels=channels, nuclei=nuclei, ring_um=ring_um, keep=()) as predicted:
+            cells = predicted.cells
         return cells if rules is None else add_phenotypes({"the cells": cells}, rules, thresholds)["the cells"]
 
 

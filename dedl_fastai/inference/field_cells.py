@@ -1,7 +1,7 @@
-"""`predict_field`: from the pixels of a field or slide of any size to labels and measured cells, in bounded memory.
+"""`predict_field`: labels and measured cells of a field or slide of any size, in bounded memory.
 
-Tiles are predicted and blended band by band (window.py); nuclei are found in chunks as soon as their rows are there
-(chunks.py); cells are measured chunk by chunk from the file. A field of up to 2048 x 2048 pixels is a single chunk.
+Tiles are predicted and blended band by band (window.py), nuclei are found in chunks as soon as their rows are finished
+(chunks.py), and cells are measured chunk by chunk. A field of up to 2048 x 2048 pixels is a single chunk.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,21 +23,21 @@ from .rolling_rows import RollingRows
 from .scratch import Computed, Scratch
 from .window import Band, FieldPixels, entropy_bits
 
-_PREDICTED = 0.8  # share of the whole work, for `progress`, when all is predicted
+_PREDICTED = 0.8  # share of the work, as reported to `progress`, when all tiles are predicted
 PLANES = ("probability", "uncertainty", "sd")
 
 Progress = Callable[[float], None]  # share done, 0..1
 
 
 class FieldModel(Protocol):
-    """What `predict_field` needs of a model: an `Ensemble`."""
+    """The interface that `predict_field` needs of a model, as `Ensemble` has it."""
 
     @property
     def threshold(self) -> float:
-        """Probability above which a pixel is a nucleus."""
+        """Probability at which a pixel is a nucleus."""
 
     def channel_indices(self, field: Field, channels: Sequence[str]) -> list[int]:
-        """Indices of the channels that the model sees."""
+        """Indices of the channels that the model takes."""
 
     def pixels(self, field: Field, channels: Sequence[str]) -> FieldPixels:
         """The field's channels, scaled."""
@@ -48,24 +48,25 @@ class FieldModel(Protocol):
 
 @dataclass
 class FieldCells:
-    """A predicted field: planes (H, W) to be sliced as `plane[y0:y1, x0:x1]`, and its cells. A context: close it.
+    """A predicted field: planes (H, W), sliced as `plane[y0:y1, x0:x1]`, and the table of cells.
 
-    Planes are arrays up to 16 megapixels, and compressed on disk above, until it is closed.
+    Use it as a context manager or call `close`. Planes of up to 16 megapixels are arrays; larger ones are compressed on
+    disk, and removed on closing.
     """
 
     field: Field
     labels: Any  # int32 ids 1..n of nuclei, 0 is background
-    cells: pd.DataFrame  # what `measure_cells` returns
+    cells: pd.DataFrame  # as returned by `measure_cells`
     threshold: float
     field_uncertainty: float  # mean entropy of the probability in bits
-    probability: Any = None  # float32, the members' mean; None where it was not kept, as the two below
+    probability: Any = None  # float32, mean of the members; planes that were not kept are None
     uncertainty: Any = None  # entropy of the probability in bits
-    sd: Any = None  # over the members
+    sd: Any = None  # standard deviation over the members
     scratch: Scratch | None = None
-    owns_field: bool = False  # opened here, so closed here
+    owns_field: bool = False  # `close` also closes the field
 
     def close(self) -> None:
-        """Remove planes on disk, and let go of the file."""
+        """Remove the planes on disk, and close the image file if `predict_field` opened it."""
         if self.scratch is not None:
             self.scratch.close()
         if self.owns_field:
@@ -80,50 +81,52 @@ class FieldCells:
 
 def predict_field(
     ensemble: FieldModel,
-    field: str | Path | Field,  # an image file, or one that is open and stays so
+    field: str | Path | Field,  # an image file, or an open field, which stays open
     *,
-    channels: Sequence[str] = (),  # what the model's channels are called in this file, if not as in training
+    channels: Sequence[str] = (),  # names of the model's channels in this file, if they differ from training
     nuclei: NucleiOptions | None = None,
-    ring_um: float = 2.0,  # width of the ring round a nucleus that is measured too
-    keep: Sequence[str] = ("probability", "uncertainty"),  # planes to keep, and "sd": over the members
-    scratch: str | Path | None = None,  # folder for the planes of a slide; None: the system's for temporary files
+    ring_um: float = 2.0,  # width of the ring around a nucleus
+    keep: Sequence[str] = ("probability", "uncertainty"),  # planes to keep; "sd" is the deviation over the members
+    scratch: str | Path | None = None,  # folder for the planes of a slide; None: the system's temporary folder
     progress: Progress | None = None,
 ) -> FieldCells:
-    """Probability, nuclei and measured cells of one field of any size.
+    """Predict a field of any size: probability, labels of nuclei, and measured cells.
 
-    Memory does not grow with the field's height, and by some thousand rows with its width; the table of cells is in
-    memory. Raises `UserError` for files that do not read, and for channels and planes that do not exist.
+    Memory does not depend on the height of the field; a few thousand rows of it and the table of cells are in memory.
+    Raises `UserError` for unreadable files, missing channels and unknown planes.
     """
     unknown = [name for name in keep if name not in PLANES]
     if unknown:
         raise UserError(f"there is no plane {unknown[0]!r} to keep: there are {', '.join(PLANES)}.")
-    tell = progress or (lambda share: None)
-    with ExitStack() as undo:
+    report = progress or (lambda share: None)
+    with ExitStack() as stack:
         owns_field = not isinstance(field, Field)
-        field = undo.enter_context(open_field(field)) if owns_field else field
-        planes = undo.enter_context(Scratch(scratch))
-        finder = NucleiFinder(field, ensemble.channel_indices(field, channels)[0], ensemble.threshold, nuclei, planes)
-        kept = {name: planes.plane(name, field.shape, np.float32) for name in _kept(keep)}
-        entropy = _find(ensemble, field, channels, finder, kept, lambda share: tell(_PREDICTED * share))
-        cells = finder.measured(ring_um, lambda share: tell(_PREDICTED + (1 - _PREDICTED) * share))
-        undo.pop_all()
-    probability = kept.get("probability")
+        source = field if isinstance(field, Field) else stack.enter_context(open_field(field))
+        planes = stack.enter_context(Scratch(scratch))
+        channel = ensemble.channel_indices(source, channels)[0]
+        finder = NucleiFinder(source, channel=channel, threshold=ensemble.threshold, options=nuclei, scratch=planes)
+        stored = {name: planes.plane(name, finder.shape, np.float32) for name in _stored(keep)}
+        pixels = ensemble.pixels(source, channels)
+        entropy = _find(ensemble, pixels, finder, stored, report=lambda share: report(_PREDICTED * share))
+        cells = finder.measured(ring_um, lambda share: report(_PREDICTED + (1 - _PREDICTED) * share))
+        stack.pop_all()
+    probability = stored.get("probability")
     return FieldCells(
-        field,
-        finder.labels,
-        cells,
-        ensemble.threshold,
-        entropy,
+        source,
+        labels=finder.labels,
+        cells=cells,
+        threshold=ensemble.threshold,
+        field_uncertainty=entropy,
         probability=probability if "probability" in keep else None,
         uncertainty=_uncertainty(probability) if "uncertainty" in keep else None,
-        sd=kept.get("sd"),
+        sd=stored.get("sd"),
         scratch=planes,
         owns_field=owns_field,
     )
 
 
-def _kept(keep: Sequence[str]) -> list[str]:
-    """The planes that have to be stored: the uncertainty is computed from the probability."""
+def _stored(keep: Sequence[str]) -> list[str]:
+    """The planes to store; the uncertainty is computed from the probability when it is read."""
     return list(dict.fromkeys("probability" if name == "uncertainty" else name for name in keep))
 
 
@@ -133,28 +136,28 @@ def _uncertainty(probability: Any) -> Any:
 
 def _find(
     ensemble: FieldModel,
-    field: Field,
-    channels: Sequence[str],
+    pixels: FieldPixels,
     finder: NucleiFinder,
-    kept: dict[str, Any],
-    tell: Progress,
+    stored: dict[str, Any],  # name -> plane to fill
+    report: Progress,
 ) -> float:
-    """Predict the field, let the finder have what is finished, store what is kept; returns the mean entropy."""
-    height, width = field.shape
-    rows = {"probability": RollingRows((), width), **({"sd": RollingRows((), width)} if "sd" in kept else {})}
-    bands = ensemble.bands(ensemble.pixels(field, channels), spread="sd" in kept)
+    """Predict the field, find the nuclei in finished rows and fill the planes; returns the mean entropy."""
+    height, width = finder.shape
+    probability, sd = RollingRows((), width), RollingRows((), width)
+    rows = {"probability": probability, "sd": sd}
+    bands = ensemble.bands(pixels, spread="sd" in stored)
     entropy = 0.0
-    for row in chunk_rows(field.shape, finder.edge):
-        y0, y1 = row[0].y0, row[0].y1
-        while rows["probability"].bottom < min(height, y1 + finder.reach):
+    for chunk_row in chunk_rows(finder.shape, finder.edge):
+        y0, y1 = chunk_row[0].y0, chunk_row[0].y1
+        while probability.bottom < min(height, y1 + finder.reach):
             band = next(bands)
-            rows["probability"].append(band.mean)
-            if "sd" in kept:
-                rows["sd"].append(band.sd)
-            tell(rows["probability"].bottom / height)
-        for name, plane in kept.items():
+            probability.append(band.mean)
+            if "sd" in stored and band.sd is not None:
+                sd.append(band.sd)
+            report(probability.bottom / height)
+        for name, plane in stored.items():
             plane[y0:y1, :] = rows[name][y0:y1]
-        entropy += sum(finder.add(chunk, rows["probability"]) for chunk in row)
-        for some in rows.values():
-            some.drop(y1 - finder.reach)
+        entropy += sum(finder.add(chunk, probability) for chunk in chunk_row)
+        for buffer in rows.values():
+            buffer.drop(y1 - finder.reach)
     return entropy / (height * width)

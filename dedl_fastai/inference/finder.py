@@ -1,4 +1,4 @@
-"""`NucleiFinder`: nuclei of a field from finished rows of its probability, chunk by chunk, and their measurements."""
+"""`NucleiFinder`: finds the nuclei of a field chunk by chunk in finished rows of its probability, and measures them."""
 
 import math
 from bisect import bisect_right
@@ -19,15 +19,15 @@ from .rolling_rows import RollingRows
 from .scratch import Scratch
 from .window import entropy_bits
 
-AT_ONCE_PIXELS = 1 << 22  # fields up to 2048 x 2048 are labelled in one piece, which takes some 80 bytes a pixel
-CHUNK = 1024  # edge of the chunks of larger ones
-_HALO_PX, _HALO_UM = 128, 64.0  # what a chunk sees round it: nuclei up to this size are as if labelled at once
-_INTENSITY_UM = 8.0  # how far from a pixel the intensity matters for parting nuclei there
+AT_ONCE_PIXELS = 1 << 22  # up to 2048 x 2048 a field is labelled in one piece, with about 80 bytes per pixel
+CHUNK = 1024  # edge of the chunks of larger fields
+_HALO_PX, _HALO_UM = 128, 64.0  # margin around a chunk: nuclei up to this size are found as if labelled at once
+_INTENSITY_UM = 8.0  # distance up to which intensities affect the separation of nuclei
 
 
 @dataclass
 class _Chunk:
-    """What a chunk wrote: labels first..last, and the box of all their pixels."""
+    """Labels first..last, written by one chunk, and the bounding box of their pixels."""
 
     first: int
     last: int
@@ -35,48 +35,52 @@ class _Chunk:
 
 
 class NucleiFinder:
-    """Labels the nuclei of a field in its plane `labels`, int32 ids 1..n: in raster order in a field of one chunk."""
+    """Labels the nuclei of a field in the plane `labels`, int32 ids 1..n, in raster order if there is one chunk."""
 
     def __init__(
         self,
         field: Field,
-        channel: int,  # of the nuclei, for `part_by="intensity"`
+        channel: int,  # index of the nuclear channel, for `part_by="intensity"`
         threshold: float,
         options: NucleiOptions | None,
         scratch: Scratch,
     ):
         self.field, self.channel, self.threshold, self.options = field, channel, threshold, options or NucleiOptions()
+        height, width = field.shape
+        self.shape = (height, width)
         size = field.pixel_size_um or 1.0
-        is_small = field.shape[0] * field.shape[1] <= AT_ONCE_PIXELS
-        self.edge = max(field.shape) if is_small else CHUNK
+        self.edge = max(height, width) if height * width <= AT_ONCE_PIXELS else CHUNK
         halo = max(_HALO_PX, math.ceil(_HALO_UM / size))
-        # holes that reach the edge of what is seen are not filled, and intensities there lack their surroundings
+        # holes at the edge of the visible region are not filled, and intensities there lack their surroundings
         margin = math.ceil(self.options.max_hole_um2 / size**2) + 1
         margin = max(margin, math.ceil(_INTENSITY_UM / size) if self.options.part_by == "intensity" else 0)
-        self.reach = halo + margin  # rows beyond a chunk that have to be there
-        self.labels = scratch.plane("labels", field.shape, np.int32)
+        self.reach = halo + margin  # rows beyond a chunk that must be finished before it is labelled
+        self.labels = scratch.plane("labels", self.shape, np.int32)
         self.writer = ChunkedLabels(self.labels, self.edge, halo, self.options.min_area_um2 / size**2)
         self.chunks: list[_Chunk] = []
         self.sums: list[pd.DataFrame] = []
 
     def add(self, chunk: Box, probability: RollingRows) -> float:
-        """Find the nuclei of a chunk; rows within `reach` of it are there. Returns the sum of the chunk's entropy."""
-        seen = chunk.grown(self.reach, self.field.shape)
+        """Find the nuclei of a chunk, given the rows within `reach` of it; returns the summed entropy of the chunk."""
+        seen = chunk.grown(self.reach, self.shape)
         p = probability[seen.y0 : seen.y1][:, seen.x0 : seen.x1]
         before = self.writer.count
-        found = find_nuclei(p, self.threshold, self.field, self.channel, options=self.options, region=seen)
+        found = find_nuclei(
+            p, threshold=self.threshold, field=self.field, channel=self.channel, options=self.options, region=seen
+        )
         view, added = self.writer.write(chunk, seen, found)
         entropy = entropy_bits(p)
-        self._note(view, added, before, *(plane[view.slices(seen.y0, seen.x0)] for plane in (p, entropy)))
+        window = view.slices(seen.y0, seen.x0)
+        self._record(view, added, before, probability=p[window], entropy=entropy[window])
         return float(entropy[chunk.slices(seen.y0, seen.x0)].sum(dtype=np.float64))
 
     def measured(self, ring_um: float, progress: Callable[[float], None]) -> pd.DataFrame:
-        """What `measure_cells` gives for all of them, with mean probability and uncertainty, in the order of ids."""
+        """Measure all nuclei: the table of `measure_cells` with mean probability and uncertainty, sorted by id."""
         size = self.field.pixel_size_um
-        margin = 2 * math.ceil(ring_um / (size or 1.0)) + 2  # as far as a neighbour takes its part of a ring
+        margin = 2 * math.ceil(ring_um / (size or 1.0)) + 2  # far enough to include all nuclei that limit a ring
         tables = []
         for i, chunk in enumerate(self.chunks):
-            box = chunk.box.grown(margin, self.field.shape)
+            box = chunk.box.grown(margin, self.shape)
             tables.append(self._measured(box, np.arange(chunk.first, chunk.last + 1), ring_um))
             progress((i + 1) / len(self.chunks))
         table = (
@@ -85,8 +89,8 @@ class NucleiFinder:
         table.attrs["pixel_size_um"] = size
         return table.assign(**self._means())
 
-    def _note(self, view: Box, added: np.ndarray, before: int, probability: np.ndarray, entropy: np.ndarray) -> None:
-        """Remember where the new pixels are, and sum up their probability and entropy."""
+    def _record(self, view: Box, added: np.ndarray, before: int, probability: np.ndarray, entropy: np.ndarray) -> None:
+        """Record the boxes of the new pixels, and the sums of their probability and entropy."""
         at = np.flatnonzero(added)
         if not len(at):
             return
@@ -104,7 +108,7 @@ class NucleiFinder:
         self.sums.append(pd.DataFrame(columns))
 
     def _means(self) -> dict[str, Any]:
-        """Mean probability and uncertainty of each object, in the order of ids."""
+        """Mean probability and uncertainty of each object, sorted by id."""
         if not self.sums:
             return {"probability": np.zeros(0), "uncertainty": np.zeros(0)}
         total = pd.concat(self.sums).groupby("label").sum()
@@ -116,6 +120,6 @@ class NucleiFinder:
 
 
 def _box(mask: np.ndarray, view: Box) -> Box:
-    """The box round the pixels of a mask whose first pixel is that of `view`."""
+    """Bounding box in the field of the pixels of a mask that covers `view`."""
     (rows, columns), *_ = ndi.find_objects(mask.astype(np.uint8))
     return Box(view.y0 + rows.start, view.y0 + rows.stop, view.x0 + columns.start, view.x0 + columns.stop)

@@ -1,4 +1,4 @@
-"""`Scratch`: planes as large as a field: numpy arrays for small fields, compressed zarr in a folder for slides."""
+"""`Scratch`: temporary planes as large as a field, in memory for small fields and as compressed zarr for slides."""
 
 import tempfile
 from collections.abc import Callable
@@ -11,21 +11,21 @@ import numpy as np
 from ..errors import UserError
 
 IN_MEMORY_PIXELS = 1 << 24  # 4096 x 4096
-CHUNK = 512  # edge of what zarr compresses at a time
+CHUNK = 512  # edge of a zarr chunk
 
 
 class Scratch:
-    """Makes planes (H, W), filled with 0 and used by slicing alone; a context that removes their folder at its end.
+    """Creates planes (H, W) of zeros, which are accessed by slicing; a context manager that removes their folder.
 
-    No memory maps: the system counts pages that were written as memory of the process, up to the size of the file.
+    Memory maps are not used, because written pages count as memory of the process, up to the size of the file.
     """
 
-    def __init__(self, folder: str | Path | None = None):  # where its own folder is made; None: the system's
+    def __init__(self, folder: str | Path | None = None):  # parent of its folder; None: the system's
         self.folder = folder
         self._own: tempfile.TemporaryDirectory | None = None
 
     def plane(self, name: str, shape: tuple[int, int], dtype: Any) -> Any:
-        """A plane of zeros: an array up to 16 megapixels, zarr above. `UserError` if the folder cannot be written."""
+        """A plane of zeros: an array up to 16 megapixels, else zarr. `UserError` if the folder cannot be written."""
         if shape[0] * shape[1] <= IN_MEMORY_PIXELS:
             return np.zeros(shape, dtype)
         import zarr
@@ -60,9 +60,11 @@ class Scratch:
 
 
 class Computed:
-    """A plane that is computed from another one where it is sliced, pixel by pixel."""
+    """A plane computed pixel by pixel from another plane, when it is sliced."""
 
-    def __init__(self, plane: Any, function: Callable[[np.ndarray], np.ndarray], dtype: Any = None):  # None: as plane
+    def __init__(
+        self, plane: Any, function: Callable[[np.ndarray], np.ndarray], dtype: Any = None
+    ):  # None: that of `plane`
         self.plane, self.function = plane, function
         self.shape, self.dtype = plane.shape, np.dtype(dtype or plane.dtype)
 

@@ -1,4 +1,4 @@
-"""`Segmenter`: a trained segmentation model with all it needs to predict fields of any size."""
+"""`Segmenter`: a trained segmentation model that predicts fields of any size."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,18 +24,18 @@ from .window import Band, FieldPixels, normalised, predict_bands
 
 @dataclass
 class Segmenter:
-    """A network in eval mode and its model.json: from a field to probabilities and masks."""
+    """A network in eval mode and its model.json; predicts probabilities and masks of nuclei."""
 
     model: nn.Module
     card: dict[str, Any]
     run: RunFolder | None  # None for the model of a Learner
     device: torch.device
-    overlap: float = OVERLAP  # share of a tile that its neighbour covers too
-    bs: int = BATCH_SIZE
+    overlap: float = OVERLAP  # share of a tile's edge that the next tile also covers
+    bs: int = BATCH_SIZE  # tiles per batch
     engine: str = "torch"  # torch, onnx, openvino
     amp: str = "no"  # no, fp16, bf16
-    channels_last: bool = False
-    tta: str = "none"  # none, flips, dihedral: mean over images of each tile
+    channels_last: bool = False  # memory format of the PyTorch engine
+    tta: str = "none"  # none; flips, dihedral: mean over transformed images of each tile
 
     def __post_init__(self):
         self.facts = seg_facts_from_card(self.card)
@@ -56,50 +56,61 @@ class Segmenter:
 
     @property
     def threshold(self) -> float:
-        """Probability above which a pixel is a nucleus: tuned on the validation fields, 0.5 where it was not."""
+        """Probability at which a pixel is a nucleus: tuned on the validation fields, or 0.5 if not tuned."""
         return 0.5 if self.card["threshold"] is None else self.card["threshold"]
 
     @cached_property
     def network(self) -> Engine:
-        """The network behind its engine: normalised tiles (b, C, t, t) -> probability (b, t, t). Made when needed."""
-        n = len(self.facts.channels)
-        return make_engine(self.engine, self.model, n, self.tile, self.device, self.amp, self.channels_last)
+        """The engine that runs the network: normalised tiles (b, C, t, t) -> probability (b, t, t)."""
+        return make_engine(
+            self.engine,
+            self.model,
+            n_channels=len(self.facts.channels),
+            tile=self.tile,
+            device=self.device,
+            amp=self.amp,
+            channels_last=self.channels_last,
+        )
 
     def read(self, path: str | Path, channels: Sequence[str] = ()) -> np.ndarray:
-        """An image file's channels as the model wants them: (C, H, W) float32 in [0, 1].
+        """The model's channels of an image file, scaled: float32 (C, H, W) in [0, 1].
 
-        `channels` names them where this file calls them otherwise ("blue" of a composite for DAPI).
+        `channels` are their names in this file, if they differ from training ("blue" of a composite for DAPI).
         """
         return read_scaled(path, self._names(channels), self.facts.scaling)
 
     def pixels(self, field: Field, channels: Sequence[str] = ()) -> ScaledField:
-        """The same of an open field of any size, read as it is sliced."""
+        """The same for an open field of any size; its pixels are read when they are sliced."""
         return ScaledField(field, self._names(channels), self.facts.scaling)
 
     def channel_indices(self, field: Field, channels: Sequence[str] = ()) -> list[int]:
-        """Where in a field the channels are that the model sees."""
+        """Indices in a field of the channels that the model takes."""
         return pick_channels(field, self._names(channels))
 
     def predict_tiles(self, tiles: np.ndarray) -> np.ndarray:
-        """Probability of nuclei (b, t, t) of tiles (b, C, t, t) in [0, 1]."""
+        """Probability of nuclei (b, t, t) in tiles (b, C, t, t) in [0, 1]."""
         return self.network(normalised(tiles, self.mean, self.std))
 
     def bands(self, pixels: FieldPixels) -> Iterator[Band]:
         """The probability of a field of any size in bands of finished rows, from top to bottom."""
-        return predict_bands([self.predict_tiles], pixels, self.tile, self.overlap, self.bs, self.tta)
+        return predict_bands(
+            [self.predict_tiles], pixels, tile=self.tile, overlap=self.overlap, bs=self.bs, tta=self.tta
+        )
 
-    def probability(self, field: str | Path | np.ndarray) -> np.ndarray:
-        """Probability of nuclei as float32 (H, W), of an image file or of what `read` returned."""
+    def probability(self, field: str | Path | FieldPixels) -> np.ndarray:
+        """Probability of nuclei as float32 (H, W), for an image file or scaled pixels (C, H, W)."""
         if isinstance(field, str | Path):
             with open_field(field) as opened:
                 return self.probability(self.pixels(opened))
         return np.concatenate([band.mean for band in self.bands(field)])
 
-    def mask(self, field: str | Path | np.ndarray) -> np.ndarray:
+    def mask(self, field: str | Path | FieldPixels) -> np.ndarray:
         """Mask of nuclei as bool (H, W), at the tuned threshold."""
         return self.probability(field) >= self.threshold
 
     def _names(self, channels: Sequence[str]) -> Sequence[str]:
         if channels and len(channels) != len(self.facts.channels):
-            raise UserError(f"the model sees {len(self.facts.channels)} channels, not {len(channels)}: `channel`.")
+            raise UserError(
+                f"`channel` has {len(channels)} names, and the model takes {len(self.facts.channels)} channels."
+            )
         return channels or self.facts.channels

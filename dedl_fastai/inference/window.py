@@ -1,6 +1,6 @@
-"""Sliding window: a network's probability of a field of any size, row by row, from overlapping tiles blended smoothly.
+"""Sliding window: predict a field of any size in overlapping tiles, and blend them into rows of probability.
 
-`predict_bands` is a generator: it holds some rows of the field and yields those that no later tile touches.
+`predict_bands` is a generator: it keeps some rows of the field in memory and yields those that no later tile covers.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -8,16 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import torch
-from torch import nn
 
 from ..errors import UserError
-from .engines.engine import make_engine
 from .options import BATCH_SIZE, OVERLAP
 from .rolling_rows import RollingRows
 
 Predict = Callable[[np.ndarray], np.ndarray]  # tiles (b, C, t, t) in [0, 1] -> probability (b, t, t)
-_QUARTER_TURNS_AND_FLIP = {  # of a tile, undone after the prediction
+_QUARTER_TURNS_AND_FLIP = {  # applied to a tile, and undone after its prediction
     "none": [(0, False)],
     "flips": [(turns, flip) for turns in (0, 2) for flip in (False, True)],
     "dihedral": [(turns, flip) for turns in range(4) for flip in (False, True)],
@@ -26,9 +23,11 @@ TTA = tuple(_QUARTER_TURNS_AND_FLIP)
 
 
 class FieldPixels(Protocol):
-    """A scaled field: an array (C, H, W), memory-mapped or not, or a `ScaledField`; sliced as `pixels[:, y0:y1]`."""
+    """Scaled pixels of a field, sliced as `pixels[:, y0:y1]`: an array (C, H, W) or a `ScaledField`."""
 
-    shape: tuple[int, ...]
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, H, W)."""
 
     def __getitem__(self, key: Any) -> np.ndarray:
         """Rows of all channels."""
@@ -36,28 +35,28 @@ class FieldPixels(Protocol):
 
 @dataclass(frozen=True)
 class Band:
-    """Finished rows of a field: mean probability over the members (h, W), its standard deviation, where they begin."""
+    """Finished rows of a field: mean and standard deviation of the probability over the members, (h, W)."""
 
-    y0: int
+    y0: int  # first row
     mean: np.ndarray
-    sd: np.ndarray | None  # None where it was not asked for
+    sd: np.ndarray | None  # None if not requested
 
 
 def window_starts(length: int, tile: int, overlap: float) -> list[int]:
-    """Where tiles of edge `tile` start along an axis: evenly spaced, the first at 0, the last ends at `length`."""
+    """Starts of tiles along an axis: evenly spaced, the first tile starts at 0 and the last one ends at `length`."""
     if length <= tile:
         return [0]
-    n = int(np.ceil((length - tile) / max(tile * (1 - overlap), 1))) + 1  # no two at one pixel
+    n = int(np.ceil((length - tile) / max(tile * (1 - overlap), 1))) + 1  # at least one pixel apart
     return [round(i * (length - tile) / (n - 1)) for i in range(n)]
 
 
 def blend_weight(tile: int) -> np.ndarray:
-    """Weight of a tile's rows, and of its columns, when tiles are added: 1 in the middle, a cosine, nowhere 0."""
+    """Weight of the rows (or columns) of a tile when tiles are blended: a cosine, 1 in the middle and never 0."""
     return np.maximum(np.sin(np.pi * (np.arange(tile) + 0.5) / tile), 0.03).astype(np.float32)
 
 
 def blend_norm(length: int, tile: int, overlap: float) -> np.ndarray:
-    """Sum of the weights of all tiles along an axis; a pixel's is the product of its row's and its column's."""
+    """Sum of the weights of all tiles along an axis; that of a pixel is the product of its row and column sums."""
     norm = np.zeros(max(length, tile), np.float32)
     for start in window_starts(length, tile, overlap):
         norm[start : start + tile] += blend_weight(tile)
@@ -67,7 +66,7 @@ def blend_norm(length: int, tile: int, overlap: float) -> np.ndarray:
 def window_batches(
     pixels: FieldPixels, tile: int, overlap: float, bs: int
 ) -> Iterator[tuple[list[tuple[int, int]], np.ndarray]]:
-    """Batches of ((y, x) of each tile, tiles (b, C, tile, tile)) that cover `pixels` (C, H, W), from top to bottom.
+    """Yield batches of corners (y, x) and tiles (b, C, tile, tile) that cover `pixels` (C, H, W) from top to bottom.
 
     Every row of `pixels` is read once. Fields smaller than a tile are mirrored at their lower and right edge.
     """
@@ -92,14 +91,14 @@ def predict_bands(
     members: Sequence[Predict],
     pixels: FieldPixels,
     tile: int,
-    overlap: float = OVERLAP,  # share of a tile's edge that its neighbour covers too
+    overlap: float = OVERLAP,  # share of a tile's edge that the next tile also covers
     bs: int = BATCH_SIZE,
-    tta: str = "none",  # flips: mean over 4 mirror images, dihedral: and their quarter turns, 8 in all
-    spread: bool = False,  # with the standard deviation over the members
+    tta: str = "none",  # flips: mean over 4 mirror images; dihedral: also over quarter turns, 8 in all
+    spread: bool = False,  # also compute the standard deviation over the members
 ) -> Iterator[Band]:
-    """Bands of finished rows from the top of the field to its bottom; each tile goes through all members at once.
+    """Yield bands of finished rows from the top of the field to its bottom; all members predict each tile.
 
-    Memory: some tiles' height of the field's rows, whatever its height. Raises `UserError` for an unknown `tta`.
+    A few tile heights of rows are in memory, whatever the height of the field. Raises `UserError` for an unknown `tta`.
     """
     if tta not in TTA:
         raise UserError(f"tta={tta!r} is unknown; it may be {', '.join(TTA)}.")
@@ -109,67 +108,50 @@ def predict_bands(
     rows_norm, columns_norm = blend_norm(height, tile, overlap), blend_norm(width, tile, overlap)
     weight = np.outer(blend_weight(tile), blend_weight(tile))
     for corners, tiles in window_batches(pixels, tile, overlap, bs):
-        top = corners[0][0]  # no tile to come reaches above it
+        top = corners[0][0]  # no later tile covers rows above it
         if top > total.top:
-            yield _band(total, rows_norm, columns_norm, top, width, spread)
-        found = np.stack([_predicted(member, tiles, tta) for member in members])
-        found = found if separately else found.mean(axis=0, keepdims=True)
+            yield _band(total, rows_norm, columns_norm, y1=top, width=width, spread=spread)
+        probability = np.stack([_predicted(member, tiles, tta) for member in members])
+        probability = probability if separately else probability.mean(axis=0, keepdims=True)
         total.extend(corners[-1][0] + tile)
         for i, (y, x) in enumerate(corners):
-            total[y : y + tile][..., x : x + tile] += found[:, i] * weight
-    yield _band(total, rows_norm, columns_norm, height, width, spread)
-
-
-def predict_probability(
-    model: nn.Module,  # in eval mode
-    pixels: FieldPixels,  # (C, H, W) scaled to [0, 1]
-    mean: np.ndarray,  # (C,)
-    std: np.ndarray,  # (C,)
-    tile: int,
-    overlap: float = OVERLAP,
-    bs: int = BATCH_SIZE,
-    device: torch.device | str = "cpu",
-    tta: str = "none",
-) -> np.ndarray:
-    """Probability of the foreground as float32 (H, W), in memory: `predict_bands` of one PyTorch model."""
-    engine = make_engine("torch", model, pixels.shape[0], tile, device)
-    bands = predict_bands([lambda tiles: engine(normalised(tiles, mean, std))], pixels, tile, overlap, bs, tta)
-    return np.concatenate([band.mean for band in bands])
+            total[y : y + tile][..., x : x + tile] += probability[:, i] * weight
+    yield _band(total, rows_norm, columns_norm, y1=height, width=width, spread=spread)
 
 
 def normalised(tiles: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """Tiles (b, C, t, t) less the mean and over the standard deviation of their channels, float32."""
+    """Standardise the channels of tiles (b, C, t, t) with `mean` and `std`, (C,), as float32."""
     shift, scale = (np.asarray(v, dtype=np.float32)[:, None, None] for v in (mean, std))
     return (tiles - shift) / scale
 
 
 def entropy_bits(probability: np.ndarray) -> np.ndarray:
-    """Entropy of a probability in bits, float32: 0 where it is 0 or 1, 1 where it is 0.5."""
+    """Entropy of a probability in bits, float32: 0 at a probability of 0 or 1, and 1 at 0.5."""
     p = np.clip(probability, 1e-7, 1 - 1e-7)
     return (-p * np.log2(p) - (1 - p) * np.log2(1 - p)).astype(np.float32)
 
 
 def _mirrored(rows: np.ndarray, height: int, tile: int) -> np.ndarray:
-    """Rows of a field, mirrored where the field ends before a tile does."""
-    grown = [(0, 0), (0, max(0, tile - height)), (0, max(0, tile - rows.shape[-1]))]
-    return np.pad(rows, grown, mode="symmetric") if any(n for _, n in grown) else rows
+    """Rows of a field, mirrored at the edges of a field that is smaller than a tile."""
+    padding = [(0, 0), (0, max(0, tile - height)), (0, max(0, tile - rows.shape[-1]))]
+    return np.pad(rows, padding, mode="symmetric") if any(n for _, n in padding) else rows
 
 
 def _predicted(member: Predict, tiles: np.ndarray, tta: str) -> np.ndarray:
-    """The member's probability, mean over the images of the tiles, each turned back."""
-    total = 0.0
+    """The member's probability: the mean over the transformed images of the tiles, each transformed back."""
+    total: np.ndarray = np.zeros((), np.float32)
     images = _QUARTER_TURNS_AND_FLIP[tta]
     for turns, flip in images:
         image = np.rot90(tiles[..., ::-1] if flip else tiles, turns, axes=(-2, -1))
-        found = np.rot90(member(np.ascontiguousarray(image)), -turns, axes=(-2, -1))
-        total = total + (found[..., ::-1] if flip else found)
+        probability = np.rot90(member(np.ascontiguousarray(image)), -turns, axes=(-2, -1))
+        total = total + (probability[..., ::-1] if flip else probability)
     return total / np.float32(len(images))
 
 
 def _band(
     total: RollingRows, rows_norm: np.ndarray, columns_norm: np.ndarray, y1: int, width: int, spread: bool
 ) -> Band:
-    """The rows above `y1`, which the accumulator lets go of."""
+    """Take the rows above `y1` out of the accumulator, and normalise them."""
     y0 = total.top
     members = total[y0:y1][..., :width] / rows_norm[y0:y1, None]
     members /= columns_norm[:width]

@@ -1,4 +1,4 @@
-"""Fields in, files out: cells or classes of new images in formats that other tools open."""
+"""Predict new fields, and write their cells or classes to files that other programs open."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""`predict_cells`: nuclei, cells and tables of new fields of any size, in formats that other tools open."""
+"""`predict_cells`: predict the nuclei of fields of any size, and write masks, tables and outlines of their cells."""
 
 import logging
 import shutil
@@ -47,50 +47,51 @@ def predict_cells(
     model: ModelOptions | None = None,
     progress: Progress | None = None,
 ) -> list[str]:
-    """Write the chosen files for every field, summary.csv and report.html; returns what was left out, and why.
+    """Write the chosen files for every field, summary.csv and report.html. Return a line for each field left out.
 
-    Fields whose files are all there are kept unless `overwrite` is set, so that a run that was stopped goes on where it
-    was. A field that fails, as a damaged file or one too large for the memory does, is left out; a full disk stops
-    it all. Whatever stops it, summary and report tell of the fields that are finished.
+    Fields that are finished are kept unless `overwrite` is set, so that the same call continues a prediction that was
+    stopped. A field that fails, such as a damaged file or one too large for the memory, is left out; a full disk
+    stops the prediction. However it ends, summary and report cover the fields that are finished.
     """
     options, model = options or CellOptions(), model or ModelOptions()
     images, failed = field_images(inputs)
-    folder = _Folder(Path(out), options, result_settings(runs, options, model), provenance(model))
+    folder = _ResultFolder(Path(out), options, result_settings(runs, options, model), provenance(model))
     todo = folder.unfinished(images)
-    ensemble = load_ensemble(runs, model) if todo else None
-    try:
-        for name in todo:
-            try:
-                folder.predict(ensemble, name, images[name], progress)
-            except Exception as e:  # engines raise types of their own: a field costs a line, whatever it was
-                failed.append(left_out(e, images[name]))
-    except BaseException:
-        with suppress(OSError, UserError):  # what stopped it all is told, not that the disk is full for these as well
-            folder.finish(failed)
-        raise
+    if todo:
+        ensemble = load_ensemble(runs, model)
+        try:
+            for name in todo:
+                try:
+                    folder.predict(ensemble, name, images[name], progress)
+                except Exception as e:  # engines raise exceptions of their own: whatever it is, the others continue
+                    failed.append(left_out(e, images[name]))
+        except BaseException:
+            with suppress(OSError, UserError):  # the first error is reported, even if the disk is full for these too
+                folder.finish(failed)
+            raise
     folder.finish(failed)
     return failed
 
 
-class _Folder:
-    """The folder of results: which fields are finished in it, and how another one gets there."""
+class _ResultFolder:
+    """The folder of results: finds the fields that are finished in it, and adds the others."""
 
     def __init__(self, out: Path, options: CellOptions, settings: dict[str, Any], made: dict[str, Any]):
         self.out, self.options, self.settings, self.made = out, options, settings, made
-        self.record: dict[str, Record] = {}
+        self.records: dict[str, Record] = {}
 
     def unfinished(self, images: dict[str, Path]) -> list[str]:
-        """The fields that are to be predicted. `UserError` if what is there does not go together with the options."""
+        """Return the fields to predict. Raise a `UserError` if existing results were made with other options."""
         try:
             (self.out / "fields").mkdir(parents=True, exist_ok=True)
         except OSError as e:
-            raise UserError(f"{self.out} cannot be made ({e.strerror}): choose another `out`.") from e
-        self.record = {f["field"]: f for f in read_records(self.out)}
-        for name in self.record.keys() & images.keys():
-            check_settings(self.record[name], images[name], self.settings, self.options.overwrite)
+            raise UserError(f"{self.out} cannot be created ({e.strerror}): choose another `out`.") from e
+        self.records = {r["field"]: r for r in read_records(self.out)}
+        for name in self.records.keys() & images.keys():
+            check_settings(self.records[name], images[name], self.settings, self.options.overwrite)
         todo = [n for n in images if self.options.overwrite or not self._is_finished(n)]
         if len(todo) < len(images):
-            log.info("%d fields are kept: their files are there already", len(images) - len(todo))
+            log.info("%d fields are kept: their files exist already", len(images) - len(todo))
         return todo
 
     def _targets(self, name: str) -> dict[str, Path]:
@@ -100,31 +101,38 @@ class _Folder:
         return all(self._is_current(name, kind, target) for kind, target in self._targets(name).items())
 
     def _is_current(self, name: str, kind: str, target: Path) -> bool:
-        """True for a file that the record tell of: others may be left from before `overwrite`, with other options."""
+        """True for a file that the record lists: others may be left from before `overwrite`, with other options."""
         return kind in self._kinds(name) and target.exists()
 
     def _kinds(self, name: str) -> list[str]:
-        return self.record[name].get("kinds", []) if name in self.record else []
+        return self.records[name].get("kinds", []) if name in self.records else []
 
     def predict(self, ensemble: Ensemble, name: str, image: Path, progress: Progress | None) -> None:
-        """Predict a field and write its files; they appear together at the end, its record last."""
+        """Predict a field and write its files; they appear together at the end, the record last."""
         options = self.options
-        how = dict(channels=options.channels, nuclei=options.nuclei, ring_um=options.ring_um)
-        how |= dict(keep=[k for k in ("probability", "uncertainty") if k in options.kinds])
-        how |= dict(progress=partial(progress, name) if progress else None)
         with open_field(image, options.pixel_size_um) as field, _scratch(self.out, name) as scratch:
             self._check(field)
             channel = ensemble.channel_indices(field, options.channels)[0]
-            with predict_field(ensemble, field, scratch=scratch, **how) as found:
+            with predict_field(
+                ensemble,
+                field,
+                channels=options.channels,
+                nuclei=options.nuclei,
+                ring_um=options.ring_um,
+                keep=[plane for plane in ("probability", "uncertainty") if plane in options.kinds],
+                scratch=scratch,
+                progress=partial(progress, name) if progress else None,
+            ) as predicted:
                 if options.rule_set:
-                    tables = add_phenotypes({str(image): found.cells}, options.rule_set, options.markers_above)
-                    found.cells = tables[str(image)]
-                self._write(name, image, Result(found, channel, options.radius_um), scratch)
-        log.info("%s: %d cells", image, self.record[name]["cells"])
+                    tables = add_phenotypes({str(image): predicted.cells}, options.rule_set, options.markers_above)
+                    predicted.cells = tables[str(image)]
+                self._write(name, image, Result(predicted, channel, options.radius_um), scratch)
+        log.info("%s: %d cells", image, self.records[name]["cells"])
 
     def _check(self, field: Field) -> None:
-        """`UserError` for what would else fail after the prediction only."""
-        check_size(self.options.kinds, field.path, field.shape)
+        """Raise a `UserError` for what would otherwise fail only after the prediction."""
+        height, width = field.shape
+        check_size(self.options.kinds, field.path, (height, width))
         rules = self.options.rule_set
         if rules:  # tried on a field without cells
             none = np.zeros((1, 1), np.int32)
@@ -134,35 +142,35 @@ class _Folder:
 
     def _write(self, name: str, image: Path, result: Result, scratch: Path) -> None:
         targets, settings = self._targets(name), self.settings
-        kept = [] if self.options.overwrite else self._kinds(name)  # of the same settings: only what is missing is made
+        kept = [] if self.options.overwrite else self._kinds(name)  # same settings: only missing files are written
         if kept:
             targets = {kind: t for kind, t in targets.items() if not self._is_current(name, kind, t)}
-            settings = self.record[name]["settings"] | settings  # with the radius of neighbours that stay
+            settings = self.records[name]["settings"] | settings  # with the radius of neighbours that stay
         for kind, target in targets.items():
             KINDS[kind].write(scratch / target.name, result)
-        record_file(self.out, name).unlink(missing_ok=True)  # from here on the files are no longer those it tells of
+        record_file(self.out, name).unlink(missing_ok=True)  # it no longer describes the files from here on
         for target in targets.values():
             (scratch / target.name).replace(target)
-        record = field_record(name, image, result, settings, self.made, {*kept, *targets})
+        record = field_record(name, image, result, settings=settings, made=self.made, kinds={*kept, *targets})
         write_record(self.out, record, result)
-        self.record[name] = record
-        self._write_summary(in_order(self.record.values()))
+        self.records[name] = record
+        self._write_summary(in_order(self.records.values()))
 
-    def _write_summary(self, record: Sequence[Record]) -> None:
+    def _write_summary(self, records: Sequence[Record]) -> None:
         with written_whole(self.out / "summary.csv") as tmp:
-            summary_table(record).to_csv(tmp, index=False)
+            summary_table(records).to_csv(tmp, index=False)
 
     def finish(self, failed: Sequence[str]) -> None:
-        """Write summary and report of all fields in the folder, also of those that another process wrote meanwhile."""
-        record = read_records(self.out)
-        if record:
-            self._write_summary(record)
-        write_report(self.out, record, failed)
+        """Write summary and report of all fields in the folder, including those that another process wrote."""
+        records = read_records(self.out)
+        if records:
+            self._write_summary(records)
+        write_report(self.out, records, failed)
 
 
 @contextmanager
 def _scratch(out: Path, name: str) -> Iterator[Path]:
-    """An empty folder beside the results, removed at the end; what a killed process left in it is removed first."""
+    """Yield an empty folder in `out` and remove it at the end; remains of a killed process are removed first."""
     folder = out / f".{name}.part"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""The files of a predicted field, a writer a kind: planes are only sliced, so fields may be of any size."""
+"""`KINDS`: the kinds of files written for a predicted field, with their writers; planes are read in slices."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from .overlay import class_colors, draw_overlay
 
 @dataclass
 class Result:
-    """A predicted field and what its files need besides."""
+    """A predicted field, and the settings that its files depend on."""
 
     found: FieldCells
     channel: int = 0  # index of the channel that the overlay shows
@@ -35,24 +35,24 @@ class Result:
 
     @property
     def phenotypes(self) -> list[str]:
-        """The classes the rules know, in their order; none without rules."""
+        """The classes of the rules, in their order; empty without rules."""
         cells = self.found.cells
         return [str(c) for c in cells["phenotype"].cat.categories] if "phenotype" in cells else []
 
     @cached_property
     def overlay(self) -> Image:
-        """The picture with the outlines of the nuclei."""
+        """The picture of the field with the outlines of its nuclei."""
         found = self.found
         return draw_overlay(found.field, self.channel, found.labels, found.cells, class_colors(self.phenotypes))
 
 
-class _Rows(Mapping):
-    """The numbers of a table's rows by label, made when they are asked for: a dict a cell for all would be large."""
+class _Measurements(Mapping):
+    """The numeric columns of each cell by label, looked up one cell at a time: a dict for every cell would be large."""
 
     def __init__(self, table: pd.DataFrame):
         self.index = pd.Index(table["label"])
         numbers = table.drop(columns="label").select_dtypes(["number", "bool"])
-        self.columns = {name: numbers[name].to_numpy() for name in numbers}
+        self.columns = {str(name): column.to_numpy() for name, column in numbers.items()}
 
     def __getitem__(self, label: int) -> dict[str, float]:
         row = self.index.get_loc(label)
@@ -65,8 +65,10 @@ class _Rows(Mapping):
         return len(self.index)
 
 
-def _image(plane: str, name: str, dtype: str, convert: Callable[[np.ndarray], np.ndarray]) -> Callable:
-    """A writer of one plane as OME-TIFF, converted block by block."""
+def _plane_writer(
+    plane: str, name: str, dtype: str, convert: Callable[[np.ndarray], np.ndarray]
+) -> Callable[[Path, Result], None]:
+    """Return a writer of one plane as OME-TIFF, converted block by block."""
 
     def write(path: Path, result: Result) -> None:
         found = result.found
@@ -76,17 +78,24 @@ def _image(plane: str, name: str, dtype: str, convert: Callable[[np.ndarray], np
             return convert(np.asarray(source[y0:y1, x0:x1])).astype(dtype, copy=False)
 
         field = found.field
-        place = dict(pixel_size_um=field.pixel_size_um, origin_um=field.origin_um)
-        write_ome_tiff(path, read, [name], **place, shape=tuple(source.shape), dtype=dtype)
+        write_ome_tiff(
+            path,
+            read,
+            channel_names=[name],
+            pixel_size_um=field.pixel_size_um,
+            origin_um=field.origin_um,
+            shape=tuple(source.shape),
+            dtype=dtype,
+        )
 
     return write
 
 
-def _as_it_is(block: np.ndarray) -> np.ndarray:
+def _unchanged(block: np.ndarray) -> np.ndarray:
     return block
 
 
-def _white(block: np.ndarray) -> np.ndarray:
+def _black_and_white(block: np.ndarray) -> np.ndarray:
     return (block > 0) * np.uint8(255)
 
 
@@ -102,8 +111,13 @@ def _write_parquet(path: Path, result: Result) -> None:
 def _write_geojson(path: Path, result: Result) -> None:
     cells = result.found.cells
     classes = dict(zip(cells["label"], cells["phenotype"], strict=True)) if result.phenotypes else None
-    colors = class_colors(result.phenotypes)
-    write_geojson(path, cell_polygons(result.found.labels), classes, _Rows(cells), colors)
+    write_geojson(
+        path,
+        cell_polygons(result.found.labels),
+        classes=classes,
+        measurements=_Measurements(cells),
+        colors=class_colors(result.phenotypes),
+    )
 
 
 def _write_rois(path: Path, result: Result) -> None:
@@ -112,8 +126,13 @@ def _write_rois(path: Path, result: Result) -> None:
 
 def _write_h5ad(path: Path, result: Result) -> None:
     field = result.found.field
-    size = dict(pixel_size_um=field.pixel_size_um, pixel_size_from=field.pixel_size_from)
-    write_h5ad(path, result.found.cells, field.channels, **size)
+    write_h5ad(
+        path,
+        result.found.cells,
+        field.channels,
+        pixel_size_um=field.pixel_size_um,
+        pixel_size_from=field.pixel_size_from,
+    )
 
 
 def _write_overlay(path: Path, result: Result) -> None:
@@ -128,7 +147,7 @@ def _write_neighbours(path: Path, result: Result) -> None:
 
 @dataclass(frozen=True)
 class FileKind:
-    """What a file's name ends with, who writes it, and the package it needs as `optional` takes it."""
+    """The ending of a file's name, its writer, and the optional package it needs (the arguments of `optional`)."""
 
     ending: str
     write: Callable[[Path, Result], None]
@@ -136,12 +155,14 @@ class FileKind:
 
 
 KINDS = {
-    "mask": FileKind("_mask.ome.tif", _image("labels", "nuclei", "uint8", _white)),
-    "labels": FileKind("_labels.ome.tif", _image("labels", "nucleus id", "uint32", _as_it_is)),
+    "mask": FileKind("_mask.ome.tif", _plane_writer("labels", "nuclei", "uint8", _black_and_white)),
+    "labels": FileKind("_labels.ome.tif", _plane_writer("labels", "nucleus id", "uint32", _unchanged)),
     "cells": FileKind("_cells.csv", _write_cells),
     "geojson": FileKind(".geojson", _write_geojson),
-    "probability": FileKind("_probability.ome.tif", _image("probability", "probability", "float32", _as_it_is)),
-    "uncertainty": FileKind("_uncertainty.ome.tif", _image("uncertainty", "entropy in bits", "float32", _as_it_is)),
+    "probability": FileKind("_probability.ome.tif", _plane_writer("probability", "probability", "float32", _unchanged)),
+    "uncertainty": FileKind(
+        "_uncertainty.ome.tif", _plane_writer("uncertainty", "entropy in bits", "float32", _unchanged)
+    ),
     "overlay": FileKind("_overlay.png", _write_overlay),
     "neighbours": FileKind("_neighbours.csv", _write_neighbours),
     "parquet": FileKind("_cells.parquet", _write_parquet, PARQUET),
@@ -151,26 +172,27 @@ KINDS = {
 
 
 def parse_kinds(text: str, has_rules: bool) -> list[str]:
-    """ "mask,cells" as a list, "all" as every kind that can be written here. `UserError` for what cannot be."""
+    """Return "mask,cells" as a list, "all" as every kind with its package installed. `UserError` for unusable kinds."""
     words = [w.strip() for w in text.split(",") if w.strip()]
     unknown = [w for w in words if w not in (*KINDS, "all")]
     if unknown or not words:
-        raise UserError(f"write={text!r}: it may hold {', '.join(KINDS)}, with commas between, or all.")
+        raise UserError(f"write={text!r}: give all, or some of {', '.join(KINDS)}, separated by commas.")
     if "all" in words:
-        return [k for k, v in KINDS.items() if (has_rules or k != "neighbours") and _is_there(v.needs)]
+        return [k for k, v in KINDS.items() if (has_rules or k != "neighbours") and _is_installed(v.needs)]
     if "neighbours" in words and not has_rules:
-        raise UserError("write=neighbours counts phenotypes: give the `rules` that tell them.")
+        raise UserError("write=neighbours counts phenotypes: give `rules` too.")
     for kind in words:
-        if KINDS[kind].needs:
-            optional(*KINDS[kind].needs)
+        needs = KINDS[kind].needs
+        if needs:
+            optional(*needs)
     return list(dict.fromkeys(words))
 
 
-def _is_there(needs: tuple[str, str, str] | None) -> bool:
+def _is_installed(needs: tuple[str, str, str] | None) -> bool:
     return needs is None or find_spec(needs[0]) is not None
 
 
 def check_size(kinds: Sequence[str], path: Any, shape: tuple[int, int]) -> None:
-    """`UserError` for a field that is too large for one of the kinds: said before it is predicted."""
+    """Raise a `UserError` for a field that is too large for one of the kinds, before it is predicted."""
     if "rois" in kinds:
         check_fits_rois(path, shape)

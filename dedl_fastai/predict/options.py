@@ -1,4 +1,4 @@
-"""The options of `predict` for a segmentation. Imports the standard library alone, so that --help is quick."""
+"""Options of `predict` for segmentation runs. Imports only the standard library, so that --help is fast."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +18,7 @@ _TOPICS = (RESULTS, CELLS, FILES, NETWORK)
 
 @dataclass(frozen=True)
 class ModelOptions(Options):
-    """How the networks run."""
+    """Which weights of the networks are used, and how they are run."""
 
     topics: ClassVar[tuple[str, ...]] = _TOPICS
 
@@ -41,9 +41,9 @@ class ModelOptions(Options):
         if self.tta not in TTA:
             raise UserError(f"tta={self.tta!r} is unknown; it may be {', '.join(TTA)}.")
         if self.overlap is not None and not 0 <= self.overlap < 1:
-            raise UserError(f"overlap={self.overlap:g}: a share of a tile, from 0 to below 1, is needed.")
+            raise UserError(f"overlap={self.overlap:g}: give a share of a tile, at least 0 and below 1.")
         if self.bs < 1:
-            raise UserError(f"bs={self.bs}: at least one tile per batch is needed.")
+            raise UserError(f"bs={self.bs}: a batch has at least one tile.")
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class CellOptions(Options):
         "", "Names of the model's channels in these files, such as blue (default: as in training).", FILES
     )
     pixel_size_um: float = option(
-        0,
+        0.0,
         "Pixel size in um, for files that do not give theirs (0: none, areas are in pixels).",
         FILES,
         flag="pixel-size",
@@ -88,25 +88,25 @@ class CellOptions(Options):
     def __post_init__(self):
         if self.ring_um < 0 or not self.radius_um > 0:
             raise UserError(
-                f"ring_um={self.ring_um:g} radius_um={self.radius_um:g}: a ring of at least 0 and a radius above 0 "
-                f"are needed."
+                f"ring_um={self.ring_um:g} radius_um={self.radius_um:g}: a ring cannot be negative, and a radius "
+                f"must be above 0."
             )
         if self.pixel_size_um < 0:
-            raise UserError(f"pixel_size_um={self.pixel_size_um:g}: the edge of a pixel in um is needed.")
-        _ = self.nuclei, self.markers_above, self.rule_set, self.kinds  # each checks what it is made of
+            raise UserError(f"pixel_size_um={self.pixel_size_um:g}: give the edge of a pixel in um.")
+        _ = self.nuclei, self.markers_above, self.rule_set, self.kinds  # each checks its options
         if self.markers_above and not self.rules:
-            raise UserError("`thresholds` are for the markers of `rules`: give them too.")
+            raise UserError("`thresholds` are for the markers of `rules`: give `rules` too.")
 
     @property
     def kinds(self) -> list[str]:
-        """The kinds of files that are written."""
+        """The kinds of files to write."""
         from .kinds import parse_kinds
 
         return parse_kinds(self.write, bool(self.rules))
 
     @property
     def channels(self) -> list[str]:
-        """The channels' names in the files, or none."""
+        """Names of the model's channels in the files; empty: as in training."""
         from ..data.pixels import parse_channels
 
         return parse_channels(self.channel) if self.channel else []
@@ -118,14 +118,14 @@ class CellOptions(Options):
 
     @property
     def markers_above(self) -> dict[str, float]:
-        """Intensities above which markers are positive, where they are given."""
+        """The given thresholds: marker -> intensity above which it is positive."""
         from ..phenotypes.classify import parse_thresholds
 
         return parse_thresholds(self.thresholds)
 
     @cached_property
     def rule_set(self) -> "Rules | None":
-        """The phenotype rules."""
+        """The phenotype rules, or None."""
         from ..phenotypes.rules import Rules
 
         return Rules.load(self.rules) if self.rules else None

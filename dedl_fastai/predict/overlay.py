@@ -1,4 +1,4 @@
-"""The overlay of a field: the nuclear channel in grey, outlines of nuclei coloured by phenotype, legend, scale bar."""
+"""`draw_overlay`: the nuclear channel in grey, outlines of nuclei coloured by phenotype, a legend and a scale bar."""
 
 import colorsys
 from collections.abc import Mapping, Sequence
@@ -17,31 +17,35 @@ from ..io.fields.field import Field
 from ..phenotypes.classify import OTHER
 
 Color = tuple[int, int, int]
-# Okabe and Ito's colours that stand out from grey and from each other, also to the colour-blind
+# after Okabe and Ito: distinct from grey and from each other, also for colour-blind readers
 _PALETTE = ((230, 159, 0), (86, 180, 233), (0, 200, 130), (240, 228, 66), (213, 94, 0), (221, 130, 180), (60, 120, 255))
 NO_RULES, NO_CLASS, REST = (255, 190, 40), (245, 245, 245), (170, 130, 225)
 _SMALL = 1000  # pictures with a shorter longest edge are enlarged, so that outlines do not hide the nuclei
-_REGION = 2048  # pixels of the edge of what is read at a time
-_GAMMA = 0.7  # dim nuclei are seen too
+_REGION = 2048  # edge in pixels of the regions that are read
+_GAMMA = 0.7  # below 1, so that dim nuclei are visible
 
 
 def class_colors(names: Sequence[str]) -> dict[str, Color]:
-    """A colour for each phenotype, in the rules' order; the remainder class is a dull violet."""
-    told = [n for n in names if n != OTHER]
-    hues = ((i * 0.618) % 1 for i in range(len(told)))  # golden ratio: neighbours differ, however many there are
-    more = [tuple(round(255 * v) for v in colorsys.hsv_to_rgb(h, 0.6, 0.95)) for h in hues]
-    return dict(zip(told, [*_PALETTE, *more], strict=False)) | ({OTHER: REST} if OTHER in names else {})
+    """Return a colour for each phenotype, in the order of the rules; the remainder class is a dull violet."""
+    ruled = [n for n in names if n != OTHER]
+    more = [_rgb((i * 0.618) % 1) for i in range(len(ruled))]  # golden ratio: consecutive hues always differ
+    return dict(zip(ruled, [*_PALETTE, *more], strict=False)) | ({OTHER: REST} if OTHER in names else {})
+
+
+def _rgb(hue: float) -> Color:
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.6, 0.95)
+    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def draw_overlay(
     field: Field,
-    channel: int,  # index of the one that is shown in grey
-    labels: Any,  # (H, W), only ever sliced
-    cells: pd.DataFrame,  # label and, where there are rules, phenotype
+    channel: int,  # index of the channel that is shown in grey
+    labels: Any,  # (H, W), only sliced
+    cells: pd.DataFrame,  # with label and, if there are rules, phenotype
     colors: Mapping[str, Color],
-    longest: int = 2000,  # pixels of the picture's longer edge at most
+    longest: int = 2000,  # largest length of the picture's longer edge, in pixels
 ) -> Image.Image:
-    """The picture; of a large field every n-th pixel of the labels and the mean of n x n of the channel."""
+    """Draw the overlay. Large fields are reduced: means of n x n pixels of the channel, every n-th label."""
     step = -(-max(field.shape) // longest)
     grey = _contrasted(_shrunk_channel(field, channel, step))
     ids = _shrunk_labels(labels, step)
@@ -57,27 +61,27 @@ def draw_overlay(
     return _with_legend(Image.fromarray(picture), cells, colors, um_per_px)
 
 
-def _regions(shape: tuple[int, int], step: int) -> list[tuple[slice, slice]]:
-    """Regions of whole steps that cover a field."""
+def _regions(shape: Sequence[int], step: int) -> list[tuple[slice, slice]]:
+    """Regions that cover a field; their edges are multiples of `step`."""
     edge = max(1, _REGION // step) * step
     rows, columns = ([slice(start, min(start + edge, length)) for start in range(0, length, edge)] for length in shape)
     return [(r, c) for r in rows for c in columns]
 
 
 def _shrunk_channel(field: Field, channel: int, step: int) -> np.ndarray:
-    """Means of step x step pixels, float32; the file is read region by region."""
+    """Means of step x step pixels as float32; the file is read region by region."""
     small = np.zeros([-(-n // step) for n in field.shape], np.float32)
     for rows, columns in _regions(field.shape, step):
         block = field.read(channel, rows.start, rows.stop, columns.start, columns.stop)
-        grown = [(0, -n % step) for n in block.shape]
-        mean = block_reduce(np.pad(block, grown, mode="edge"), (step, step), np.mean) if step > 1 else block
+        padding = [(0, -n % step) for n in block.shape]
+        mean = block_reduce(np.pad(block, padding, mode="edge"), (step, step), np.mean) if step > 1 else block
         y, x = rows.start // step, columns.start // step
         small[y : y + mean.shape[0], x : x + mean.shape[1]] = mean
     return small
 
 
 def _shrunk_labels(labels: Any, step: int) -> np.ndarray:
-    """Every step-th pixel, read region by region."""
+    """Every step-th pixel of each axis, read region by region."""
     small = np.zeros([-(-n // step) for n in labels.shape], np.int64)
     for rows, columns in _regions(labels.shape, step):
         part = np.asarray(labels[rows, columns])[::step, ::step]
@@ -87,14 +91,14 @@ def _shrunk_labels(labels: Any, step: int) -> np.ndarray:
 
 
 def _contrasted(plane: np.ndarray) -> np.ndarray:
-    """uint8 between the 1st and the 99.8th percentile."""
+    """Scale the 1st to the 99.8th percentile to 0..255, as uint8."""
     low, high = np.nanpercentile(plane, [1, 99.8])
     scaled = np.clip((np.nan_to_num(plane) - low) / max(high - low, 1e-9), 0, 1)
     return np.round(255 * scaled**_GAMMA).astype(np.uint8)
 
 
 def _label_colors(cells: pd.DataFrame, colors: Mapping[str, Color], highest: int) -> np.ndarray:
-    """(highest + 1, 3) uint8: the colour of each label."""
+    """Return the colour of each label as uint8 (highest + 1, 3)."""
     table = np.tile(np.array(NO_CLASS if "phenotype" in cells else NO_RULES, np.uint8), (highest + 1, 1))
     if "phenotype" in cells:
         shown = cells[(cells["label"] <= highest) & cells["phenotype"].isin(list(colors))]
@@ -106,10 +110,9 @@ def _label_colors(cells: pd.DataFrame, colors: Mapping[str, Color], highest: int
 def _with_legend(
     picture: Image.Image, cells: pd.DataFrame, colors: Mapping[str, Color], um_per_px: float
 ) -> Image.Image:
-    """The picture above a strip with the count of each class and, where the pixel size is known, a scale bar."""
+    """Add a strip below the picture, with the count of each class and, if the pixel size is known, a scale bar."""
     size = max(12, round(picture.width / 70))
-    words = _words(cells, colors)
-    lines = _wrapped(words, size, picture.width - 12 * size)
+    lines = _wrapped(_legend_entries(cells, colors), size, picture.width - 12 * size)
     strip = Image.new("RGB", (picture.width, round(size * (0.8 + 1.6 * len(lines)))), (16, 16, 16))
     draw = ImageDraw.Draw(strip)
     for row, line in enumerate(lines):
@@ -125,30 +128,31 @@ def _with_legend(
     return whole
 
 
-def _words(cells: pd.DataFrame, colors: Mapping[str, Color]) -> list[tuple[str, Color]]:
+def _legend_entries(cells: pd.DataFrame, colors: Mapping[str, Color]) -> list[tuple[str, Color]]:
     if "phenotype" not in cells:
         return [(f"nuclei ({len(cells)})", NO_RULES)]
     counts = cells["phenotype"].value_counts()
     without = int(cells["phenotype"].isna().sum())
-    words = [(f"{name} ({counts.get(name, 0)})", color) for name, color in colors.items()]
-    return words + ([(f"no class ({without})", NO_CLASS)] if without else [])
+    entries = [(f"{name} ({counts.get(name, 0)})", color) for name, color in colors.items()]
+    return entries + ([(f"no class ({without})", NO_CLASS)] if without else [])
 
 
-def _wrapped(words: list[tuple[str, Color]], size: int, width: float) -> list[list[tuple[float, tuple[str, Color]]]]:
-    """Lines of (x, word) no wider than `width`."""
-    lines, x = [[]], float(size)
-    for word in words:
-        needed = _font(size).getlength(word[0]) + 3 * size
+def _wrapped(entries: list[tuple[str, Color]], size: int, width: float) -> list[list[tuple[float, tuple[str, Color]]]]:
+    """Arrange the entries in lines of (x, entry) that are no wider than `width`."""
+    lines: list[list[tuple[float, tuple[str, Color]]]] = [[]]
+    x = float(size)
+    for entry in entries:
+        needed = _font(size).getlength(entry[0]) + 3 * size
         if lines[-1] and x + needed > width:
             lines.append([])
             x = float(size)
-        lines[-1].append((x, word))
+        lines[-1].append((x, entry))
         x += needed
     return lines
 
 
 def _scale_bar(draw: ImageDraw.ImageDraw, width: int, size: int, um_per_px: float) -> None:
-    """A bar of a round length, at most 6 letters wide, at the right, with its length beside."""
+    """Draw a bar of a round length on the right, at most 6 letters wide, with its length next to it."""
     most = 6 * size * um_per_px
     unit = 10.0 ** np.floor(np.log10(most))
     length = max(unit * f for f in (1, 2, 5) if unit * f <= most)
@@ -160,5 +164,5 @@ def _scale_bar(draw: ImageDraw.ImageDraw, width: int, size: int, um_per_px: floa
 
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which matplotlib brings along: the same letters on every machine."""
+    """DejaVu Sans, which is part of matplotlib: the text looks the same on every machine."""
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)

@@ -1,4 +1,4 @@
-"""The record of each finished field, in `fields/` of the results: what a rerun, summary.csv and report.html go by."""
+"""The record of each finished field, a JSON file in `fields/`: reruns, summary.csv and report.html are based on it."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,32 +15,32 @@ from .kinds import KINDS, Result
 
 Record = dict[str, Any]
 AREA_STEPS = {"um2": 5.0, "px": 20.0}  # width of a bin of the histogram of nuclear areas
-_AREA_BINS = 60  # the last one holds all that is larger
+_AREA_BINS = 60  # the last one holds all larger areas
 _THUMBNAIL = 640  # pixels of the longer edge
 
 
 def record_file(out: Path, field: str) -> Path:
-    """Where the record of a field lie; written last, so that a field with record is finished."""
+    """Path of a field's record. It is written last, so that a field with a record is finished."""
     return out / "fields" / f"{field}.json"
 
 
 def thumbnail_file(out: Path, field: str) -> Path:
-    """Where the small overlay of a field lies."""
+    """Path of a field's small overlay."""
     return out / "fields" / f"{field}.jpg"
 
 
 def read_records(out: Path) -> list[Record]:
-    """The record of every finished field, sorted by image."""
+    """Read the records of all finished fields, sorted by image."""
     return in_order(read_json(p) for p in (out / "fields").glob("*.json"))
 
 
-def in_order(record: Iterable[Record]) -> list[Record]:
-    """Sorted by image."""
-    return sorted(record, key=lambda f: (f["image"], f["field"]))
+def in_order(records: Iterable[Record]) -> list[Record]:
+    """Return the records sorted by image."""
+    return sorted(records, key=lambda r: (r["image"], r["field"]))
 
 
 def write_record(out: Path, record: Record, result: Result) -> None:
-    """Write thumbnail and record of a field whose files are written."""
+    """Write the thumbnail and the record of a field, after its other files."""
     picture = result.overlay.copy()
     picture.thumbnail((_THUMBNAIL, 4 * _THUMBNAIL), Image.Resampling.LANCZOS)
     with written_whole(thumbnail_file(out, record["field"])) as tmp:
@@ -54,25 +54,26 @@ def field_record(
     result: Result,
     settings: Mapping[str, Any],
     made: Mapping[str, Any],
-    kinds: Collection[str],  # the files that are of these settings
+    kinds: Collection[str],  # of the files that were made with these settings
 ) -> Record:
-    """Counts, densities, areas and how they came about: nothing that depends on the clock or the machine."""
+    """Return counts, densities, areas and settings of a field; nothing in it depends on the clock or the machine."""
     found = result.found
     size, cells = found.field.pixel_size_um, found.cells
     height, width = found.labels.shape
     mm2 = height * width * size**2 / 1e6 if size else None
-    lines = {
-        r.phenotype: {"cells": int(r.cells), "per_mm2": round(float(r.per_mm2), 3) if size else None}
-        for r in field_summary(cells, mm2).itertuples()
+    summary = field_summary(cells, mm2)
+    counts = {
+        phenotype: {"cells": int(n), "per_mm2": round(float(density), 3) if size else None}
+        for phenotype, n, density in zip(summary["phenotype"], summary["cells"], summary["per_mm2"], strict=True)
     }
     return {
         "field": field,
         "image": str(image),
-        **lines.pop("all"),
+        **counts.pop("all"),
         "area_mm2": round(mm2, 6) if mm2 else None,
         "uncertainty": round(float(found.field_uncertainty), 6),
         "threshold": round(float(found.threshold), 6),
-        "phenotypes": lines,
+        "phenotypes": counts,
         "phenotyping": cells.attrs.get("how", ""),
         "areas": _area_counts(cells, "um2" if size else "px"),
         "settings": dict(settings),
@@ -86,30 +87,30 @@ def _area_counts(cells: pd.DataFrame, unit: str) -> dict[str, Any]:
     return {"unit": unit, "counts": np.bincount(bins, minlength=_AREA_BINS).tolist()}
 
 
-def summary_table(record: Sequence[Record]) -> pd.DataFrame:
-    """A row a field: cells, area and density, uncertainty; then cells and density of each phenotype."""
+def summary_table(records: Sequence[Record]) -> pd.DataFrame:
+    """One row per field: cells, area, density and uncertainty, then the cells and density of each phenotype."""
     plain = ("field", "image", "cells", "area_mm2", "per_mm2", "uncertainty", "threshold")
     rows = []
-    for one in record:
-        row = {name: one[name] for name in plain}
-        for name, values in one["phenotypes"].items():
+    for record in records:
+        row = {name: record[name] for name in plain}
+        for name, values in record["phenotypes"].items():
             row |= {f"{column} {name}": value for column, value in values.items()}
         rows.append(row)
     table = pd.DataFrame(rows, columns=None if rows else list(plain))
-    counts = [c for c in table if c.startswith("cells ")]
-    return table.astype(dict.fromkeys(counts, "Int64"))  # a field without rules has none: still whole numbers
+    counts = [c for c in map(str, table.columns) if c.startswith("cells ")]
+    return table.astype(dict.fromkeys(counts, "Int64"))  # integers, although a field without rules has no counts
 
 
 def check_settings(record: Record, image: Path, settings: Mapping[str, Any], overwrite: bool) -> None:
-    """`UserError` where a field's files are of another image, or of other options and are to be kept."""
+    """Raise a `UserError` if existing files are of another image, or were made with other options and would be kept."""
     if record["image"] != str(image):
         raise UserError(
-            f"{image}: the folder holds results of {record['image']} for the field {record['field']!r}: "
+            f"{image}: the folder already holds results of {record['image']} as the field {record['field']!r}: "
             f"choose another `out`."
         )
     for name in [] if overwrite else settings.keys() & record["settings"].keys():
         if record["settings"][name] != settings[name]:
             raise UserError(
-                f"{image}: the results there are of {name} {record['settings'][name]!r}, not {settings[name]!r}: "
-                f"choose another `out`, or write them again with `overwrite`."
+                f"{image}: the existing results were made with {name} = {record['settings'][name]!r}, not "
+                f"{settings[name]!r}: choose another `out`, or replace them with `overwrite`."
             )

@@ -1,10 +1,11 @@
-"""`report.html` of a folder of results: one file that holds its pictures, made again from what lies in the folder."""
+"""`write_report`: the report.html of a folder of results, one file with its pictures, from records and thumbnails."""
 
 import base64
 import io
 import json
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
+from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -17,80 +18,39 @@ from ..phenotypes.classify import OTHER
 from .overlay import NO_CLASS, NO_RULES, Color, class_colors
 from .record import AREA_STEPS, Record, thumbnail_file
 
-_PAGE = Template("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>
-body { font: 15px/1.5 system-ui, sans-serif; color: #1b1f24; max-width: 1180px; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.1rem; margin: 2.2rem 0 .6rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .87rem; } th { text-align: left; color: #57606a; font-weight: 600; }
-th, td { padding: .25rem .7rem .25rem 0; border-bottom: 1px solid #e3e6ea; vertical-align: top; }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.bar { display: flex; width: 260px; height: .95rem; margin-top: .2rem; } .bar i { display: block; height: 100%; }
-.key { margin-right: 1rem; white-space: nowrap; }
-.key i { display: inline-block; width: .8em; height: .8em; margin-right: .35em; }
-.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(340px, 1fr)); gap: 1rem; }
-figure { margin: 0; } figure img { width: 100%; display: block; border-radius: 3px; background: #000; }
-figcaption { font-size: .82rem; color: #57606a; overflow-wrap: anywhere; }
-.failed { background: #fff1f0; border-left: 4px solid #cf222e; padding: .5rem 1rem; overflow-wrap: anywhere; }
-.plot { max-width: 100%; } td.wide { overflow-wrap: anywhere; max-width: 60rem; }
-</style>
-</head>
-<body>
-<h1>$title</h1>
-<p>$sentence</p>
-$failed
-<h2>Fields</h2>
-<p>$legend</p>
-<div class="scroll">$table</div>
-<p>Uncertainty is the mean entropy of the probability map, in bits: 0 where the model is sure, 1 where it guesses.</p>
-<h2>Area of the nuclei</h2>
-$areas
-<h2>Overlays</h2>
-<div class="gallery">$gallery</div>
-<h2>How this was made</h2>
-$made
-</body>
-</html>
-""")
 
-
-def write_report(out: Path, record: Sequence[Record], failed: Sequence[str] = ()) -> None:
-    """Write `out`/report.html. All text is escaped; nothing is loaded from elsewhere; no date, no time."""
-    colors = class_colors(_ordered(n for f in record for n in f["phenotypes"]))
-    cells = sum(f["cells"] for f in record)
-    title = f"{len(record)} {'field' if len(record) == 1 else 'fields'}, {cells} nuclei"
-    page = _PAGE.substitute(
-        title=title,
-        sentence=escape(_sentence(record)),
+def write_report(out: Path, records: Sequence[Record], failed: Sequence[str] = ()) -> None:
+    """Write `out`/report.html. All text is escaped; the page loads nothing and holds no date or time."""
+    template = Template((files(__package__) / "report.html").read_text(encoding="utf-8"))
+    colors = class_colors(_unique(name for r in records for name in r["phenotypes"]))
+    cells = sum(r["cells"] for r in records)
+    page = template.substitute(
+        title=f"{len(records)} {'field' if len(records) == 1 else 'fields'}, {cells} nuclei",
+        sentence=escape(_sentence(records)),
         failed=_failed(failed),
-        legend=_legend(record, colors),
-        table=_table(record, colors),
-        areas="".join(_areas(record, unit) for unit in AREA_STEPS),
-        gallery="".join(_figure(out, f) for f in record),
-        made=_made(record),
+        legend=_legend(records, colors),
+        table=_table(records, colors),
+        areas="".join(_areas(records, unit) for unit in AREA_STEPS),
+        gallery="".join(_figure(out, r) for r in records),
+        made=_made(records),
     )
     write_text(out / "report.html", page)
 
 
-def _ordered(names: Iterable[str]) -> list[str]:
-    """The names once each, the remainder class last."""
-    told = list(dict.fromkeys(names))
-    return [n for n in told if n != OTHER] + [n for n in told if n == OTHER]
+def _unique(names: Iterable[str]) -> list[str]:
+    """Each name once, the remainder class last."""
+    unique = list(dict.fromkeys(names))
+    return [n for n in unique if n != OTHER] + [n for n in unique if n == OTHER]
 
 
-def _sentence(record: Sequence[Record]) -> str:
-    known = [f["area_mm2"] for f in record if f["area_mm2"]]
-    if not record:
+def _sentence(records: Sequence[Record]) -> str:
+    known = [r["area_mm2"] for r in records if r["area_mm2"]]
+    if not records:
         return "No field could be read."
-    if len(known) < len(record):
+    if len(known) < len(records):
         return "The files do not all say their pixel size: there is no density for those, and areas are in pixels."
     total = sum(known)
-    return f"{total:.4g} mm² in all, {sum(f['cells'] for f in record) / total:.4g} nuclei per mm²."
+    return f"{total:.4g} mm² in all, {sum(r['cells'] for r in records) / total:.4g} nuclei per mm²."
 
 
 def _failed(failed: Sequence[str]) -> str:
@@ -104,11 +64,11 @@ def _css(color: Color) -> str:
     return f"rgb({color[0]}, {color[1]}, {color[2]})"
 
 
-def _legend(record: Sequence[Record], colors: dict[str, Color]) -> str:
+def _legend(records: Sequence[Record], colors: dict[str, Color]) -> str:
     shown = dict(colors)
-    if any(not f["phenotypes"] for f in record):
+    if any(not r["phenotypes"] for r in records):
         shown["nuclei"] = NO_RULES
-    if any(_without_class(f) for f in record):
+    if any(_without_class(r) for r in records):
         shown["no class"] = NO_CLASS
     keys = (f'<span class="key"><i style="background: {_css(c)}"></i>{escape(n)}</span>' for n, c in shown.items())
     return "".join(keys)
@@ -119,27 +79,27 @@ def _without_class(record: Record) -> int:
 
 
 def _bar(record: Record, colors: dict[str, Color], most: int) -> str:
-    """Counts by phenotype as pieces of a bar; `most` cells are as wide as the bar."""
+    """Return the counts by phenotype as segments of a bar, which `most` cells fill."""
     parts = [(n, p["cells"], colors[n]) for n, p in record["phenotypes"].items()]
     parts += [("no class", _without_class(record), NO_CLASS)] if record["phenotypes"] else []
-    pieces = (
+    segments = (
         f'<i style="width: {100 * n / most:.2f}%; background: {_css(c)}" title="{escape(name)}: {n}"></i>'
         for name, n, c in parts or [("nuclei", record["cells"], NO_RULES)]
         if n
     )
-    return f'<div class="bar">{"".join(pieces)}</div>'
+    return f'<div class="bar">{"".join(segments)}</div>'
 
 
-def _table(record: Sequence[Record], colors: dict[str, Color]) -> str:
+def _table(records: Sequence[Record], colors: dict[str, Color]) -> str:
     heads = ["nuclei", "mm²", "per mm²", "uncertainty", *colors]
     head = "".join(f'<th class="n">{escape(h)}</th>' for h in heads)
-    most = max([1, *(f["cells"] for f in record)])
+    most = max([1, *(r["cells"] for r in records)])
     rows = []
-    for f in record:
-        numbers = [f["cells"], f["area_mm2"], f["per_mm2"], f["uncertainty"]]
-        numbers += [_count(f["phenotypes"].get(name)) for name in colors]
+    for record in records:
+        numbers = [record[name] for name in ("cells", "area_mm2", "per_mm2", "uncertainty")]
+        numbers += [_count(record["phenotypes"].get(name)) for name in colors]
         tds = "".join(f'<td class="n">{_number(n)}</td>' for n in numbers)
-        rows.append(f"<tr><td>{escape(f['field'])}</td><td>{_bar(f, colors, most)}</td>{tds}</tr>")
+        rows.append(f"<tr><td>{escape(record['field'])}</td><td>{_bar(record, colors, most)}</td>{tds}</tr>")
     return f"<table><tr><th>field</th><th></th>{head}</tr>{''.join(rows)}</table>"
 
 
@@ -153,9 +113,9 @@ def _number(value: Any) -> str:
     return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else escape(str(value))
 
 
-def _areas(record: Sequence[Record], unit: str) -> str:
-    """The histogram of the nuclei's areas as a picture; nothing where no field has this unit."""
-    counts = [f["areas"]["counts"] for f in record if f["areas"]["unit"] == unit]
+def _areas(records: Sequence[Record], unit: str) -> str:
+    """Return the histogram of nuclear areas as a picture, or "" if no field has this unit."""
+    counts = [r["areas"]["counts"] for r in records if r["areas"]["unit"] == unit]
     if not counts:
         return ""
     total, step = np.sum(counts, axis=0), AREA_STEPS[unit]
@@ -181,29 +141,29 @@ def _figure(out: Path, record: Record) -> str:
     return f"<figure>{picture}<figcaption>{name}: {record['cells']} nuclei</figcaption></figure>"
 
 
-def _made(record: Sequence[Record]) -> str:
-    """A table of the settings for all fields that share them, and how each field's cells got their phenotype."""
-    groups = _grouped(record, lambda f: json.dumps({**f["settings"], **f["made"], "threshold": f["threshold"]}))
+def _made(records: Sequence[Record]) -> str:
+    """Return a table of settings for each group of fields that share them, and how phenotypes were assigned."""
+    groups = _grouped(records, lambda r: json.dumps({**r["settings"], **r["made"], "threshold": r["threshold"]}))
     tables = []
     for key, fields in groups.items():
         rows = ({"fields": fields} if len(groups) > 1 else {}) | json.loads(key)
-        told = {k: _told(v) for k, v in rows.items() if v not in ("", [], {})}
-        tds = (f'<tr><th>{escape(k)}</th><td class="wide">{escape(v)}</td></tr>' for k, v in told.items())
-        tables.append(f"<table>{''.join(tds)}</table>")
-    sentences = _grouped([f for f in record if f["phenotyping"]], lambda f: f["phenotyping"])
+        shown = {k: _setting(v) for k, v in rows.items() if v not in ("", [], {})}
+        trs = (f'<tr><th>{escape(k)}</th><td class="wide">{escape(v)}</td></tr>' for k, v in shown.items())
+        tables.append(f"<table>{''.join(trs)}</table>")
+    sentences = _grouped([r for r in records if r["phenotyping"]], lambda r: r["phenotyping"])
     items = "".join(f"<li>{escape(', '.join(fields))}: {escape(text)}</li>" for text, fields in sentences.items())
     return "<br>".join(tables) + (f"<p>Phenotypes:</p><ul>{items}</ul>" if items else "")
 
 
-def _grouped(record: Sequence[Record], key: Callable[[Record], str]) -> dict[str, list[str]]:
-    """The names of the fields that share a key, in order of appearance."""
+def _grouped(records: Sequence[Record], key: Callable[[Record], str]) -> dict[str, list[str]]:
+    """Return the names of the fields that share a key, in order of appearance."""
     groups: dict[str, list[str]] = {}
-    for f in record:
-        groups.setdefault(key(f), []).append(f["field"])
+    for record in records:
+        groups.setdefault(key(record), []).append(record["field"])
     return groups
 
 
-def _told(value: Any) -> str:
+def _setting(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{k} {_told(v)}" for k, v in value.items())
-    return ", ".join(map(_told, value)) if isinstance(value, list) else str(value)
+        return ", ".join(f"{k} {_setting(v)}" for k, v in value.items())
+    return ", ".join(map(_setting, value)) if isinstance(value, list) else str(value)

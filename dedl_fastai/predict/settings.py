@@ -1,4 +1,4 @@
-"""The settings that results depend on, which are recorded with them, and the model that makes them."""
+"""The settings that results depend on, as stored in their records, and the ensemble that predicts them."""
 
 import hashlib
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ from .options import CellOptions, ModelOptions
 
 
 def load_ensemble(runs: Sequence[str | Path], model: ModelOptions) -> Ensemble:
-    """The runs as one model with its engines made, so that what they lack is reported before any field is read."""
+    """Load the runs as one model and create its engines, so that problems appear before any field is read."""
     ensemble = Ensemble.load(runs, **asdict(model))
     for member in ensemble.members:
-        member.network  # noqa: B018 (made when it is first asked for)
+        member.network  # noqa: B018 (created on first access)
     return ensemble
 
 
 def result_settings(runs: Sequence[str | Path], options: CellOptions, model: ModelOptions) -> dict[str, Any]:
-    """What the results depend on: fields of other settings do not go into one folder."""
+    """Return what the results depend on: all fields in one folder have the same settings."""
     rules = options.rule_set.classes.items() if options.rule_set else ()
-    found = {
+    settings = {
         "runs": [_run_name(run, model.which) for run in runs],
         "channel": options.channel,
         "tta": model.tta,
@@ -36,11 +36,11 @@ def result_settings(runs: Sequence[str | Path], options: CellOptions, model: Mod
         "rules": [f"{name} = {_signs(markers)}" for name, markers in rules],
         "thresholds": options.markers_above,
     }
-    return found | ({"radius_um": options.radius_um} if "neighbours" in options.kinds else {})
+    return settings | ({"radius_um": options.radius_um} if "neighbours" in options.kinds else {})
 
 
 def provenance(model: ModelOptions) -> dict[str, Any]:
-    """What the results should not depend on, for the record."""
+    """Return version, engine and precision, which are recorded although results should not depend on them."""
     return {"dedl_fastai": __version__, "engine": model.engine, "amp": model.amp}
 
 
@@ -49,7 +49,7 @@ def _signs(markers: dict[str, bool]) -> str:
 
 
 def _run_name(run: str | Path, which: str) -> str:
-    """The run folder's name, and enough of the weights' hash to tell a run trained again from the one before."""
+    """Return the run folder's name and a hash of its weights, which changes when the run is trained again."""
     folder = RunFolder.existing(run)
     weights = folder.path / f"{which}.safetensors"
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:8] if weights.is_file() else "none"

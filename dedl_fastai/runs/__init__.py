@@ -1,4 +1,4 @@
-"""From options to a finished run folder: train, evaluate, find a learning rate, export."""
+"""Runs, from their options to a finished run folder: train, evaluate, find a learning rate, explain, export."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""The split cohort that a command works on: the user's fields, or the demo cohort where none are given."""
+"""Load and split the cohort that the options name: the user's fields, or the demo cohort if none are given."""
 
 import logging
 import os
@@ -20,12 +20,12 @@ from .options.training import DataOptions
 
 log = logging.getLogger(__name__)
 
-DEMO_FIELDS, DEMO_PATIENTS, DEMO_SIZE = 28, 7, (256, 384)  # for segmentation: whole tiles of 128 px
+DEMO_FIELDS, DEMO_PATIENTS, DEMO_SIZE = 28, 7, (256, 384)  # for segmentation: a multiple of tiles of 128 pixels
 CLF_DEMO = (168, 14, (128, 192))  # for classification: many small fields
 
 
 def with_demo_data(given: dict[str, Any], task: str = "seg") -> dict[str, Any]:
-    """Options as given; where no data is, the demo cohort (made once, then reused) and the preset `demo`."""
+    """Return the given options; without data, with the demo cohort (created once, then reused) and preset `demo`."""
     if given.get("data"):
         return {**given, "data": str(Path(given["data"]).expanduser().resolve())}
     folder = demo_folder(*(CLF_DEMO if task == "clf" else (DEMO_FIELDS, DEMO_PATIENTS, DEMO_SIZE)))
@@ -34,18 +34,18 @@ def with_demo_data(given: dict[str, Any], task: str = "seg") -> dict[str, Any]:
 
 
 def demo_folder(fields: int, patients: int, size: tuple[int, int]) -> Path:
-    """The folder of a demo cohort, made if it is not there."""
+    """Return the folder of a demo cohort, which is created if it does not exist."""
     cache = Path(os.environ.get("DEDL_CACHE") or platformdirs.user_cache_path("dedl_fastai"))
     folder = cache / f"demo-{fields}x{size[0]}x{size[1]}-v1"
     if not folder.is_dir():
-        log.info("making the demo cohort: %d fields", fields)
+        log.info("creating the demo cohort: %d fields", fields)
         with folder_written_whole(folder) as beside:
             demo_cohort(beside, fields, patients, size)
     return folder
 
 
 def load_split_cohort(options: DataOptions, fold: int = 0) -> Cohort:
-    """The cohort of the options, split, cut down to `limit_fields`."""
+    """Return the cohort of the options, split and reduced to `limit_fields`."""
     cohort = load_cohort(options)
     if options.splits:
         cohort = apply_splits(cohort, options.splits)
@@ -55,18 +55,20 @@ def load_split_cohort(options: DataOptions, fold: int = 0) -> Cohort:
 
 
 def load_cohort(options: DataOptions) -> Cohort:
-    """The cohort of the options, not yet split; files that fit no field are logged."""
+    """Return the cohort of the options before it is split; log files that belong to no field."""
     if options.splits and (options.split != "auto" or options.folds):
-        raise UserError("splits=FILE says who is where: leave `split` and `folds` out.")
+        raise UserError("splits=FILE already defines the split: leave `split` and `folds` out.")
     cohort = Cohort.load(options.data, options.patient or None)
     if cohort.problems:
         first = cohort.problems[0]
-        log.warning("%d files fit no field, the first: %s (`dedl-fastai data check`)", len(cohort.problems), first)
+        log.warning(
+            "%d files belong to no field, the first: %s (see `dedl-fastai data check`)", len(cohort.problems), first
+        )
     return cohort
 
 
 def load_clf_cohort(options: ClfConfig, fold: int = 0) -> Cohort:
-    """The cohort of classification options, split: folds are balanced over the classes, `paper` is by image."""
+    """Return the split cohort of classification options: folds balance the classes, `paper` splits by image."""
     cohort = load_cohort(options)
     if options.splits:
         return apply_splits(cohort, options.splits).limited(options.limit_fields)

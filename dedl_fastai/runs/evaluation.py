@@ -1,4 +1,4 @@
-"""`evaluate_run`: metrics of finished runs, recomputed from their weights on their own fields or on others."""
+"""`evaluate_run`: recompute the metrics of finished runs from their weights, on their own fields or on others."""
 
 import logging
 from collections.abc import Sequence
@@ -18,28 +18,27 @@ from ..training.model_card import read_card
 from ..training.run_folder import RunFolder, data_fingerprint
 from .classification.evaluation import evaluate_clf_again
 from .options.clf import ClfConfig
-from .options.seg import SegConfig
+from .options.tasks import CONFIGS
 from .options.training import DataOptions
-from .segmentation.evaluation import evaluate_again
+from .segmentation.evaluation import evaluate_seg_again
 
 log = logging.getLogger(__name__)
 
 _EVALUATED = ("train", "valid", "test", "all")
-_OPTIONS: dict[str, type[DataOptions]] = {"segmentation": SegConfig, "classification": ClfConfig}
 
 
 def evaluate_run(
-    path: str | Path | Sequence[str | Path],  # several segmentation runs: their ensemble
-    data: str | Path = "",  # other fields than the run's own
+    path: str | Path | Sequence[str | Path],  # several segmentation runs are evaluated as an ensemble
+    data: str | Path = "",  # fields; default: the run's own
     split: str = "",  # train, valid, test, all; default: test, and all for other fields
     which: str = "best",  # best, last, swa
     device: str = "auto",
-    channel: str = "",  # what the model's channels are called in these files, such as blue; default: as in training
-    part_by: str = "distance",  # how touching nuclei are parted, where masks hold ids: distance, intensity
+    channel: str = "",  # names of the model's channels in these files, such as blue; default: as in training
+    part_by: str = "distance",  # how touching nuclei are separated, if masks hold ids: distance, intensity
 ) -> dict[str, Any]:
-    """Metrics as in metrics.json for one split, with the thresholds stored in the model.
+    """Return metrics as in metrics.json for one split, with the thresholds stored in the model.
 
-    Raises `UserError` if the split has no fields with masks or labels, or runs do not form an ensemble.
+    Raises `UserError` if the split has no fields with masks or labels, or if the runs do not form an ensemble.
     """
     paths = [path] if isinstance(path, str | Path) else list(path)
     split = split or ("all" if data else "test")
@@ -47,46 +46,47 @@ def evaluate_run(
         raise UserError(f"split={split!r} is unknown; it may be {', '.join(_EVALUATED)}.")
     nuclei = NucleiOptions(part_by=part_by)
     runs = [RunFolder.existing(p) for p in paths]
-    options = _OPTIONS[read_card(runs[0])["task"]].from_dict(runs[0].read("config"))
+    config = CONFIGS["seg" if read_card(runs[0])["task"] == "segmentation" else "clf"]
+    options = config.from_dict(runs[0].read("config"))
     cohort = Cohort.load(data, options.patient or None) if data else _own_cohort(runs[0], options)
     if not data:
         _check_same_fields(runs, split)
     model = Ensemble.load(paths, which, device) if len(paths) > 1 else load_run(paths[0], which, device)
     if isinstance(model, Classifier):
         if channel or part_by != "distance":
-            raise UserError("`channel` and `part_by` are for segmentation runs: this one is a classification.")
+            raise UserError("`channel` and `part_by` are for segmentation runs: this is a classification run.")
         return evaluate_clf_again(model, cohort, split)
     channels = parse_channels(channel) if channel else ()
-    metrics = evaluate_again(model, cohort.with_masks(), [split], channels, nuclei)
+    metrics = evaluate_seg_again(model, cohort.with_masks(), [split], channels=channels, nuclei=nuclei)
     if not metrics:
-        has = ", ".join(s for s in SPLITS if len(cohort.part(s))) or "none"
-        raise UserError(f"{cohort.root} has no {split} fields with masks; its splits: {has}.")
+        splits = ", ".join(s for s in SPLITS if len(cohort.part(s))) or "none"
+        raise UserError(f"{cohort.root} has no {split} fields with masks; its splits: {splits}.")
     return metrics
 
 
 def _check_same_fields(runs: Sequence[RunFolder], split: str) -> None:
-    """A field that one member is tested on and another was trained on would flatter their ensemble."""
+    """Raise a `UserError` if the fields of the split differ: a member trained on some would make the score too good."""
 
-    def of(run: RunFolder) -> set[str]:
+    def fields_of(run: RunFolder) -> set[str]:
         return {f for f, v in run.read("splits")["fields"].items() if split in (v["split"], "all")}
 
     first, *others = runs
     for run in others:
-        differ = sorted(of(first) ^ of(run))
+        differ = sorted(fields_of(first) ^ fields_of(run))
         if differ:
             raise UserError(
                 f"{run.path} and {first.path} do not have the same {split} fields ({differ[0]} is in one of them): "
-                f"an ensemble needs fields that no member was trained on; give some with `data`."
+                f"an ensemble needs fields that no member was trained on; name them with `data`."
             )
 
 
 def _own_cohort(run: RunFolder, options: DataOptions) -> Cohort:
-    known = set(run.read("splits")["fields"])
+    fields = set(run.read("splits")["fields"])
     cohort = Cohort.load(options.data, options.patient or None)
-    cohort = cohort.where(cohort.table.field.isin(known))
+    cohort = cohort.where(cohort.table.field.isin(fields))
     is_by_place = isinstance(options, ClfConfig) and splits_by_place(cohort, options.tile)
     if not is_by_place:
-        cohort = apply_splits(cohort, run.path / "splits.json", may_leak=True)  # the run itself was checked
+        cohort = apply_splits(cohort, run.path / "splits.json", may_leak=True)  # checked when the run was trained
     if data_fingerprint(cohort) != run.read("manifest")["data"]["fingerprint"]:
-        log.warning("the fields in %s changed since the run: its numbers need not come out again", cohort.root)
+        log.warning("the fields in %s have changed since the run: its metrics may differ", cohort.root)
     return cohort

@@ -1,4 +1,4 @@
-"""`draw_explanation`: the picture of a field, the class activation map over it, and the class's probability."""
+"""`draw_explanation`: draw the picture of a field with the class activation map of one class over it."""
 
 from pathlib import Path
 
@@ -7,25 +7,22 @@ from matplotlib.figure import Figure
 
 from ..data.classification.items import picture_of
 from ..errors import UserError
-from ..inference.classifier import Classifier
 from ..inference.explain import activation_map, display_picture, overlay
-from ..inference.load import load_run
+from ..inference.load import load_classifier
 from .figures import save_figure
 
 
 def draw_explanation(run: str | Path, image: str | Path, label: str, out: str | Path, device: str = "auto") -> float:
-    """Write the PNG and return the probability; `UserError` for an unknown class or a segmentation run."""
-    model = load_run(run, device=device)
-    if not isinstance(model, Classifier):
-        raise UserError(f"{run} is a segmentation run: activation maps are of classification runs.")
+    """Write a PNG and return the probability of the class. `UserError` for an unknown class or a segmentation run."""
+    model = load_classifier(run, device=device)
     if label not in model.classes:
-        raise UserError(f"{run} knows no class {label!r}: it knows {', '.join(model.classes)}.")
+        raise UserError(f"{run} has no class {label!r}; its classes are {', '.join(model.classes)}.")
     picture = picture_of(image, model.facts)
     x = (torch.from_numpy(picture).to(model.device) - model.mean) / model.std
-    found = activation_map(model.model, x[None], model.classes.index(label))
+    activation = activation_map(model.model, x[None], model.classes.index(label))
     probability = model.predict(image)[label]
     figure = Figure(figsize=(7, 3.8), layout="constrained")
-    panels = {Path(image).name: display_picture(picture), f"{label}: {probability:.2f}": overlay(picture, found)}
+    panels = {Path(image).name: display_picture(picture), f"{label}: {probability:.2f}": overlay(picture, activation)}
     for ax, (title, panel) in zip(figure.subplots(1, 2), panels.items(), strict=True):
         ax.imshow(panel)
         ax.set_title(title, fontsize=9)

@@ -1,4 +1,4 @@
-"""`export_run`: a trained network as a file that runs without this package, checked against PyTorch."""
+"""`export_run`: write a trained network as a file that runs without this package, checked against PyTorch."""
 
 import json
 import logging
@@ -30,13 +30,13 @@ log = logging.getLogger(__name__)
 
 FILES = {"onnx": "model.onnx", "torch": "model.pt2"}
 TOLERANCE = 1e-3  # of a probability
-_N_FIELDS, _N_INPUTS = 4, 10  # of the check
-_BATCHES = (4, 1, 5)  # any batch must do
+_N_FIELDS, _N_INPUTS = 4, 10  # used in the check
+_BATCHES = (4, 1, 5)  # sizes in the check: the file must accept any
 
 
 @dataclass(frozen=True)
 class Exported:
-    """The file, what it was checked on, and how far it is from PyTorch."""
+    """An exported file, the inputs it was checked on, and its agreement with PyTorch."""
 
     path: Path
     checked_on: str
@@ -49,12 +49,12 @@ def export_run(
     format: str = "onnx",  # onnx, torch
     which: str = "best",  # best, last, swa
     out: str | Path = "",  # default: export/model.onnx or model.pt2 in the run
-    data: str | Path = "",  # fields of the check; default: the run's own, or noise where they are gone
+    data: str | Path = "",  # fields for the check; default: the run's own, or noise if they no longer exist
 ) -> Exported:
-    """Write the network with its last step: normalised pixels (b, C, H, W) -> probability, any b.
+    """Write the network with its last activation: normalised pixels (b, C, H, W) -> probability, for any b.
 
-    A segmentation gives the foreground (b, H, W), a classification its classes (b, K). What the file needs to be fed
-    and read with (`export_metadata`) lies in it. Raises `UserError` if the file does not give what PyTorch gives.
+    The probability is that of the foreground (b, H, W) for a segmentation, of each class (b, K) for a classification.
+    The file holds what a reader needs to know (`export_metadata`). Raises `UserError` if the file and PyTorch differ.
     """
     _check_names(format, out)
     model = load_run(path, which, "cpu")
@@ -63,13 +63,13 @@ def export_run(
     program = exported_program(network, shape)
     metadata = export_metadata(model, which)
     target = Path(out) if out else model.run.path / "export" / FILES[format]
-    with written_whole(target) as beside:
-        run = _write_onnx(program, metadata, beside) if format == "onnx" else _write_torch(program, metadata, beside)
-        agreement = _agreement(run, network, inputs, _threshold(model))
-        if not agreement.max_difference <= TOLERANCE:  # nor NaN
+    with written_whole(target) as tmp:
+        predict = _write_onnx(program, metadata, tmp) if format == "onnx" else _write_torch(program, metadata, tmp)
+        agreement = _agreement(predict, network, inputs, _threshold(model))
+        if not agreement.max_difference <= TOLERANCE:  # also true for NaN
             raise UserError(
                 f"{target} was not written: its probabilities differ from PyTorch's by {agreement.max_difference:.2g} "
-                f"({source}), more than {TOLERANCE:g}. Try the other `format`, and report it."
+                f"({source}), more than {TOLERANCE:g}. Try the other `format`, and report the problem."
             )
     return Exported(target, source, len(inputs), agreement)
 
@@ -79,13 +79,20 @@ def _check_names(format: str, out: str | Path) -> None:
         raise UserError(f"format={format!r} is unknown; it may be {', '.join(FILES)}.")
     suffix = Path(FILES[format]).suffix
     if out and Path(out).suffix != suffix:
-        raise UserError(f"out={out}: a file of format={format} ends in {suffix}.")
+        raise UserError(f"out={out}: the name of a file of format={format} ends in {suffix}.")
 
 
 def export_metadata(model: Segmenter | Classifier, which: str = "best") -> dict[str, Any]:
-    """What lies in the file beside the network: in an ONNX file JSON for each name, in a .pt2 file facts.json."""
+    """Return the metadata of the file: JSON under each name in an ONNX file, facts.json in a .pt2 file."""
     card, facts = model.card, model.facts
-    is_seg = isinstance(model, Segmenter)
+    own: dict[str, Any]
+    if isinstance(model, Segmenter):
+        own = {"tile": facts.tile, "threshold": model.threshold}
+        probability = "float32 (batch, y, x): of any class but the first"
+    else:
+        own = {"input": facts.input, "size": facts.size, "tile": facts.tile}
+        own["thresholds"] = model.thresholds.tolist()
+        probability = "float32 (batch, class)"
     return {
         "task": card["task"],
         "network": card["network"],
@@ -95,29 +102,28 @@ def export_metadata(model: Segmenter | Classifier, which: str = "best") -> dict[
         "scaling": facts.scaling.to_dict(),
         "mean": facts.mean,
         "std": facts.std,
-        **({"tile": facts.tile} if is_seg else {"input": facts.input, "size": facts.size, "tile": facts.tile}),
-        **({"threshold": model.threshold} if is_seg else {"thresholds": model.thresholds.tolist()}),
+        **own,
         "pixels": "float32 (batch, channel, y, x): scaled to [0, 1] channel by channel, minus mean, over std",
-        "probability": "float32 (batch, y, x): of any class but the first" if is_seg else "float32 (batch, class)",
+        "probability": probability,
         "dedl_fastai": card["dedl_fastai"],
     }
 
 
 def example_inputs(model: Segmenter | Classifier, data: str | Path = "") -> tuple[str, np.ndarray]:
-    """What they are, and normalised inputs (n, C, H, W) of `data`, of the run's own fields, or else of noise."""
+    """Return a description of inputs and normalised inputs (n, C, H, W): of `data`, the run's own fields, or noise."""
     if data:
         return f"fields of {data}", _inputs_of(model, Cohort.load(data))
     try:
         return "the run's own fields", _inputs_of(model, _held_out(model))
     except UserError as e:
-        log.warning("the run's own fields cannot be read, so noise is used (or data=DIR): %s", e)
+        log.warning("the run's own fields cannot be read, so noise is used (give others with data=DIR): %s", e)
     edge = model.facts.tile if isinstance(model, Segmenter) else model.facts.size
     shape = (_N_INPUTS, len(model.facts.mean), edge, edge)
     return "noise", np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
 
 
 def _held_out(model: Segmenter | Classifier) -> Cohort:
-    """The fields the run was not trained on, as far as it has any."""
+    """Return the validation and test fields of the run, or all of its fields if there are none."""
     options = model.run.read("config")
     fields = model.run.read("splits")["fields"]
     cohort = Cohort.load(options["data"], options.get("patient") or None)
@@ -127,20 +133,19 @@ def _held_out(model: Segmenter | Classifier) -> Cohort:
 
 def _inputs_of(model: Segmenter | Classifier, cohort: Cohort) -> np.ndarray:
     if not len(cohort):
-        raise UserError(f"{cohort.root} holds none of the run's fields.")
+        raise UserError(f"{cohort.root} has none of the run's fields.")
     cohort, facts = cohort.limited(_N_FIELDS), model.facts
     if isinstance(model, Segmenter):
-        pictures = [
-            t.pixels() for t in _some(tiles_of(cache_cohort(cohort, facts.channels, facts.scaling), facts.tile))
-        ]
+        tiles = tiles_of(cache_cohort(cohort, facts.channels, facts.scaling), facts.tile)
+        pictures = [t.pixels() for t in _sample(tiles)]
     else:
-        pictures = _some([p for image in cohort.table.image for p in tiles_of_file(image, facts)[1]])
+        pictures = _sample([p for image in cohort.table.image for p in tiles_of_file(image, facts)[1]])
     mean, std = (np.array(v, dtype=np.float32)[:, None, None] for v in (facts.mean, facts.std))
     return (np.stack(pictures) - mean) / std
 
 
-def _some(items: list) -> list:
-    """At most as many as the check takes, spread over all."""
+def _sample(items: list) -> list:
+    """Return at most `_N_INPUTS` items, evenly spread."""
     return items[:: max(1, -(-len(items) // _N_INPUTS))]
 
 
@@ -160,15 +165,16 @@ def _write_onnx(program: ExportedProgram, metadata: dict[str, Any], file: Path) 
 
 def _write_torch(program: ExportedProgram, metadata: dict[str, Any], file: Path) -> Callable[[np.ndarray], np.ndarray]:
     torch.export.save(program, file, extra_files={"facts.json": json.dumps(metadata)})
-    opened = torch.export.load(file).module()
-    return lambda inputs: opened(torch.from_numpy(inputs)).numpy()
+    module = torch.export.load(file).module()
+    return lambda inputs: module(torch.from_numpy(inputs)).numpy()
 
 
 @torch.inference_mode()
 def _agreement(
-    run: Callable[[np.ndarray], np.ndarray], network: nn.Module, inputs: np.ndarray, threshold: float | np.ndarray
+    predict: Callable[[np.ndarray], np.ndarray], network: nn.Module, inputs: np.ndarray, threshold: float | np.ndarray
 ) -> Agreement:
-    """Of the written file with PyTorch, in batches of several sizes."""
-    parts = [p for p in np.split(inputs, np.cumsum(_BATCHES)) if len(p)]
-    ours = np.concatenate([run(p) for p in parts])
-    return Agreement.of(ours, np.concatenate([network(torch.from_numpy(p)).numpy() for p in parts]), threshold)
+    """Compare the written file with PyTorch, on batches of several sizes."""
+    batches = [b for b in np.split(inputs, np.cumsum(_BATCHES)) if len(b)]
+    exported = np.concatenate([predict(b) for b in batches])
+    expected = np.concatenate([network(torch.from_numpy(b)).numpy() for b in batches])
+    return Agreement.of(exported, expected, threshold)

@@ -1,4 +1,4 @@
-"""Figures of every run: learning curves, and how a figure is written."""
+"""Figures that all runs share: the learning curves, and `save_figure`, which writes a figure."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ def save_figure(figure: Figure, path: Path, dpi: int = 110) -> None:
 
 
 def curves_figure(rows: Sequence[Mapping[str, str]], metrics: Sequence[str] = ("iou", "dice")) -> Figure:
-    """Losses, validation metrics and learning rate over the epochs: the rows of history.csv."""
+    """Plot losses, validation metrics and learning rate over the epochs, from the rows of history.csv."""
     epochs = [int(r["epoch"]) + 1 for r in rows]
     figure = Figure(figsize=(11, 3.2), layout="constrained")
     panels = {"loss": ["train_loss", "valid_loss"], "validation": list(metrics), "learning rate": ["lr"]}

@@ -1,4 +1,4 @@
-"""`find_lr`: fastai's learning-rate finder for a run; the curve as PNG and CSV."""
+"""`find_lr`: run fastai's learning-rate finder with the options of a run, and write its curve as PNG and CSV."""
 
 from pathlib import Path
 
@@ -11,17 +11,16 @@ from .segmentation.training import dataloaders_of, learner_of
 
 
 def find_lr(options: SegConfig | ClfConfig, out: str | Path, steps: int = 100) -> dict[str, float]:
-    """Raise the rate over `steps` batches until the loss explodes; write lr_find.png and lr_find.csv below `out`.
+    """Raise the rate over `steps` batches until the loss diverges; write lr_find.png and lr_find.csv in `out`.
 
-    Returns the suggestions: "valley" is fastai's own, "minimum" a tenth of the rate with the least loss, "steep" where
-    it falls fastest. Training leaves no trace: neither weights nor files of a run are touched.
+    Returns the suggested rates: "valley" is fastai's default, "minimum" a tenth of the rate with the lowest loss,
+    "steep" the rate at which the loss falls fastest. No weights and no files of a run are changed.
     """
-    is_clf = isinstance(options, ClfConfig)
-    if is_clf:
+    if isinstance(options, ClfConfig):
         dls = clf_dataloaders_of(options, load_clf_cohort(options))
     else:
         dls = dataloaders_of(options, load_split_cohort(options))
-    learn = (clf_learner_of if is_clf else learner_of)(options, dls)
+    learn = clf_learner_of(options, dls) if isinstance(options, ClfConfig) else learner_of(options, dls)
     curve = rate_curve(learn, steps)
     curve.write(Path(out))
     return curve.suggestions

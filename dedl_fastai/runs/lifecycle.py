@@ -1,4 +1,4 @@
-"""The life of a run: start it or continue it, open its folder, fit, close it."""
+"""The steps that all runs share: start or resume a run, open its folder, train, and mark it as complete."""
 
 import logging
 import sys
@@ -29,24 +29,24 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T", bound=Options)
 
-# Options that may change while a run goes on: where things lie and are computed, and those that say what the data and
-# its split are, which the data's fingerprint holds.
+# Options that may change when a run is resumed: locations and hardware, and those that define the data and its split,
+# which the fingerprint of the data covers.
 _MAY_CHANGE = ("preset", "data", "split", "splits", "patient", "limit_fields", "workers", "device")
 
 
 def start_run(task: str, options_class: type[T], given: Mapping[str, Any], out: str, resume: bool) -> tuple[T, Path]:
-    """Options and folder of a new run, or of the one in `out` that goes on.
+    """Return the options and the folder of a new run, or of the run in `out` that is resumed.
 
-    Raises `UserError` if the folder is in use and `resume` was not asked for, if there is nothing to resume, or if
-    options are given that differ from those the run was started with.
+    Raises `UserError` if the folder is in use without `resume`, if there is nothing to resume, or if the given options
+    differ from those of the run.
     """
     if resume and not out:
-        raise UserError("`resume` needs the run folder: out=RUN `resume`.")
+        raise UserError("`resume` needs the run folder: give out=RUN too.")
     run = RunFolder.at(out or f"runs/{task}-{time.strftime('%Y%m%d-%H%M%S')}")
     if resume:
         return _continued(run, options_class, given), run.path
     if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
-        hint = "`resume` goes on with it, or choose another `out`" if run.is_started else "choose another `out`"
+        hint = "continue it with `resume`, or choose another `out`" if run.is_started else "choose another `out`"
         raise UserError(f"{run.path} is in use: {hint}.")
     return options_class.resolve(with_demo_data(dict(given), task)), run.path
 
@@ -62,8 +62,8 @@ def _continued(run: RunFolder, options_class: type[T], given: Mapping[str, Any])
     if different:
         name, (here, there) = next(iter(different.items()))
         raise UserError(
-            f"{run.path} was started with {name} = {here!r}, not {there!r}: a run goes on with its own options. "
-            f"Leave it out, or start a new run."
+            f"{run.path} was started with {name} = {here!r}, not {there!r}: a run keeps its options. "
+            f"Leave the option out, or start a new run."
         )
     return options
 
@@ -89,7 +89,7 @@ def with_found_rate(options: TrainOptions, learn: Callable[[], FieldLearner]) ->
 
 
 def open_run(run: RunFolder, options: DataOptions, cohort: Cohort, card: dict[str, Any], device: torch.device) -> None:
-    """Write what is known before training; on a run that goes on, check that options and data are still the same."""
+    """Write the files that are known before training. For a resumed run, check that options and data are the same."""
     if run.is_started:
         check_same_options(run, options)
         before = run.read("manifest")
@@ -102,27 +102,27 @@ def open_run(run: RunFolder, options: DataOptions, cohort: Cohort, card: dict[st
     run.write("manifest", {**recorded, "processes": world_size()})
     save_splits(cohort, run.path / "splits.json")
     run.write("model", card)
-    run.write("config", options.to_dict())  # the last one: from here on the run counts as started
+    run.write("config", options.to_dict())  # last: the run counts as started from here on
 
 
 def metrics_if_complete(run: RunFolder, options: DataOptions) -> dict[str, Any] | None:
-    """What a run that ended reached; None while there is something to do. Other options than its own are refused."""
+    """Return the metrics of a complete run, else None. Raise a `UserError` for other options than its own."""
     if not run.is_complete:
         return None
     check_same_options(run, options)
-    log.info("%s is complete already", run.path)
+    log.info("%s is already complete", run.path)
     return run.read("metrics")
 
 
 def check_same_options(run: RunFolder, options: DataOptions) -> None:
-    """Raise a `UserError` if the run in the folder was started with options that lead to another result."""
+    """Raise a `UserError` if the run in the folder was started with options that lead to other results."""
     before = type(options).from_dict(run.read("config"))
     different = before.differences({k: v for k, v in options.to_dict().items() if k not in _MAY_CHANGE})
     if different:
         name, (here, there) = next(iter(different.items()))
         raise UserError(
-            f"{run.path} was started with {name} = {here!r}, not {there!r}: a run goes on with its own options. "
-            f"Give the same ones, or start a new run in another folder."
+            f"{run.path} was started with {name} = {here!r}, not {there!r}: a run keeps its options. "
+            f"Give the same options, or start a new run in another folder."
         )
 
 
@@ -131,13 +131,13 @@ def fit_run(
     run: RunFolder,
     options: Any,  # SegConfig or ClfConfig
     keeper: Keeper,
-    bar: bool | None = None,  # a progress bar (default: on a terminal), else a log line an epoch
+    bar: bool | None = None,  # a progress bar (default: on a terminal), else one log line per epoch
     cbs: Sequence[Callback] = (),
 ) -> None:
-    """Train with the schedule of the options, from where an unfinished run in the folder stands, on all processes."""
-    done = keeper.load()
-    if done:
-        log.info("continuing after epoch %d of %d", done, options.epochs)
+    """Train on all processes with the schedule of the options, from the last saved epoch of an unfinished run."""
+    epochs_done = keeper.load()
+    if epochs_done:
+        log.info("continuing after epoch %d of %d", epochs_done, options.epochs)
     with ExitStack() as stack:
         if world_size() > 1:
             from ..training.processes.learner import on_all_processes  # needs accelerate
@@ -147,11 +147,11 @@ def fit_run(
             stack.enter_context(learn.no_bar())
             stack.enter_context(learn.no_logging())
             stack.enter_context(learn.added_cbs([EpochLine()]))
-        learn.fit_schedule(options.schedule, options.epochs, options.lr, options.lr_min, [keeper, *cbs])
+        learn.fit_schedule(options.schedule, options.epochs, lr=options.lr, lr_min=options.lr_min, cbs=[keeper, *cbs])
 
 
 def close_run(run: RunFolder, seconds: float) -> None:
-    """Note how long it took, and remove the resume state: the run is complete."""
+    """Mark the run as complete: record its duration, and remove the state for resuming."""
     before = run.read("manifest")
     total = round(before.get("seconds", 0) + seconds, 1)
     run.write("manifest", {**before, "seconds": total, "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")})

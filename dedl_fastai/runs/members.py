@@ -1,4 +1,4 @@
-"""`train_folds` and `train_members`: a run for each fold and seed, their mean and spread, and the ensemble of all."""
+"""`train_folds` and `train_members`: train a run for each fold and seed, and summarise them and their ensemble."""
 
 import logging
 import statistics
@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..data.classification.items import clf_items
+from ..data.classification.items import ClfItem, clf_items
 from ..data.cohort import Cohort
-from ..inference.load import load_run
+from ..inference.load import load_classifier
 from ..training.processes.group import from_first, is_first
 from ..training.run_folder import RunFolder
 from .classification.evaluation import split_scores
@@ -27,9 +27,9 @@ log = logging.getLogger(__name__)
 
 
 def train_folds(options: SegConfig, out: str | Path, bar: bool | None = None) -> dict[str, Any]:
-    """Train the folds one after another in `out`/fold0, fold1, ...; finished ones are not repeated.
+    """Train the folds one after another in `out`/fold0, fold1, ...; finished folds are not repeated.
 
-    Writes and returns `out`/metrics.json: mean and standard deviation over the folds of every test and valid metric.
+    Writes and returns `out`/metrics.json: mean and standard deviation of every valid and test metric over the folds.
     """
     parent = RunFolder.at(out)
     from_first(lambda: open_parent(parent, options))
@@ -41,14 +41,14 @@ def train_folds(options: SegConfig, out: str | Path, bar: bool | None = None) ->
 
 
 def open_parent(parent: RunFolder, options: DataOptions) -> None:
-    """Write the options of runs that belong together; raise a `UserError` if they were started with others."""
+    """Write the options that the runs in a folder share. Raise a `UserError` if it was started with others."""
     if parent.is_started:
         check_same_options(parent, options)
     parent.write("config", options.to_dict())
 
 
 def fold_summary(members: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Mean and standard deviation of the members' metrics, and the values behind them."""
+    """Return mean, standard deviation and values of the members' metrics."""
     first = next(iter(members.values()))
     splits = [s for s in ("valid", "test") if s in first]
     return {
@@ -64,7 +64,7 @@ def fold_summary(members: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def spread(scores: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean and standard deviation over members of every number in their scores; members without it are left out."""
+    """Return mean and standard deviation of each score over the members; members without a value are left out."""
     names = [k for k, v in scores[0].items() if isinstance(v, float)]
     return {n: _mean_sd([s[n] for s in scores if s[n] is not None]) for n in names}
 
@@ -78,16 +78,16 @@ def _mean_sd(values: list[float]) -> dict[str, Any]:
 
 
 def seeds_of(options: ClfConfig) -> list[int]:
-    """The members' seeds."""
+    """Return the seeds of the members."""
     return list(numbers(options.seeds, "seeds")) or [options.seed]
 
 
 def train_members(options: ClfConfig, out: str | Path, bar: bool | None = None) -> dict[str, Any]:
-    """Train every member in `out`/fold0-seed26, ...; finished ones are not repeated, an unfinished one goes on.
+    """Train each member in `out`/fold0-seed26, ...; finished members are not repeated, an unfinished one is continued.
 
-    The test side and the folds come from `seed` alone, so that members of one fold differ in training only. Writes
-    and returns `out`/metrics.json: mean and spread over the members, and the ensemble (mean of probabilities, mean of
-    the members' thresholds) on the test items.
+    Test split and folds depend only on `seed`, so that the members of a fold differ only in training. Writes and
+    returns `out`/metrics.json: mean and spread over the members, and the scores of the ensemble (mean probabilities,
+    mean thresholds) on the test items.
     """
     parent = RunFolder.at(out)
     open_parent(parent, options)
@@ -99,24 +99,26 @@ def train_members(options: ClfConfig, out: str | Path, bar: bool | None = None) 
             log.info("member %s", name)
             members[name] = train_clf(member_options(options, seed), parent.path / name, cohort, bar)
     first = next(iter(members.values()))
-    summary = {
+    summary: dict[str, Any] = {
         "task": "classification",
         "members": list(members),
         **{s: spread([m[s] for m in members.values()]) for s in ("valid", "test") if s in first},
         "baselines": first["baselines"],
     }
     if "test" in first:
-        # every fold has the same test side
+        # the test split is the same in every fold
         summary["ensemble"] = {"test": ensemble_scores([parent.path / m for m in members], cohort, options.device)}
     parent.write("metrics", summary)
     return summary
 
 
 def ensemble_scores(runs: Sequence[Path], cohort: Cohort, device: str) -> dict[str, Any]:
-    """Scores of the mean of the members' probabilities on the test items."""
-    probabilities, thresholds, items, classes = [], [], None, []
+    """Score the mean probabilities of the members on the test items."""
+    probabilities, thresholds = [], []
+    items: list[ClfItem] = []
+    classes: list[str] = []
     for path in runs:
-        classifier = load_run(path, "best", device)
+        classifier = load_classifier(path, "best", device)
         items = items or clf_items(cohort, classifier.facts, "test")
         probabilities.append(classifier.probabilities(items))
         thresholds.append(classifier.thresholds)

@@ -1,24 +1,24 @@
-"""How far two predictions of the same pixels are from each other: of an engine, of an exported model."""
+"""`Agreement`: how far two predictions of the same pixels differ, for example those of two engines."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from .class_labels import predicted_labels
 from .pixel_counts import Counts
+from .thresholds import predicted_labels
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """A prediction against a reference, both probabilities of one shape."""
+    """A prediction compared with a reference; both are probabilities of the same shape."""
 
-    max_difference: float  # of a probability
-    changed: float  # share of pixels (or labels) that are decided otherwise at the threshold
-    iou_difference: float  # 1 - IoU of the two masks; against any truth, their IoUs differ by this at most
+    max_difference: float  # largest absolute difference in probability
+    changed: float  # share of pixels (or labels) whose decision at the threshold differs
+    iou_difference: float  # 1 - IoU of the two masks: an upper bound on the difference of their IoUs with any truth
 
     @classmethod
     def of(cls, ours: np.ndarray, reference: np.ndarray, threshold: float | np.ndarray = 0.5) -> "Agreement":
-        """The bound on the IoU holds because 1 - IoU (the Jaccard distance) obeys the triangle inequality."""
+        """Compare two predictions; the bound holds as the Jaccard distance 1 - IoU obeys the triangle inequality."""
         mask, expected = (predicted_labels(p, threshold) for p in (ours, reference))
         return cls(
             float(np.abs(ours - reference).max()),

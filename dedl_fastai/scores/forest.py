@@ -1,4 +1,4 @@
-"""The random forest baseline: colour and intensity statistics of a picture, no learned features."""
+"""The random forest baseline of classification: colour and intensity statistics of pictures, no learned features."""
 
 from itertools import combinations
 
@@ -8,11 +8,11 @@ from sklearn.ensemble import RandomForestClassifier
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 HISTOGRAM = 8  # bins over [0, 1]
-SPOTS = (0.05, 0.15)  # how much a spot is brighter than what is around it
+SPOTS = (0.05, 0.15)  # differences in brightness between a spot and its surroundings
 
 
 def picture_statistics(pixels: np.ndarray) -> np.ndarray:
-    """Features of a picture (C, H, W) scaled to [0, 1], as float32: 21 a channel, one a pair of channels."""
+    """Features of a picture (C, H, W) in [0, 1] as float32: 21 per channel and one per pair of channels."""
     planes = _unit(pixels)
     pairs = [_correlation(planes[a], planes[b]) for a, b in combinations(range(len(planes)), 2)]
     return np.concatenate([*(_channel_statistics(plane) for plane in planes), pairs]).astype(np.float32)
@@ -25,15 +25,15 @@ def forest_probabilities(
     seed: int = 0,
     trees: int = 300,
 ) -> np.ndarray:
-    """(N, K) probabilities; a class that all or no training items have gets that constant."""
+    """(N, K) probabilities; a class that all or no training items have gets a constant probability of 1 or 0."""
     truth = np.asarray(train_truth).astype(int)
     probabilities = np.tile(truth[:1].astype(np.float64), (len(features), 1))
     varying = np.flatnonzero((truth != truth[0]).any(axis=0))
     if len(varying):
         forest = RandomForestClassifier(trees, min_samples_leaf=2, random_state=seed)
         forest.fit(train_features, truth[:, varying].squeeze())
-        found = forest.predict_proba(features)
-        for k, column in zip(varying, found if isinstance(found, list) else [found], strict=True):
+        predicted = forest.predict_proba(features)
+        for k, column in zip(varying, predicted if isinstance(predicted, list) else [predicted], strict=True):
             probabilities[:, k] = column[:, 1]
     return probabilities
 
@@ -52,20 +52,20 @@ def _channel_statistics(plane: np.ndarray) -> np.ndarray:
 
 
 def _gradients(plane: np.ndarray) -> list[float]:
-    """Mean squared and mean absolute step to the next pixel, down and to the right."""
+    """Mean squared and mean absolute difference between neighbouring pixels, summed over both axes."""
     steps = [np.diff(plane, axis=axis) for axis in (0, 1)]
     return [float(sum((f(s)).mean() for s in steps if s.size)) for f in (np.square, np.abs)]
 
 
 def _spots(plane: np.ndarray) -> list[float]:
-    """Spots in a thousand pixels, at each threshold above the surroundings."""
+    """Number of spots per thousand pixels, at each difference in brightness."""
     above = ndi.gaussian_filter(plane, 1, mode="nearest") - ndi.gaussian_filter(plane, 4, mode="nearest")
     return [1000 * ndi.label(above > threshold)[1] / plane.size for threshold in SPOTS]
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's r, and 0 where a channel is constant."""
-    if a.min() == a.max() or b.min() == b.max():  # the mean is rounded, so the deviations need not be 0
+    """Pearson's r; 0 if either channel is constant."""
+    if a.min() == a.max() or b.min() == b.max():  # the mean is rounded, so deviations from it may not be 0
         return 0.0
     a, b = a - a.mean(), b - b.mean()
     return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))

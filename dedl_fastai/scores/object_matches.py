@@ -1,10 +1,9 @@
-"""Predicted nuclei against true ones: matching at an IoU, with AP, F1 and panoptic quality from counts that add up."""
+"""Matching of predicted and true nuclei at IoU thresholds: counts that add up over fields, AP, F1, panoptic quality."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -16,7 +15,7 @@ IOUS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)
 
 @dataclass(frozen=True)
 class Matches:
-    """Objects found, invented and missed, and the sum of the IoU of the found ones; counts of fields add up."""
+    """Objects found, invented and missed, and the IoU sum of the objects found; counts of several fields add up."""
 
     tp: int = 0
     fp: int = 0
@@ -27,10 +26,10 @@ class Matches:
         return Matches(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn, self.iou_sum + other.iou_sum)
 
     def scores(self) -> dict[str, float]:
-        """Counts and ratios, named as in StarDist's `matching`; ratios are 1 where there is no object at all.
+        """Counts and ratios, named as in StarDist's `matching`; ratios are 1 if there are no objects at all.
 
-        `ap` is TP / (TP + FP + FN), `mean_matched_iou` the mean over the found objects, `mean_true_score` over all true
-        ones, a missed one counting 0.
+        `ap` is TP / (TP + FP + FN), `mean_matched_iou` the mean IoU over the objects found, and `mean_true_score` the
+        mean over all true objects, where missed ones count as 0.
         """
         return {
             "tp": self.tp,
@@ -46,7 +45,7 @@ class Matches:
         }
 
     def _ratio(self, part: float, whole: float) -> float:
-        """Nothing predicted, or nothing there, is perfect only where the other side is empty too."""
+        """`part / whole`; a ratio of 0 / 0 is perfect only if there are neither predicted nor true objects."""
         if whole:
             return part / whole
         return 0.0 if self.tp + self.fp + self.fn else 1.0
@@ -54,18 +53,20 @@ class Matches:
 
 def count_matches(
     predicted: np.ndarray,  # labels (H, W), 0 is background
-    truth: np.ndarray,
+    truth: np.ndarray,  # labels (H, W)
     ious: Sequence[float] = IOUS,
 ) -> dict[float, Matches]:
-    """Matches at each IoU, of one field; an object matches at most one other, at IoU >= the threshold.
+    """Match the objects of one field at each IoU threshold; an object matches at most one other, at IoU >= threshold.
 
-    Raises `UserError` for labels of two shapes or an IoU outside (0, 1].
+    Raises `UserError` for labels of different shapes or an IoU outside (0, 1].
     """
     if predicted.shape != truth.shape:
-        raise UserError(f"predicted labels are {predicted.shape} and true ones {truth.shape}: give the same field.")
+        raise UserError(
+            f"predicted labels have shape {predicted.shape} and true ones {truth.shape}: give labels of the same field."
+        )
     bad = [iou for iou in ious if not 0 < iou <= 1]
     if bad:
-        raise UserError(f"an IoU of {bad[0]:g} matches nothing or everything: take one above 0 and up to 1.")
+        raise UserError(f"an IoU of {bad[0]:g} matches nothing or everything: give one above 0 and up to 1.")
     rows, columns, values, n_predicted, n_true = _overlaps(predicted, truth)
     counts = {}
     for iou in ious:
@@ -76,24 +77,12 @@ def count_matches(
 
 
 def match(predicted: np.ndarray, truth: np.ndarray, iou: float = 0.5) -> dict[str, float]:
-    """The counts and ratios of `Matches.scores`, of one field at an IoU."""
+    """Counts and ratios of one field at an IoU threshold, as in `Matches.scores`."""
     return count_matches(predicted, truth, [iou])[iou].scores()
 
 
-def matching_table(
-    predicted: np.ndarray | Sequence[np.ndarray],  # labels of one field or of several
-    truth: np.ndarray | Sequence[np.ndarray],
-    ious: Sequence[float] = IOUS,
-) -> pd.DataFrame:
-    """One row an IoU with the columns of `match`, the objects of all fields pooled."""
-    if isinstance(predicted, np.ndarray) and predicted.ndim == 2:
-        predicted, truth = [predicted], [truth]
-    totals = pool_matches(count_matches(p, t, ious) for p, t in zip(predicted, truth, strict=True))
-    return pd.DataFrame([{"iou": iou, **total.scores()} for iou, total in totals.items()])
-
-
 def pool_matches(fields: Iterable[Mapping[float, Matches]]) -> dict[float, Matches]:
-    """The matches of several fields added up, IoU by IoU: what `count_matches` would give for one large field."""
+    """Add up the matches of several fields at each IoU, as if the fields were one large field."""
     totals: dict[float, Matches] = {}
     for counts in fields:
         for iou, matches in counts.items():
@@ -102,7 +91,7 @@ def pool_matches(fields: Iterable[Mapping[float, Matches]]) -> dict[float, Match
 
 
 def _overlaps(predicted: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, int]:
-    """Pairs of objects that overlap as (row, column, IoU), and how many objects each side has."""
+    """Predicted object, true object and IoU of each overlapping pair, and the numbers of predicted and true objects."""
     (p, n_predicted), (t, n_true) = _dense(predicted), _dense(truth)
     area_p, area_t = np.bincount(p, minlength=n_predicted + 1), np.bincount(t, minlength=n_true + 1)
     both = (p > 0) & (t > 0)
@@ -112,7 +101,7 @@ def _overlaps(predicted: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def _dense(labels: np.ndarray) -> tuple[np.ndarray, int]:
-    """Flat labels as 0..n, whatever ids they had, and n."""
+    """Flat labels renumbered 0..n without gaps, and n."""
     flat = labels.ravel().astype(np.int64)
     ids = np.unique(flat[flat > 0])
     dense = np.zeros(len(flat), np.int64)
@@ -122,28 +111,30 @@ def _dense(labels: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _assign(rows: np.ndarray, columns: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """IoU of the pairs that are matched: as many pairs as can be, and of these the best.
+    """IoU of the matched pairs: as many pairs as possible and, among such matchings, the largest IoU sum.
 
-    Above 0.5 no object has two partners; below, groups of rivals are few and small and are solved one by one.
+    Above an IoU of 0.5 no object has two candidates; below it, groups of competing pairs are few and small, and each is
+    solved on its own.
     """
     if not len(rows):
         return values
-    rivals = (np.bincount(rows)[rows] > 1) | (np.bincount(columns)[columns] > 1)
-    rows, columns, clear, values = rows[rivals], columns[rivals], values[~rivals], values[rivals]
+    competing = (np.bincount(rows)[rows] > 1) | (np.bincount(columns)[columns] > 1)
+    rows, columns, unrivalled, values = rows[competing], columns[competing], values[~competing], values[competing]
     if not len(rows):
-        return clear
+        return unrivalled
     offset = rows.max() + 1
     size = offset + columns.max() + 1
     group = connected_components(coo_array((values, (rows, columns + offset)), shape=(size, size)), directed=False)[1]
     of_pair = group[rows]
     solved = [_best(rows[g], columns[g], values[g]) for g in (of_pair == k for k in np.unique(of_pair))]
-    return np.concatenate([clear, *solved])
+    return np.concatenate([unrivalled, *solved])
 
 
 def _best(rows: np.ndarray, columns: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """IoU of the pairs chosen in one group of rivals."""
-    (names, r), (others, c) = np.unique(rows, return_inverse=True), np.unique(columns, return_inverse=True)
-    gain = np.zeros((len(names), len(others)))
+    """IoU of the pairs chosen in one group of competing pairs."""
+    predicted, r = np.unique(rows, return_inverse=True)
+    true, c = np.unique(columns, return_inverse=True)
+    gain = np.zeros((len(predicted), len(true)))
     gain[r, c] = 1 + values / (2 * min(gain.shape))  # another pair is worth more than any gain in IoU
     i, j = linear_sum_assignment(gain, maximize=True)
     iou = np.zeros(gain.shape)

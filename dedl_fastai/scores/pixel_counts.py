@@ -1,4 +1,4 @@
-"""Pixels of a mask against the truth: counts that add up over fields, with IoU, Dice, accuracies and boundary F1."""
+"""Pixels of a mask compared with the truth: counts that add up over fields, IoU, Dice, accuracies and boundary F1."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from scipy import ndimage as ndi
 
 @dataclass(frozen=True)
 class Counts:
-    """Pixels of a binary prediction against the truth; counts of several fields add up."""
+    """Confusion counts of the pixels of a binary mask; counts of several fields add up."""
 
     tp: int = 0
     fp: int = 0
@@ -20,23 +20,23 @@ class Counts:
 
     @classmethod
     def of(cls, predicted: np.ndarray, truth: np.ndarray) -> "Counts":
-        """Counts of two masks of one shape."""
+        """Count the pixels of two masks of the same shape."""
         p, t = predicted.astype(bool), truth.astype(bool)
         tp, n_p, n_t = int((p & t).sum()), int(p.sum()), int(t.sum())
         return cls(tp, n_p - tp, n_t - tp, p.size - n_p - n_t + tp)
 
     @property
     def iou(self) -> float:
-        """Intersection over union of the nuclei, TP / (TP + FP + FN); 1 where neither mask holds a nucleus."""
+        """Intersection over union of the nuclei, TP / (TP + FP + FN); 1 if neither mask has a nucleus."""
         return _ratio(self.tp, self.tp + self.fp + self.fn)
 
     @property
     def dice(self) -> float:
-        """2 TP / (2 TP + FP + FN); 1 where neither mask holds a nucleus."""
+        """2 TP / (2 TP + FP + FN); 1 if neither mask has a nucleus."""
         return _ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
 
     def scores(self) -> dict[str, float]:
-        """IoU, Dice, pixel accuracy, and the share of nucleus and of background pixels that are right."""
+        """IoU, Dice, pixel accuracy, and the accuracy on true nuclei and on true background."""
         return {
             "iou": self.iou,
             "dice": self.dice,
@@ -52,7 +52,7 @@ def _ratio(part: int, whole: int) -> float:
 
 @dataclass(frozen=True)
 class BoundaryCounts:
-    """Boundary pixels of prediction and truth, and how many of each lie near the other's boundary."""
+    """Boundary pixels of prediction and truth, and how many of each are near the other's boundary."""
 
     predicted: int = 0
     predicted_near: int = 0
@@ -69,7 +69,7 @@ class BoundaryCounts:
 
     @classmethod
     def of(cls, predicted: np.ndarray, truth: np.ndarray, tolerance: int = 2) -> "BoundaryCounts":
-        """Counts of two masks; near is within `tolerance` pixels along both axes."""
+        """Count the boundary pixels of two masks; near means within `tolerance` pixels along both axes."""
         p, t = _boundary(predicted), _boundary(truth)
         square = (2 * tolerance + 1,) * 2
         near_p, near_t = (ndi.maximum_filter(b, size=square, mode="constant") for b in (p, t))
@@ -77,7 +77,7 @@ class BoundaryCounts:
 
     @property
     def f1(self) -> float:
-        """Boundary F1 (Csurka et al. 2013): harmonic mean of the two shares; 1 where neither has a boundary."""
+        """Boundary F1 (Csurka et al. 2013): harmonic mean of precision and recall; 1 if neither has a boundary."""
         if not self.predicted and not self.true:
             return 1.0
         precision = self.predicted_near / self.predicted if self.predicted else 0.0
@@ -86,6 +86,6 @@ class BoundaryCounts:
 
 
 def _boundary(mask: np.ndarray) -> np.ndarray:
-    """Mask pixels with a background pixel beside them; the field's edge is no boundary."""
+    """Mask pixels next to a background pixel; the edge of the field is not a boundary."""
     mask = mask.astype(bool)
     return mask & ~ndi.binary_erosion(mask, border_value=1)

@@ -1,6 +1,5 @@
-"""Metrics of a segmentation model over whole fields, of pixels and of nuclei, beside trivial baselines."""
+"""Segmentation models over whole fields: probability maps, tuned threshold, pixel metrics and trivial baselines."""
 
-import logging
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -17,28 +16,24 @@ from ..data.cache import CachedField
 from ..data.pixels import pick_channels
 from ..io.fields.readers import open_field
 from ..io.files import written_whole
-from ..io.masks import holds_ids, read_labels
-from .object_matches import Matches, count_matches, pool_matches
 from .pixel_counts import BoundaryCounts, Counts
 
-log = logging.getLogger(__name__)
-
-STEPS = 200  # probabilities are kept in steps of 1/200, and so are thresholds
+STEPS = 200  # probabilities are stored in steps of 1/200, and thresholds are multiples of 1/200
 
 
 @dataclass(frozen=True)
 class FieldPrediction:
-    """A field with its quantised probability map on disk: a pixel is foreground at threshold k/200 if it holds >= k."""
+    """A field with its quantised probability map on disk: pixels >= k are foreground at threshold k/200."""
 
     source: CachedField
     patient: str
-    image: str  # the cohort's files
-    truth: str
-    channels: Sequence[str]  # that were predicted from, by their names in this file
+    image: str  # image file of the cohort
+    truth: str  # mask file of the cohort
+    channels: Sequence[str]  # channels that the model was given, by their names in the image file
     file: Path
 
     def steps(self) -> np.ndarray:
-        """The map, uint8 (H, W) of 0..200."""
+        """The map, uint8 (H, W) with values 0..200."""
         return np.load(self.file, mmap_mode="r")
 
     def mask(self, threshold: float) -> np.ndarray:
@@ -46,51 +41,55 @@ class FieldPrediction:
         return self.steps() >= round(threshold * STEPS)
 
     def nuclei(self, mask: np.ndarray, options: NucleiOptions) -> np.ndarray:
-        """Labels of the nuclei in a mask of this field, as `predict_field` finds them."""
+        """Labels of the nuclei in a mask of this field, found as in `predict_field`."""
         with open_field(self.image) as field:
-            return find_nuclei(mask, 0.5, field, pick_channels(field, self.channels)[0], options)
+            channel = pick_channels(field, self.channels)[0]
+            return find_nuclei(mask, threshold=0.5, field=field, channel=channel, options=options)
 
     def histograms(self) -> np.ndarray:
-        """(2, 201) pixel counts of each step, for true background and true nuclei."""
+        """(2, 201) pixel counts of each step, for true background and for true nuclei."""
         steps, truth = self.steps(), self.source.open_mask()
         both = np.bincount((steps + (STEPS + 1) * truth.astype(np.int64)).ravel(), minlength=2 * (STEPS + 1))
         return both.reshape(2, STEPS + 1)
 
 
 def quantise(probability: np.ndarray) -> np.ndarray:
-    """Probabilities as uint8 steps of 1/200, rounded down: `quantise(p) >= k` is `p >= k/200`."""
+    """Probabilities as uint8 steps of 1/200, rounded down: `quantise(p) >= k` is equivalent to `p >= k/200`."""
     return np.floor(probability.astype(np.float64) * STEPS + 1e-9).astype(np.uint8)
 
 
 def predict_fields(
     fields: Iterable[CachedField],
-    table: pd.DataFrame,  # of the cohort: the same fields
+    table: pd.DataFrame,  # cohort table of the same fields
     channels: Sequence[str],  # their names in these files
     predict: Callable[[np.ndarray], np.ndarray],  # (C, H, W) in [0, 1] -> probability (H, W)
     folder: str | Path,
 ) -> list[FieldPrediction]:
-    """Predict every field once and keep the maps in `folder`: one field in memory at a time."""
-    done = []
-    for i, (field, row) in enumerate(zip(fields, table.itertuples(), strict=True)):
+    """Predict every field once and store the maps in `folder`, with one field in memory at a time."""
+    predictions = []
+    columns = (table[name] for name in ("patient", "image", "mask"))
+    for i, (field, patient, image, truth) in enumerate(zip(fields, *columns, strict=True)):
         file = Path(folder) / f"{i}.npy"
         with written_whole(file) as tmp, tmp.open("wb") as f:
             np.save(f, quantise(predict(field.open_pixels())))
-        done.append(FieldPrediction(field, row.patient, row.image, row.mask, channels, file))
-    return done
+        predictions.append(
+            FieldPrediction(field, patient=patient, image=image, truth=truth, channels=channels, file=file)
+        )
+    return predictions
 
 
 def counts_by_step(histograms: np.ndarray) -> list[Counts]:
-    """Counts at each threshold k/200, k = 0..200, from (2, 201) histograms."""
+    """Counts at each threshold k/200, k = 0..200, from histograms (2, 201)."""
     positive = histograms[:, ::-1].cumsum(axis=1)[:, ::-1]  # pixels at or above each step
     total = histograms.sum(axis=1)
     return [Counts(int(t), int(f), int(total[1] - t), int(total[0] - f)) for f, t in positive.T]
 
 
 def tune_threshold(predictions: list[FieldPrediction]) -> dict[str, Any]:
-    """The threshold with the best pooled IoU on these fields, and the curve; where several are best, the middle one."""
-    counts = counts_by_step(sum(p.histograms() for p in predictions))
+    """The threshold with the best pooled IoU on these fields, and the curve; the middle one of several best ones."""
+    counts = counts_by_step(np.sum([p.histograms() for p in predictions], axis=0))
     iou = np.array([c.iou for c in counts])
-    best = np.flatnonzero(iou[1:] >= iou[1:].max() - 1e-12) + 1  # a threshold of 0 would call everything a nucleus
+    best = np.flatnonzero(iou[1:] >= iou[1:].max() - 1e-12) + 1  # at a threshold of 0 everything would be a nucleus
     k = int(best[len(best) // 2])
     return {
         "value": k / STEPS,
@@ -106,33 +105,35 @@ def tune_threshold(predictions: list[FieldPrediction]) -> dict[str, Any]:
 
 
 def score(predictions: list[FieldPrediction], threshold: float) -> dict[str, Any]:
-    """Metrics over these fields at a threshold, pooled; with per-field rows and their mean under "fields"."""
-    return _scored([(p, lambda p=p: p.mask(threshold)) for p in predictions])
+    """Pooled metrics of these fields at a threshold, with one row per field under "fields" and the mean of the rows."""
+    return _pixel_scores(predictions, lambda prediction: prediction.mask(threshold))
 
 
 def score_background(predictions: list[FieldPrediction]) -> dict[str, Any]:
-    """The same metrics for a mask that is empty everywhere."""
-    return _scored([(p, lambda p=p: np.zeros(p.source.shape, bool)) for p in predictions])
+    """The same metrics for masks without any nucleus."""
+    return _pixel_scores(predictions, lambda prediction: np.zeros(prediction.source.shape, bool))
 
 
 def score_otsu(predictions: list[FieldPrediction]) -> dict[str, Any]:
-    """The same metrics for Otsu's threshold on each field's first channel."""
-    return _scored([(p, lambda p=p: otsu_mask(p.source)) for p in predictions])
+    """The same metrics for Otsu's threshold on the first channel of each field."""
+    return _pixel_scores(predictions, lambda prediction: otsu_mask(prediction.source))
 
 
 def otsu_mask(field: CachedField) -> np.ndarray:
-    """Pixels above Otsu's threshold of the field's first channel; empty for a constant one."""
+    """Pixels above Otsu's threshold of the field's first channel; none if the channel is constant."""
     plane = np.asarray(field.open_pixels()[0])
     if plane.min() == plane.max():
         return np.zeros(plane.shape, bool)
     return plane > threshold_otsu(plane)
 
 
-def _scored(masks: list[tuple[FieldPrediction, Callable[[], np.ndarray]]]) -> dict[str, Any]:
+def _pixel_scores(
+    predictions: list[FieldPrediction], mask_of: Callable[[FieldPrediction], np.ndarray]
+) -> dict[str, Any]:
     rows, pooled, boundary = [], Counts(), BoundaryCounts()
     patients: dict[str, tuple[Counts, BoundaryCounts]] = {}
-    for prediction, make in masks:
-        mask, truth = make(), prediction.source.open_mask()
+    for prediction in predictions:
+        mask, truth = mask_of(prediction), prediction.source.open_mask()
         c, b = Counts.of(mask, truth), BoundaryCounts.of(mask, truth)
         rows.append({"field": prediction.source.field, "patient": prediction.patient, **_rounded(c, b)})
         pooled, boundary = pooled + c, boundary + b
@@ -153,63 +154,6 @@ def _rounded(counts: Counts, boundary: BoundaryCounts) -> dict[str, float]:
     return {k: round(v, 6) for k, v in {**counts.scores(), "boundary_f1": boundary.f1}.items()}
 
 
-@dataclass(frozen=True)
-class FieldMatches:
-    """Nuclei of a field against its true ones, at each IoU: the model's, and those of Otsu's threshold."""
-
-    prediction: FieldPrediction
-    has_ids: bool | None  # None: a single nucleus or none, which may be a binary mask as well
-    model: dict[float, Matches]
-    otsu: dict[float, Matches]
-
-
-def score_objects(
-    predictions: list[FieldPrediction], threshold: float, options: NucleiOptions | None = None
-) -> dict[str, Any]:
-    """Nuclei found, invented and missed at IoU 0.5 to 0.9, of the fields whose masks hold ids of nuclei.
-
-    Pieces of a binary mask are no nuclei: such fields are left out and counted in "n_without_ids". Counts of fields
-    and patients are added before ratios are taken. The labels of one field are in memory at a time.
-    """
-    options = options or NucleiOptions()
-    fields = [_match_field(p, threshold, options) for p in predictions]
-    if not any(f.has_ids for f in fields):
-        return {"part_by": options.part_by, "n_fields": 0, "n_without_ids": len(fields)}
-    kept = [f for f in fields if f.has_ids is not False]
-    patients = sorted({f.prediction.patient for f in kept})
-    names = [{"field": f.prediction.source.field, "patient": f.prediction.patient} for f in kept]
-    return {
-        "part_by": options.part_by,
-        "n_fields": len(kept),
-        "n_without_ids": len(fields) - len(kept),
-        **_object_scores(f.model for f in kept),
-        "baselines": {"otsu": _object_scores(f.otsu for f in kept)},
-        "per_patient": {p: _object_scores(f.model for f in kept if f.prediction.patient == p) for p in patients},
-        "fields": [{**n, **_object_scores([f.model])} for n, f in zip(names, kept, strict=True)],
-    }
-
-
-def _match_field(prediction: FieldPrediction, threshold: float, options: NucleiOptions) -> FieldMatches:
-    truth = read_labels(prediction.truth)
-    has_ids = holds_ids(prediction.truth, truth)
-    if has_ids is False:
-        return FieldMatches(prediction, False, {}, {})
-    masks = (prediction.mask(threshold), otsu_mask(prediction.source))
-    model, otsu = (count_matches(prediction.nuclei(m, options), truth) for m in masks)
-    return FieldMatches(prediction, has_ids, model, otsu)
-
-
-def _object_scores(fields: Iterable[dict[float, Matches]]) -> dict[str, Any]:
-    """How many nuclei there are and were found, and a row of scores an IoU, fields pooled."""
-    pooled = pool_matches(fields)
-    any_iou = next(iter(pooled.values()))
-    return {
-        "n_true": any_iou.tp + any_iou.fn,
-        "n_predicted": any_iou.tp + any_iou.fp,
-        "matching": [{"iou": i, **{k: round(v, 6) for k, v in m.scores().items()}} for i, m in pooled.items()],
-    }
-
-
 def temporary_maps() -> tempfile.TemporaryDirectory:
-    """A folder for probability maps that goes away with the evaluation."""
+    """A temporary folder for probability maps, removed at the end of the context."""
     return tempfile.TemporaryDirectory(prefix="dedl-maps-")

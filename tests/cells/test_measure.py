@@ -1,4 +1,4 @@
-"""Cell tables: equal to scikit-image and to inForm, phenotypes, distances, densities, neighbourhoods."""
+"""Cell tables: agreement with scikit-image and inForm, phenotypes, distances, densities, neighbourhoods."""
 
 import time
 
@@ -19,7 +19,7 @@ from dedl_fastai.phenotypes.rules import Rules
 
 @pytest.fixture(scope="module")
 def blobs():
-    """Objects of odd shapes, some of one pixel, ids with gaps."""
+    """Irregular objects, some of a single pixel, with gaps between ids."""
     rng = np.random.default_rng(3)
     labels = label(rng.random((90, 110)) < 0.45, connectivity=2) * 3
     labels[40:60, 40:60] = 5000
@@ -34,7 +34,7 @@ def planes(blobs):
 
 @pytest.fixture(scope="module")
 def squares():
-    """Four cells of 4 x 4 whose centres lie at (x, y) = (5.5, 5.5), (15.5, 5.5), (5.5, 25.5), (35.5, 25.5)."""
+    """Four cells of 4 x 4 with centres at (x, y) = (5.5, 5.5), (15.5, 5.5), (5.5, 25.5), (35.5, 25.5)."""
     labels = np.zeros((32, 42), np.int32)
     for i, (y, x) in enumerate([(4, 4), (4, 14), (24, 4), (24, 34)], 1):
         labels[y : y + 4, x : x + 4] = i
@@ -51,7 +51,7 @@ def markers(squares):
     return {c: np.array(v, np.float32)[squares] for c, v in levels.items()}
 
 
-def test_shapes_are_those_of_scikit_image(blobs):
+def test_shapes_equal_those_of_scikit_image(blobs):
     table = measure_cells(blobs, {}, ring_um=0)
     names = ("label", "area", "centroid", "perimeter", "eccentricity")
     expected = regionprops_table(blobs, properties=names)
@@ -62,18 +62,18 @@ def test_shapes_are_those_of_scikit_image(blobs):
     np.testing.assert_allclose(table["eccentricity"], expected["eccentricity"], atol=1e-6)
 
 
-def test_solidity_is_the_share_of_the_hull(blobs):
+def test_solidity_is_the_area_divided_by_that_of_the_hull(blobs):
     table = measure_cells(blobs, {}, ring_um=0).set_index("label")["solidity"]
     for i in table.index[::7]:
         mask = blobs == i
-        if np.ptp(np.nonzero(mask), axis=1).min() > 0:  # scikit-image has no hull of a line
+        if np.ptp(np.nonzero(mask), axis=1).min() > 0:  # scikit-image has no hull for a line
             assert table[i] == pytest.approx(
                 mask.sum() / (mask | convex_hull_image(mask, offset_coordinates=False)).sum()
             )
     assert table[5000] == 1
 
 
-def test_intensities_are_those_of_the_pixels(blobs, planes):
+def test_intensities_equal_those_computed_from_the_pixels(blobs, planes):
     table = measure_cells(blobs, planes).set_index("label")
     for name, plane in planes.items():
         for i in table.index[::9]:
@@ -84,7 +84,7 @@ def test_intensities_are_those_of_the_pixels(blobs, planes):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_pixels_that_are_no_number_spoil_the_median_of_their_own_cell_alone(bad):
+def test_nan_and_infinite_pixels_only_affect_the_median_of_their_own_cell(bad):
     labels = np.repeat([1, 2, 3], 12).reshape(3, 12)
     plane = labels * np.float32(10)
     plane[0, 2:9] = bad
@@ -93,18 +93,18 @@ def test_pixels_that_are_no_number_spoil_the_median_of_their_own_cell_alone(bad)
     np.testing.assert_array_equal(table["Nucleus A mean"][1:], [20, 30])
 
 
-def test_the_ring_has_the_width_in_um_and_no_pixel_of_another_cell(squares):
+def test_the_ring_has_its_width_in_um_and_excludes_other_cells(squares):
     plane = np.where(squares > 0, 100.0, 1.0)
-    plane[4:8, 9:14] = 50.0  # one column of it lies in the ring of the first cell, two in that of the second
+    plane[4:8, 9:14] = 50.0  # one column is in the ring of the first cell, two are in that of the second
     table = measure_cells(squares, {"A": plane}, pixel_size_um=0.5, ring_um=1.0)
     wide = 36  # two rows on each side and the corners
     assert table["Ring A mean"].tolist() == pytest.approx([1 + 49 * 4 / wide, 1 + 49 * 8 / wide, 1, 1])
     narrow = measure_cells(squares, {"A": plane}, pixel_size_um=0.5, ring_um=0.5)
-    assert narrow["Ring A mean"].tolist() == [1, 1 + 49 * 4 / 16, 1, 1]  # 16 pixels beside each square
+    assert narrow["Ring A mean"].tolist() == [1, 1 + 49 * 4 / 16, 1, 1]  # 16 pixels next to each square
     assert narrow["Cell A mean"].tolist() == [(1600 + 16 * r) / 32 for r in narrow["Ring A mean"]]
 
 
-def test_a_cell_without_room_has_no_ring():
+def test_a_cell_enclosed_by_another_has_no_ring():
     labels = np.ones((9, 9), int)
     labels[3:6, 3:6] = 2
     table = measure_cells(labels, {"A": np.ones((9, 9))})
@@ -112,7 +112,7 @@ def test_a_cell_without_room_has_no_ring():
     assert table["Cell A mean"].tolist() == [1, 1]
 
 
-def test_places_on_the_slide_and_the_border(squares):
+def test_slide_coordinates_and_cells_at_the_border(squares):
     shifted = squares[4:]
     table = measure_cells(shifted, {}, pixel_size_um=0.5, origin_um=(1000.0, 2000.0))
     assert table["x_um"].tolist() == [1003, 1008, 1003, 1018]
@@ -121,7 +121,7 @@ def test_places_on_the_slide_and_the_border(squares):
     assert table["touches_border"].tolist() == [True, True, False, False]
 
 
-def test_without_a_pixel_size_um_are_empty(squares):
+def test_um_columns_are_empty_without_a_pixel_size(squares):
     table = measure_cells(squares, {})
     assert table[["x_um", "y_um", "area_um2", "perimeter_um"]].isna().all(axis=None)
     assert table["x_px"].tolist() == [5.5, 15.5, 5.5, 35.5]
@@ -133,7 +133,7 @@ def test_probability_and_uncertainty_are_means(squares):
     assert table["uncertainty"].tolist() == [0.25] * 4
 
 
-def test_phenotypes_by_given_thresholds_and_the_sentence_that_says_so(squares, markers):
+def test_phenotypes_by_given_thresholds_are_described(squares, markers):
     table = measure_cells(squares, markers, ring_um=0, rules=RULES, thresholds={"CD19": 5, "CD4": 2})
     assert table["phenotype"].iloc[:3].tolist() == ["b", "b", "t"]
     assert pd.isna(table["phenotype"].iloc[3])
@@ -159,7 +159,7 @@ def test_distances_to_the_nearest_of_each_phenotype(squares, markers):
     table = measure_cells(squares, markers, pixel_size_um=0.5, rules=RULES)
     assert table["nearest_b"].tolist() == pytest.approx([5, 5, 10, 0.5 * np.hypot(20, 20)])
     assert table["nearest_t"].iloc[[0, 3]].tolist() == pytest.approx([10, 15])
-    assert np.isnan(table["nearest_t"].iloc[2])  # the only one of its kind
+    assert np.isnan(table["nearest_t"].iloc[2])  # the only cell of its phenotype
 
 
 def test_summary_counts_and_densities(squares, markers):
@@ -172,7 +172,7 @@ def test_summary_counts_and_densities(squares, markers):
     assert field_summary(cells)["per_mm2"].isna().all()
 
 
-def test_no_cells_at_all(squares, markers):
+def test_a_field_without_cells(squares, markers):
     table = measure_cells(np.zeros_like(squares), markers, 0.5, rules=RULES, probability=np.zeros(squares.shape))
     assert len(table) == 0 and "Nucleus CD4 median" in table and "nearest_b" in table
     assert field_summary(table, 1.0)["cells"].tolist() == [0, 0, 0]
@@ -188,7 +188,7 @@ def scattered(mixed: bool, n: int = 400):
     )
 
 
-def test_neighbours_are_counted_as_all_pairs_say():
+def test_neighbour_counts_equal_those_over_all_pairs():
     cells = scattered(mixed=True, n=60)
     table = neighbourhoods(cells, 150, permutations=20).set_index(["from", "to"])
     xy, kind = cells[["x_um", "y_um"]].to_numpy(), cells["phenotype"].to_numpy()
@@ -198,7 +198,7 @@ def test_neighbours_are_counted_as_all_pairs_say():
         assert table.loc[(a, b), "observed"] == pytest.approx(near[kind == a][:, kind == b].sum(axis=1).mean())
 
 
-def test_apart_is_told_from_mixed():
+def test_separated_phenotypes_are_distinguished_from_mixed_ones():
     apart = neighbourhoods(scattered(mixed=False), 60).set_index(["from", "to"])
     assert apart.loc[("a", "a"), "z"] > 5 and apart.loc[("a", "b"), "z"] < -5
     assert apart["p"].max() == pytest.approx(2 / 201)
@@ -207,7 +207,7 @@ def test_apart_is_told_from_mixed():
     np.testing.assert_allclose(mixed["observed"], mixed["expected"], rtol=0.2)
 
 
-def test_the_seed_decides_the_permutations():
+def test_permutations_depend_on_the_seed():
     cells = scattered(mixed=True)
     pd.testing.assert_frame_equal(neighbourhoods(cells, 60, 30, seed=5), neighbourhoods(cells, 60, 30, seed=5))
     assert not neighbourhoods(cells, 60, 30, seed=5)["z"].equals(neighbourhoods(cells, 60, 30, seed=6)["z"])
@@ -225,12 +225,12 @@ def test_the_seed_decides_the_permutations():
         (lambda s, m: neighbourhoods(measure_cells(s, m, rules=RULES), 0), "radius"),
     ],
 )
-def test_what_cannot_be_measured_is_said(squares, markers, call, message):
+def test_invalid_input_is_refused(squares, markers, call, message):
     with pytest.raises(UserError, match=message):
         call(squares, markers)
 
 
-def test_a_field_gives_its_channels_size_and_place(tiny_cohort):
+def test_channels_pixel_size_and_origin_are_taken_from_a_field(tiny_cohort):
     row = tiny_cohort.table.iloc[0]
     with open_field(row.image) as field:
         labels = instances(read_mask(row["mask"]).astype(float), pixel_size_um=field.pixel_size_um)
@@ -241,7 +241,7 @@ def test_a_field_gives_its_channels_size_and_place(tiny_cohort):
         assert means == [f"Nucleus {field.channels[field.channel_index(c)]} mean" for c in ("DAPI", "CD19")]
 
 
-def test_informs_own_nuclei_measure_as_inform_measured_them(shared_data):
+def test_measurements_of_inform_nuclei_equal_those_of_inform(shared_data):
     base = shared_data / "inform_FIHC4" / "FIHC4__0929309_HP_IM3_2"
     nuclei = read_segmentation_maps(f"{base}_binary_seg_maps.tif")["nucleus"]
     truth = read_cell_table(f"{base}_cell_seg_data.txt").set_index("Cell ID")

@@ -1,4 +1,4 @@
-"""`instances`: touching nuclei apart, holes filled, ids in raster order, nothing lost on empty, full or thin masks."""
+"""`instances`: touching nuclei are separated, holes filled, ids in raster order; empty, full and thin masks work."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from dedl_fastai.cells.watershed import fill_holes, in_raster_order, instances, touches_border
 from dedl_fastai.errors import UserError
 from dedl_fastai.io import open_field, read_labels, read_mask, read_outlines, read_segmentation_maps
-from dedl_fastai.scores.object_matches import match, matching_table
+from dedl_fastai.scores.object_matches import count_matches, match, pool_matches
 
 
 def disc(shape, y, x, r):
@@ -19,7 +19,7 @@ def two_touching():
     return (disc((40, 60), 20, 20, 9) | disc((40, 60), 20, 36, 9)).astype(np.float32)
 
 
-def test_touching_discs_are_two_objects_that_cover_the_mask(two_touching):
+def test_touching_discs_become_two_objects_that_cover_the_mask(two_touching):
     labels = instances(two_touching)
     assert labels.dtype == np.int32
     assert labels.max() == 2
@@ -27,7 +27,7 @@ def test_touching_discs_are_two_objects_that_cover_the_mask(two_touching):
     assert abs((labels == 1).sum() - (labels == 2).sum()) < 12
 
 
-def test_a_large_h_keeps_them_together(two_touching):
+def test_a_large_h_does_not_separate_them(two_touching):
     assert instances(two_touching, h_px=8).max() == 1
 
 
@@ -37,7 +37,7 @@ def test_the_threshold_itself_is_foreground():
     assert instances(probability, 0.31).max() == 0
 
 
-def test_a_dip_of_the_intensity_parts_what_the_outline_does_not():
+def test_an_intensity_dip_separates_nuclei_that_the_outline_does_not():
     block = np.zeros((30, 60), np.float32)
     block[8:22, 10:50] = 1
     rows, columns = np.ogrid[:30, :60]
@@ -65,7 +65,7 @@ def test_thin_objects_are_kept_whatever_h():
     assert (instances(line, min_area_um2=5, h_px=3) > 0).sum() == 36
 
 
-def test_small_objects_go_by_area_in_um2():
+def test_small_objects_are_dropped_by_area_in_um2():
     mask = disc((40, 60), 20, 15, 3) | disc((40, 60), 20, 40, 8)  # 29 and 197 pixels
     assert instances(mask.astype(float)).max() == 2
     assert instances(mask.astype(float), pixel_size_um=0.5).max() == 1  # 7.25 um2
@@ -80,14 +80,14 @@ def test_a_small_hole_is_filled_and_a_large_one_is_not():
     assert instances(mask.astype(float))[30, 30] == 0
 
 
-def test_a_gap_at_the_edge_is_no_hole():
+def test_a_gap_at_the_edge_is_not_a_hole():
     mask = np.ones((10, 10), bool)
     mask[0, 4] = mask[5, 5] = False
     filled = fill_holes(mask, 4)
     assert not filled[0, 4] and filled[5, 5]
 
 
-def test_ids_run_in_the_order_of_the_first_pixels():
+def test_ids_follow_the_order_of_the_first_pixels():
     labels = np.zeros((6, 8), np.int64)
     labels[0, 6], labels[2, 1], labels[4, 3] = 70, 5, 9
     ordered = in_raster_order(labels)
@@ -117,14 +117,14 @@ def test_objects_on_each_edge_touch_the_border():
     assert touches_border(np.zeros((4, 4), int)).tolist() == []
 
 
-def test_maps_with_channels_or_of_two_shapes_are_refused():
+def test_maps_with_channels_or_of_different_shapes_are_refused():
     with pytest.raises(UserError, match="shape"):
         instances(np.zeros((2, 10, 10)))
     with pytest.raises(UserError, match="shape"):
         instances(np.zeros((10, 10)), intensity=np.zeros((10, 11)))
 
 
-def test_true_masks_of_the_demo_cohort_give_back_its_cells(tiny_cohort):
+def test_true_masks_of_the_demo_cohort_separate_into_its_cells(tiny_cohort):
     found = drawn = 0
     for row in tiny_cohort.table.itertuples():
         mask = read_mask(row.mask)
@@ -136,24 +136,24 @@ def test_true_masks_of_the_demo_cohort_give_back_its_cells(tiny_cohort):
     assert found == pytest.approx(drawn, rel=0.08)
 
 
-def test_human_masks_made_binary_fall_apart_into_the_same_nuclei(shared_data):
+def test_binarised_human_masks_separate_into_the_same_nuclei(shared_data):
     files = sorted((shared_data / "dsb2018_fluo" / "masks").iterdir())[::12]
     truth = [read_labels(f) for f in files]
-    table = matching_table([instances((t > 0).astype(float)) for t in truth], truth, (0.5, 0.7))
-    assert table["tp"].iloc[0] > 400
-    assert table["ap"].iloc[0] > 0.85
-    assert table["ap"].iloc[1] > 0.75
+    total = pool_matches(count_matches(instances((t > 0).astype(float)), t, (0.5, 0.7)) for t in truth)
+    assert total[0.5].tp > 400
+    assert total[0.5].scores()["ap"] > 0.85
+    assert total[0.7].scores()["ap"] > 0.75
 
 
-def test_nuclei_of_inform_fall_apart_into_most_of_themselves(shared_data):
+def test_binarised_inform_masks_separate_into_most_nuclei(shared_data):
     file = shared_data / "inform_lung_fields" / "Set4_1-6plex_[15206,60541]_binary_seg_maps.tif"
     truth = read_segmentation_maps(file)["nucleus"]
     scores = match(instances((truth > 0).astype(float), pixel_size_um=0.5), truth)
-    assert scores["f1"] > 0.65  # they are packed: a mask alone cannot part them all
+    assert scores["f1"] > 0.65  # they are packed: the mask alone cannot separate them all
     assert scores["mean_matched_iou"] > 0.85
 
 
-def test_dapi_parts_more_of_informs_packed_nuclei(shared_data):
+def test_dapi_separates_more_of_the_packed_inform_nuclei(shared_data):
     base = shared_data / "inform_FIHC4" / "FIHC4__0929309_HP_IM3_2"
     truth = read_segmentation_maps(f"{base}_binary_seg_maps.tif")["nucleus"]
     with open_field(f"{base}_component_data.tif") as field:

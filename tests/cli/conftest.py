@@ -1,4 +1,4 @@
-"""A tiny segmentation run, fields, and the results of predicting them."""
+"""Fixtures: a tiny segmentation run, some fields, and the results of predicting them."""
 
 import shutil
 from pathlib import Path
@@ -27,7 +27,7 @@ def images(tiny_folder):
 
 @pytest.fixture(scope="session")
 def finished(run, images, tmp_path_factory):
-    """Results of three fields. Do not write into them."""
+    """The results of three fields. Tests must not change them."""
     out = tmp_path_factory.mktemp("predict") / "out"
     result = dedl("predict", run, *images, "--out", out, "--rules", "tfh5", "--write", WRITE)
     assert result.exit_code == 0, result.output
@@ -36,13 +36,13 @@ def finished(run, images, tmp_path_factory):
 
 @pytest.fixture
 def results(finished, tmp_path):
-    """A copy of the results."""
+    """A copy of the results, which a test may change."""
     return Path(shutil.copytree(finished, tmp_path / "results"))
 
 
 @pytest.fixture
 def copies(images, tmp_path):
-    """Ten good fields and a truncated one, in a folder that is no cohort."""
+    """Ten valid fields and a truncated one, in a folder that is not a cohort."""
     folder = tmp_path / "plain"
     folder.mkdir()
     for i in range(10):

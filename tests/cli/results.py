@@ -1,4 +1,4 @@
-"""Calling the command line, and what it left in a folder."""
+"""Helpers that call the command line and read the files it wrote."""
 
 from pathlib import Path
 

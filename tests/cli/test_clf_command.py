@@ -1,4 +1,4 @@
-"""`dedl-fastai clf`, `evaluate`, `lr-find clf`, `predict` and `explain` as a user runs them."""
+"""`dedl-fastai clf`, and `evaluate`, `lr-find`, `predict` and `explain` of a classification, as a user runs them."""
 
 import csv
 import json
@@ -44,12 +44,12 @@ def test_evaluate_prints_the_same_row(finished):
     assert line in result.stdout.splitlines()
 
 
-def test_finished_run_is_shown_again(finished):
+def test_resuming_a_finished_run_prints_its_table_again(finished):
     run, out = finished
     assert dedl("clf", "--out", run, "--resume").stdout == out
 
 
-def test_predict_writes_a_row_a_field_and_names_a_bad_file(finished, many_folder, tmp_path):
+def test_predict_writes_one_row_per_field_and_names_a_bad_file(finished, many_folder, tmp_path):
     good = Cohort.load(many_folder).table.image[:3]
     bad = tmp_path / "bad.tif"
     bad.write_text("no image")
@@ -61,7 +61,7 @@ def test_predict_writes_a_row_a_field_and_names_a_bad_file(finished, many_folder
     assert all(0 <= float(r["tfh217"]) <= 1 for r in rows)
 
 
-def test_predict_takes_a_folder_and_refuses_what_is_not_there(finished, many_folder, tmp_path):
+def test_predict_accepts_a_folder_and_refuses_missing_inputs(finished, many_folder, tmp_path):
     assert dedl("predict", finished[0], many_folder, "--out", tmp_path / "p").exit_code == 0
     with (tmp_path / "p" / "predictions.csv").open() as f:
         assert len(list(csv.DictReader(f))) == 40

@@ -74,7 +74,7 @@ def test_convert_writes_a_manifest_that_loads_the_same_table(tiny_folder, tmp_pa
     assert set(theirs.split) == {"train", "valid", "test"}
 
 
-def test_doctor_tells_versions_threads_and_caches():
+def test_doctor_shows_versions_threads_and_caches():
     result = CliRunner().invoke(app, ["doctor"])
     assert result.exit_code == 0
     assert all(

@@ -1,4 +1,4 @@
-"""`dedl-fastai export`: files that other programs open and feed by what lies in them, checked before they are kept."""
+"""`dedl-fastai export`: files that other programs can use with their metadata, checked before they are kept."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ def dedl(*args):
 
 @pytest.fixture(scope="module")
 def cohort(tiny_folder, tmp_path_factory):
-    """A copy, which a test can take away."""
+    """A copy of the cohort, which a test can move away."""
     return shutil.copytree(tiny_folder, tmp_path_factory.mktemp("export") / "cohort")
 
 
@@ -44,17 +44,17 @@ def clf_run(many_folder, tmp_path_factory):
     return folder
 
 
-def fed(facts: dict, pixels: np.ndarray) -> np.ndarray:
-    """What a reader of the file makes of scaled pixels, knowing nothing else."""
-    mean, std = (np.array(facts[k], dtype=np.float32)[:, None, None] for k in ("mean", "std"))
+def normalised(metadata: dict, pixels: np.ndarray) -> np.ndarray:
+    """Scaled pixels as the network needs them, with nothing but the metadata of the file."""
+    mean, std = (np.array(metadata[k], dtype=np.float32)[:, None, None] for k in ("mean", "std"))
     return ((pixels - mean) / std)[None]
 
 
 def onnx_file(file) -> tuple[dict, callable]:
     ort = pytest.importorskip("onnxruntime")
     session = ort.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    facts = {k: json.loads(v) for k, v in session.get_modelmeta().custom_metadata_map.items()}
-    return facts, lambda x: session.run(["probability"], {"pixels": x})[0]
+    metadata = {k: json.loads(v) for k, v in session.get_modelmeta().custom_metadata_map.items()}
+    return metadata, lambda x: session.run(["probability"], {"pixels": x})[0]
 
 
 def torch_file(file) -> tuple[dict, callable]:
@@ -67,39 +67,39 @@ OPEN = {"onnx": (onnx_file, "model.onnx"), "torch": (torch_file, "model.pt2")}
 
 
 @pytest.mark.parametrize("format", OPEN)
-def test_segmentation_is_fed_by_what_lies_in_the_file(run, cohort, format):
+def test_a_segmentation_file_can_be_used_with_its_metadata(run, cohort, format):
     pytest.importorskip("onnxruntime")
     result = dedl("export", run, "--format", format)
     assert result.exit_code == 0, result.output
     assert "the run's own fields" in result.stdout and "IoU" in result.stdout
-    opened, name = OPEN[format]
-    facts, predict = opened(run / "export" / name)
+    open_file, name = OPEN[format]
+    metadata, predict = open_file(run / "export" / name)
     segmenter = load_run(run, device="cpu")
-    assert facts["channels"] == ["DAPI"] and facts["classes"] == ["background", "nucleus"]
-    assert (facts["tile"], facts["threshold"]) == (32, segmenter.threshold)
-    assert facts["scaling"] == segmenter.card["scaling"]
+    assert metadata["channels"] == ["DAPI"] and metadata["classes"] == ["background", "nucleus"]
+    assert (metadata["tile"], metadata["threshold"]) == (32, segmenter.threshold)
+    assert metadata["scaling"] == segmenter.card["scaling"]
     pixels = segmenter.read(Cohort.load(cohort).table.image[0])[:, :32, :32]
-    got = predict(fed(facts, pixels))[0]
+    got = predict(normalised(metadata, pixels))[0]
     np.testing.assert_allclose(got, segmenter.probability(pixels), atol=1e-4)
     assert got.std() > 1e-4
 
 
 @pytest.mark.parametrize("format", OPEN)
-def test_classification_gives_its_classes(clf_run, many_folder, format):
+def test_a_classification_file_has_the_classes_and_their_probabilities(clf_run, many_folder, format):
     pytest.importorskip("onnxruntime")
     result = dedl("export", clf_run, "--format", format)
     assert result.exit_code == 0, result.output
-    opened, name = OPEN[format]
-    facts, predict = opened(clf_run / "export" / name)
+    open_file, name = OPEN[format]
+    metadata, predict = open_file(clf_run / "export" / name)
     classifier = load_run(clf_run, device="cpu")
-    assert facts["classes"] == classifier.classes and facts["thresholds"] == classifier.thresholds.tolist()
-    pictures = np.random.default_rng(0).random((3, len(facts["mean"]), 32, 32), dtype=np.float32)
-    got = np.concatenate([predict(fed(facts, p)) for p in pictures])
+    assert metadata["classes"] == classifier.classes and metadata["thresholds"] == classifier.thresholds.tolist()
+    pictures = np.random.default_rng(0).random((3, len(metadata["mean"]), 32, 32), dtype=np.float32)
+    got = np.concatenate([predict(normalised(metadata, p)) for p in pictures])
     np.testing.assert_allclose(got, classifier.probabilities(pictures), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "model.pt2"])
-def test_no_path_of_this_machine_lies_in_the_file(run, name):
+def test_the_file_holds_no_path_of_this_machine(run, name):
     pytest.importorskip("onnxruntime")
     file = run / "export" / name
     if not file.exists():
@@ -107,16 +107,16 @@ def test_no_path_of_this_machine_lies_in_the_file(run, name):
     assert str(export_module.__file__).rsplit("/", 3)[0].encode() not in file.read_bytes()
 
 
-def test_other_weights_other_file_and_other_fields(run, tiny_folder, tmp_path):
+def test_weights_target_file_and_fields_can_be_chosen(run, tiny_folder, tmp_path):
     target = tmp_path / "new" / "last.pt2"
     result = dedl("export", run, "--format", "torch", "--which", "last", "--out", target, "--data", tiny_folder)
     assert result.exit_code == 0 and f"fields of {tiny_folder}" in result.stdout
-    facts, _ = torch_file(target)
-    assert facts["weights"] == "last"
+    metadata, _ = torch_file(target)
+    assert metadata["weights"] == "last"
     assert [p.name for p in target.parent.iterdir()] == ["last.pt2"]
 
 
-def test_without_its_fields_a_run_is_checked_on_noise_and_says_so(run, cohort, tmp_path):
+def test_a_run_whose_fields_are_gone_is_checked_on_noise_and_says_so(run, cohort, tmp_path):
     away = cohort.rename(cohort.with_name("away"))
     try:
         result = dedl("export", run, "--format", "torch", "--out", tmp_path / "model.pt2")
@@ -142,7 +142,7 @@ def test_a_file_that_differs_from_pytorch_is_not_kept(run, tmp_path, monkeypatch
         (["--format", "torch", "--data", "nowhere"], "nowhere"),
     ],
 )
-def test_what_cannot_be_exported_is_said(run, tmp_path, flags, says):
+def test_an_impossible_export_is_a_user_error(run, tmp_path, flags, says):
     result = dedl("export", run, "--out", tmp_path / "model.pt2", *flags)
     assert result.exit_code == 2 and says in result.stderr
     assert not list(tmp_path.iterdir())

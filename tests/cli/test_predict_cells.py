@@ -1,4 +1,4 @@
-"""`dedl-fastai predict` with a segmentation: the files, their agreement, bad inputs, what is kept, being stopped."""
+"""`dedl-fastai predict` with a segmentation: its files and their agreement, kept results, options, the report."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from dedl_fastai.predict.inputs import field_name
 from .results import WRITE, contents, dedl
 
 
-def test_every_field_gets_its_files_and_a_row(finished, images):
+def test_every_field_has_its_files_and_a_row_in_the_summary(finished, images):
     names = {field_name(i) for i in images}
     endings = ("_mask.ome.tif", "_labels.ome.tif", "_cells.csv", ".geojson", "_overlay.png", "_neighbours.csv")
     assert {p.name for p in finished.iterdir()} == {
@@ -41,12 +41,12 @@ def test_mask_labels_table_and_polygons_agree(finished, images):
         for feature in features:
             row = cells[cells.label == int(feature["properties"]["name"])].iloc[0]
             assert feature["properties"]["measurements"]["area_um2"] == pytest.approx(row.area_um2, rel=1e-5)
-            told = feature["properties"].get("classification", {"name": None})
-            assert told["name"] == (None if pd.isna(row.phenotype) else row.phenotype)
-            assert told["name"] is None or len(told["color"]) == 3
+            classification = feature["properties"].get("classification", {"name": None})
+            assert classification["name"] == (None if pd.isna(row.phenotype) else row.phenotype)
+            assert classification["name"] is None or len(classification["color"]) == 3
 
 
-def test_summary_counts_what_the_tables_hold(finished, images):
+def test_the_summary_counts_the_rows_of_the_tables(finished, images):
     summary = pd.read_csv(finished / "summary.csv").set_index("field")
     for image in images:
         row, cells = summary.loc[field_name(image)], pd.read_csv(finished / f"{field_name(image)}_cells.csv")
@@ -59,7 +59,7 @@ def test_summary_counts_what_the_tables_hold(finished, images):
             assert row[f"cells {phenotype}"] == (cells.phenotype == phenotype).sum()
 
 
-def test_ome_tiffs_have_size_pixel_size_place_and_name(finished, images):
+def test_ome_tiffs_have_size_pixel_size_position_and_channel_name(finished, images):
     with open_field(images[0]) as source, open_field(finished / f"{field_name(images[0])}_labels.ome.tif") as written:
         assert written.shape == source.shape
         assert written.pixel_size_um == pytest.approx(source.pixel_size_um, rel=1e-4)
@@ -70,7 +70,7 @@ def test_ome_tiffs_have_size_pixel_size_place_and_name(finished, images):
         assert set(np.unique(tif.asarray())) == {0, 255}
 
 
-def test_what_is_there_is_kept_unless_overwrite(run, results, images):
+def test_existing_results_are_kept_unless_overwrite(run, results, images):
     flags = ["--out", results, "--rules", "tfh5", "--write", WRITE]
     file = results / f"{field_name(images[0])}_cells.csv"
     before = contents(results), file.stat().st_mtime_ns
@@ -81,7 +81,7 @@ def test_what_is_there_is_kept_unless_overwrite(run, results, images):
     assert contents(results) == before[0]
 
 
-def test_a_kind_that_is_missing_is_added_and_the_others_stay(run, results, images):
+def test_a_missing_kind_of_file_is_added_and_the_others_stay(run, results, images):
     name = field_name(images[0])
     before = (results / f"{name}_cells.csv").stat().st_mtime_ns
     (results / f"{name}.geojson").unlink()
@@ -91,7 +91,7 @@ def test_a_kind_that_is_missing_is_added_and_the_others_stay(run, results, image
     assert (results / f"{name}_cells.csv").stat().st_mtime_ns == before
 
 
-def test_a_file_that_overwrite_did_not_write_is_not_taken_for_current(run, images, tmp_path):
+def test_a_file_that_overwrite_did_not_write_is_not_current(run, images, tmp_path):
     flags = ["predict", run, images[0], "--out", tmp_path]
     labels = tmp_path / f"{field_name(images[0])}_labels.ome.tif"
     assert dedl(*flags, "--write", "labels,cells", "--min-area", 0).exit_code == 0
@@ -100,10 +100,10 @@ def test_a_file_that_overwrite_did_not_write_is_not_taken_for_current(run, image
     before = cells.stat().st_mtime_ns
     assert dedl(*flags, "--write", "labels,cells", "--min-area", 20).exit_code == 0
     assert set(np.unique(tifffile.imread(labels))) - {0} == set(pd.read_csv(cells).label)
-    assert cells.stat().st_mtime_ns == before  # it is of this area already
+    assert cells.stat().st_mtime_ns == before  # it already has this smallest area
 
 
-def test_files_without_facts_are_written_again(run, results, images):
+def test_files_without_a_record_are_written_again(run, results, images):
     name = field_name(images[0])
     (results / "fields" / f"{name}.json").unlink()
     for ending in ("_labels.ome.tif", "_cells.csv"):
@@ -115,14 +115,14 @@ def test_files_without_facts_are_written_again(run, results, images):
     assert len(pd.read_csv(results / f"{name}_cells.csv")) == labels.max() > 0
 
 
-def test_the_radius_of_neighbours_that_stay_is_remembered(run, images, tmp_path):
+def test_the_radius_of_kept_neighbours_is_remembered(run, images, tmp_path):
     flags = ["predict", run, images[0], "--out", tmp_path, "--rules", "tfh5", "--write"]
     assert dedl(*flags, "neighbours", "--radius", 20).exit_code == 0
     assert dedl(*flags, "cells").exit_code == 0
     result = dedl(*flags, "neighbours", "--radius", 40)
     assert result.exit_code == 2 and "radius" in result.stderr
     assert dedl(*flags, "neighbours", "--radius", 20).exit_code == 0
-    assert dedl(*flags, "cells", "--overwrite").exit_code == 0  # those neighbours are of no run that is known
+    assert dedl(*flags, "cells", "--overwrite").exit_code == 0  # the record no longer lists the neighbours
     assert dedl(*flags, "neighbours", "--radius", 40).exit_code == 0
 
 
@@ -138,11 +138,11 @@ def test_two_runs_are_an_ensemble_with_an_uncertainty_map(run, images, tmp_path)
     name = field_name(images[0])
     p, entropy = (tifffile.imread(tmp_path / f"{name}_{k}.ome.tif") for k in ("probability", "uncertainty"))
     np.testing.assert_allclose(entropy, -p * np.log2(p) - (1 - p) * np.log2(1 - p), atol=1e-3)
-    told = pd.read_csv(tmp_path / "summary.csv").uncertainty[0]
-    assert told == pytest.approx(entropy.mean(), abs=1e-4)
+    uncertainty = pd.read_csv(tmp_path / "summary.csv").uncertainty[0]
+    assert uncertainty == pytest.approx(entropy.mean(), abs=1e-4)
 
 
-def test_turned_tiles_and_another_overlap_give_another_probability(run, images, tmp_path):
+def test_augmentation_and_overlap_change_the_probability_and_batch_size_does_not(run, images, tmp_path):
     planes = {}
     for flags in ("", "--tta flips", "--overlap 0.5", "--bs 1"):
         out = tmp_path / (flags or "plain")
@@ -153,12 +153,12 @@ def test_turned_tiles_and_another_overlap_give_another_probability(run, images, 
     np.testing.assert_allclose(planes[""], planes["--bs 1"], atol=1e-5)
 
 
-def test_least_area_drops_cells(run, images, tmp_path):
+def test_cells_below_the_smallest_area_are_dropped(run, images, tmp_path):
     sizes = {}
-    for least in (10, 20):
-        out = tmp_path / str(least)
-        assert dedl("predict", run, images[0], "--out", out, "--write", "cells", "--min-area", least).exit_code == 0
-        sizes[least] = pd.read_csv(next(out.glob("*_cells.csv"))).area_um2
+    for min_area in (10, 20):
+        out = tmp_path / str(min_area)
+        assert dedl("predict", run, images[0], "--out", out, "--write", "cells", "--min-area", min_area).exit_code == 0
+        sizes[min_area] = pd.read_csv(next(out.glob("*_cells.csv"))).area_um2
     assert sizes[20].min() >= 20 > sizes[10].min() >= 10
 
 
@@ -185,7 +185,7 @@ def test_wrong_options_exit_with_2_before_any_field(run, images, tmp_path, flags
     assert not list(tmp_path.rglob("*.csv"))
 
 
-def test_an_extra_that_is_missing_is_named_before_any_field(run, images, tmp_path, monkeypatch):
+def test_a_missing_extra_is_named_before_any_field(run, images, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "roifile", None)
     result = dedl("predict", run, images[0], "--out", tmp_path / "out", "--write", "mask,rois")
     assert result.exit_code == 2 and "dedl-fastai[imagej]" in result.stderr
@@ -208,12 +208,12 @@ def test_the_report_is_one_file_with_every_field(finished, images):
     assert "CD19+ CD4-" in page and "Otsu" in page
 
 
-def test_without_a_run_or_an_input_it_says_what_is_needed(run, images):
+def test_a_missing_run_or_input_is_named(run, images):
     assert "run folder" in dedl("predict", images[0]).stderr
     assert "image or folder" in dedl("predict", run).stderr
 
 
-def test_pixel_size_is_taken_where_the_file_does_not_say_its_own(run, images, tmp_path):
+def test_the_given_pixel_size_is_used_if_the_file_has_none(run, images, tmp_path):
     with open_field(images[0]) as field:
         plain, own = tmp_path / "plain.tif", field.pixel_size_um
         tifffile.imwrite(plain, field.read("DAPI"))

@@ -1,4 +1,4 @@
-"""`dedl-fastai predict` and its inputs: bad files, failures half-way, folders, names, cohorts."""
+"""`dedl-fastai predict` and its inputs: damaged files, interruptions, folders, names, cohorts."""
 
 import shutil
 from pathlib import Path
@@ -16,7 +16,7 @@ from dedl_fastai.predict.kinds import FileKind
 from .results import WRITE, contents, dedl
 
 
-def test_killed_half_way_and_run_again_ends_with_the_same_files(run, finished, images, tmp_path, monkeypatch):
+def test_a_killed_prediction_that_is_run_again_ends_with_the_same_files(run, finished, images, tmp_path, monkeypatch):
     real = cells_module.KINDS["overlay"].write
     calls = []
 
@@ -31,14 +31,14 @@ def test_killed_half_way_and_run_again_ends_with_the_same_files(run, finished, i
         patch.setitem(cells_module.KINDS, "overlay", FileKind("_overlay.png", killed))
         assert dedl(*flags).exit_code != 0
     assert len(pd.read_csv(tmp_path / "out" / "summary.csv")) == 1
-    half = tmp_path / "out" / f".{field_name(images[1])}.part"  # what a kill that lets nothing be tidied up leaves
+    half = tmp_path / "out" / f".{field_name(images[1])}.part"  # what SIGKILL leaves
     half.mkdir()
     (half / "canvas").write_bytes(b"half")
     assert dedl(*flags).exit_code == 0
     assert contents(tmp_path / "out") == contents(finished)
 
 
-def test_a_truncated_file_among_ten_costs_a_line_and_exit_code_1(run, copies, tmp_path):
+def test_a_truncated_file_is_left_out_with_a_line_and_exit_code_1(run, copies, tmp_path):
     result = dedl("predict", run, copies, "--out", tmp_path / "out", "--write", "cells")
     assert result.exit_code == 1
     assert [("f5b.tif" in line) for line in result.stderr.splitlines() if line.startswith("left out:")] == [True]
@@ -48,11 +48,11 @@ def test_a_truncated_file_among_ten_costs_a_line_and_exit_code_1(run, copies, tm
 
 
 class EngineError(Exception):
-    """onnxruntime's and OpenVINO's own errors are no RuntimeErrors either."""
+    """Stands for the errors of ONNX Runtime and OpenVINO, which are not RuntimeErrors either."""
 
 
 def raise_for(monkeypatch, image: str, error: BaseException) -> None:
-    """Let the prediction of this image alone raise the error."""
+    """Make the prediction of this image raise the error."""
     real = cells_module.predict_field
 
     def fails(ensemble, field, **how):
@@ -72,29 +72,29 @@ def raise_for(monkeypatch, image: str, error: BaseException) -> None:
         (EngineError("Non-zero status code"), "EngineError: Non-zero status code"),
     ],
 )
-def test_what_fails_for_one_field_does_not_stop_the_others(run, images, tmp_path, monkeypatch, error, says):
+def test_a_failure_of_one_field_does_not_stop_the_others(run, images, tmp_path, monkeypatch, error, says):
     raise_for(monkeypatch, images[0], error)
     result = dedl("predict", run, *images, "--out", tmp_path, "--write", "cells")
     assert result.exit_code == 1
-    told = [line for line in result.stderr.splitlines() if line.startswith("left out:")]
-    assert len(told) == 1 and images[0] in told[0] and says in told[0] and "0x1" not in result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.startswith("left out:")]
+    assert len(lines) == 1 and images[0] in lines[0] and says in lines[0] and "0x1" not in result.stderr
     assert Path(images[0]).name in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert len(list(tmp_path.glob("*_cells.csv"))) == len(images) - 1
 
 
-def test_what_stops_the_run_leaves_a_report_of_what_is_finished(run, images, tmp_path, monkeypatch):
+def test_a_stopped_prediction_leaves_a_report_of_the_finished_fields(run, images, tmp_path, monkeypatch):
     raise_for(monkeypatch, images[1], KeyboardInterrupt())
     assert dedl("predict", run, *images, "--out", tmp_path, "--write", "cells").exit_code != 0
     assert field_name(images[0]) in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
-def test_a_full_disk_stops_it_all_and_keeps_what_is_finished(run, images, tmp_path, monkeypatch):
+def test_a_full_disk_stops_the_prediction_and_keeps_finished_fields(run, images, tmp_path, monkeypatch):
     raise_for(monkeypatch, images[1], OSError(28, "No space left on device"))
     result = dedl("predict", run, *images, "--out", tmp_path, "--write", "cells")
     assert result.exit_code == 2 and "No space left" in result.stderr
     assert [p.name for p in tmp_path.glob("*_cells.csv")] == [f"{field_name(images[0])}_cells.csv"]
     assert len(pd.read_csv(tmp_path / "summary.csv")) == 1
-    assert not list(tmp_path.glob(".*"))  # nothing half-written stays
+    assert not list(tmp_path.glob(".*"))  # no partly written files
 
 
 def test_two_images_of_one_name_are_refused_before_anything_is_predicted(run, images, tmp_path):
@@ -109,7 +109,7 @@ def test_two_images_of_one_name_are_refused_before_anything_is_predicted(run, im
     assert later.exit_code == 2 and "--out" in later.stderr
 
 
-def test_results_beside_the_images_are_not_taken_for_images(run, images, tmp_path):
+def test_results_next_to_the_images_are_not_predicted(run, images, tmp_path):
     shutil.copy(images[0], tmp_path / "x.tif")
     flags = ["predict", run, tmp_path, "--out", tmp_path, "--write", "mask,cells,overlay"]
     assert dedl(*flags).exit_code == 0
@@ -118,7 +118,7 @@ def test_results_beside_the_images_are_not_taken_for_images(run, images, tmp_pat
     assert contents(tmp_path) == before
 
 
-def test_zarr_folders_in_a_folder_are_images_of_it(run, images, tmp_path):
+def test_zarr_folders_in_a_folder_are_images(run, images, tmp_path):
     mixed, alone = tmp_path / "mixed", tmp_path / "alone"
     with open_field(images[0]) as field:
         plane = field.read("DAPI")
@@ -134,12 +134,12 @@ def test_zarr_folders_in_a_folder_are_images_of_it(run, images, tmp_path):
         assert list(pd.read_csv(out / "summary.csv").field) == fields
 
 
-def test_an_image_that_a_cohort_lists_and_does_not_hold_is_left_out(run, images, tmp_path):
+def test_an_image_that_a_cohort_lists_but_does_not_have_is_left_out(run, images, tmp_path):
     folder = tmp_path / "cohort"
     folder.mkdir()
     shutil.copy(images[0], folder / "a.tif")
     (folder / "cohort.csv").write_text("image,mask\na.tif,no_mask.tif\nlost.tif,\n")
-    for _ in range(2):  # also where all that is there is finished
+    for _ in range(2):  # also when all existing fields are finished
         result = dedl("predict", run, folder, "--out", tmp_path / "out", "--write", "cells")
         assert result.exit_code == 1
         assert "left out:" in result.stderr and "lost.tif" in result.stderr and "no_mask" not in result.stderr

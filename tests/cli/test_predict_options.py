@@ -1,4 +1,4 @@
-"""Options of `predict` that a run has no use for, and what its results say about where their numbers come from."""
+"""Options of `predict`: those that do not apply to a run, the overlap, and the origin of numbers in the results."""
 
 import json
 import shutil
@@ -55,7 +55,7 @@ def clf_run(many_folder, tmp_path_factory):
 
 @pytest.fixture
 def overlapping(run, tmp_path):
-    """The run, as if trained with another overlap."""
+    """The run with another overlap in its options."""
     folder = shutil.copytree(run, tmp_path / "overlapping")
     options = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**options, "overlap": 0.5}))
@@ -69,12 +69,12 @@ def test_an_option_for_segmentations_is_refused_for_a_classification(clf_run, im
     assert not (tmp_path / "out").exists()
 
 
-def test_the_first_of_several_is_named(clf_run, image, tmp_path):
+def test_the_first_of_several_refused_options_is_named(clf_run, image, tmp_path):
     result = dedl("predict", clf_run, image, "--tta", "flips", "--out", tmp_path / "out", "--bs", "4")
     assert "--tta is" in result.stderr and "--bs" not in result.stderr
 
 
-def test_a_classification_takes_out_weights_and_device(clf_run, image, tmp_path):
+def test_a_classification_accepts_out_which_and_device(clf_run, image, tmp_path):
     result = dedl("predict", clf_run, image, "--out", tmp_path / "out", "--which", "last", "--device", "cpu")
     assert result.exit_code == 0, result.output
     assert (tmp_path / "out" / "predictions.csv").is_file()
@@ -82,12 +82,12 @@ def test_a_classification_takes_out_weights_and_device(clf_run, image, tmp_path)
 
 def test_thresholds_without_rules_are_refused_before_any_field(run, image, tmp_path):
     result = dedl("predict", run, image, "--out", tmp_path / "out", "--thresholds", "CD19=1.2")
-    assert result.exit_code == 2 and "--thresholds are for the markers of --rules: give them." in result.stderr
+    assert result.exit_code == 2 and "--thresholds are for the markers of --rules: give --rules too." in result.stderr
     assert not (tmp_path / "out").exists()
     assert CellOptions(rules="tfh5", thresholds="CD19=1.2").markers_above == {"CD19": 1.2}
 
 
-def test_the_report_says_over_how_many_cells_of_the_field_otsu_was_taken(run, image, tmp_path):
+def test_the_report_says_over_how_many_cells_otsu_was_computed(run, image, tmp_path):
     (tmp_path / "rules.txt").write_text("b = CD19+")
     out = tmp_path / "out"
     result = dedl("predict", run, image, "--out", out, "--write", "cells", "--rules", tmp_path / "rules.txt")
@@ -96,7 +96,7 @@ def test_the_report_says_over_how_many_cells_of_the_field_otsu_was_taken(run, im
     assert f"(Otsu over {len(cells)} cells) in" in (out / "report.html").read_text(encoding="utf-8")
 
 
-def test_the_overlap_is_the_runs_own_unless_given(run, overlapping, image, tmp_path):
+def test_the_overlap_is_that_of_the_run_unless_given(run, overlapping, image, tmp_path):
     how = ["--write", "probability"]
     planes = {}
     for name, flags in {
@@ -109,11 +109,13 @@ def test_the_overlap_is_the_runs_own_unless_given(run, overlapping, image, tmp_p
         assert result.exit_code == 0, result.output
         planes[name] = tifffile.imread(next((tmp_path / name).glob("*_probability.ome.tif")))
     np.testing.assert_array_equal(planes["own"], planes["given"])
-    np.testing.assert_allclose(planes["both"], planes["own"], atol=1e-6)  # the largest, for both: the same weights
+    np.testing.assert_allclose(
+        planes["both"], planes["own"], atol=1e-6
+    )  # the largest of both; the weights are the same
     assert np.abs(planes["own"] - planes["smaller"]).max() > 1e-4
 
 
-def test_results_of_the_same_overlap_go_into_one_folder_and_others_do_not(overlapping, image, tmp_path):
+def test_a_folder_takes_results_of_one_overlap_only(overlapping, image, tmp_path):
     out = ["--out", tmp_path / "out", "--write", "cells"]
     assert dedl("predict", overlapping, image, *out).exit_code == 0
     assert dedl("predict", overlapping, image, *out, "--overlap", "0.5").exit_code == 0
@@ -124,20 +126,20 @@ def test_results_of_the_same_overlap_go_into_one_folder_and_others_do_not(overla
 @pytest.mark.parametrize(
     ("in_file", "given", "source"), [(1, 0, "file"), (1, 9, "file"), (0, 0.5, "option"), (0, 0, "")]
 )
-def test_h5ad_files_say_how_the_pixel_size_is_known(run, image, tmp_path, monkeypatch, in_file, given, source):
+def test_h5ad_files_hold_the_source_of_the_pixel_size(run, image, tmp_path, monkeypatch, in_file, given, source):
     if not in_file:
         with open_field(image) as field:
             image = tmp_path / "plain.tif"
             tifffile.imwrite(image, field.read("DAPI"))
     with open_field(image, given) as field:
         assert field.pixel_size_from == source and bool(field.pixel_size_um) == bool(source)
-    told = []
+    written = []
 
-    def write_h5ad(path, cells, channels, **how):  # AnnData files need a package that is not everywhere
-        told.append((how["pixel_size_um"], how["pixel_size_from"]))
+    def write_h5ad(path, cells, channels, **options):  # anndata, an optional package, is not needed here
+        written.append((options["pixel_size_um"], options["pixel_size_from"]))
         path.touch()
 
     monkeypatch.setattr(kinds, "write_h5ad", write_h5ad)
     monkeypatch.setitem(kinds.KINDS, "h5ad", kinds.FileKind(".h5ad", kinds.KINDS["h5ad"].write))
     assert predict_cells([run], [image], tmp_path / "out", CellOptions(write="h5ad", pixel_size_um=given)) == []
-    assert told == [(field.pixel_size_um, source)]
+    assert written == [(field.pixel_size_um, source)]

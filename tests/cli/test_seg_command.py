@@ -1,4 +1,4 @@
-"""`dedl-fastai seg`, `evaluate`, `lr-find` as a user runs them, in processes of their own where that matters."""
+"""`dedl-fastai seg`, `evaluate` and `lr-find` as a user runs them; runs that are interrupted are separate processes."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def test_seg_prints_a_table_with_test_baselines_and_patients(finished):
     assert all(name in out for name in ("test, otsu", "test, background", "test, threshold 0.5", "Myo231", str(run)))
 
 
-def test_evaluate_prints_the_same_row_and_writes_the_same_digits(finished, tmp_path):
+def test_evaluate_prints_and_writes_the_same_metrics(finished, tmp_path):
     run, out = finished
     result = dedl("evaluate", run, "--out", tmp_path / "again.json")
     assert result.exit_code == 0
@@ -129,7 +129,7 @@ def test_killed_in_the_third_epoch_and_resumed_gives_the_same_bits(tiny_folder, 
     assert resumed.stdout.splitlines()[:-1] == whole.stdout.splitlines()[:-1]
 
 
-def test_ctrl_c_says_how_to_go_on(tiny_folder, tmp_path):
+def test_ctrl_c_prints_the_command_that_continues(tiny_folder, tmp_path):
     running = process(*tiny_flags(tiny_folder, tmp_path / "run", epochs=200))
     wait_for_epoch(tmp_path / "run", 1)
     running.send_signal(signal.SIGINT)
@@ -139,7 +139,7 @@ def test_ctrl_c_says_how_to_go_on(tiny_folder, tmp_path):
     assert (tmp_path / "run" / "resume.pt").exists()
 
 
-def test_lr_find_writes_curve_and_suggests(tiny_folder, tmp_path):
+def test_lr_find_writes_a_curve_and_suggests_a_rate(tiny_folder, tmp_path):
     flags = tiny_flags(tiny_folder, tmp_path / "lr")[1:]
     result = dedl("lr-find", "seg", *flags, "--steps", 30)
     assert result.exit_code == 0, result.output
@@ -151,7 +151,7 @@ def test_lr_find_writes_curve_and_suggests(tiny_folder, tmp_path):
     assert {p.name for p in (tmp_path / "lr").iterdir()} == {"lr_find.csv", "lr_find.png"}
 
 
-def test_without_data_the_demo_cohort_is_made_and_said(tmp_path, monkeypatch):
+def test_without_data_the_demo_cohort_is_made_and_recorded_in_the_config(tmp_path, monkeypatch):
     monkeypatch.setattr("dedl_fastai.runs.cohort.DEMO_SIZE", (64, 64))
     monkeypatch.setattr("dedl_fastai.runs.cohort.DEMO_FIELDS", 7)
     flags = tiny_flags(Path(), tmp_path / "run", epochs=1)

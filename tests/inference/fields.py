@@ -1,13 +1,17 @@
-"""Made-up fields with nuclei, and a model that sees a nucleus wherever it is bright."""
+"""Synthetic fields with nuclei, and a model that predicts nuclei in bright pixels."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from dedl_fastai.inference.engines.engine import make_engine
 from dedl_fastai.inference.ensemble import Ensemble
 from dedl_fastai.inference.segmenter import Segmenter
+from dedl_fastai.inference.window import FieldPixels, normalised, predict_bands
 from dedl_fastai.io.ome_tiff import write_ome_tiff
 from dedl_fastai.training.run_folder import RunFolder
 
@@ -25,7 +29,7 @@ CARD = {
 
 
 class Bright(nn.Module):
-    """Sure of a nucleus where the (normalised) first channel is above 0."""
+    """Predicts nuclei where the (standardised) first channel is above 0."""
 
     def __init__(self, steepness: float = 10.0):
         super().__init__()
@@ -41,8 +45,22 @@ def bright_ensemble(*steepness: float, **changes) -> Ensemble:
     return Ensemble([Segmenter(Bright(s), {**CARD, **changes}, run, cpu) for s in steepness or (10.0,)])
 
 
+def blended_probability(
+    model: nn.Module,
+    pixels: FieldPixels,  # (C, H, W) in [0, 1]
+    tile: int,
+    mean: Sequence[float] | np.ndarray = (0.0,),
+    std: Sequence[float] | np.ndarray = (1.0,),
+    **options: Any,  # of `predict_bands`
+) -> np.ndarray:
+    """Probability of the foreground (H, W): `predict_bands` of one PyTorch model, in memory."""
+    engine = make_engine("torch", model, n_channels=pixels.shape[0], tile=tile)
+    bands = predict_bands([lambda tiles: engine(normalised(tiles, mean, std))], pixels, tile, **options)
+    return np.concatenate([band.mean for band in bands])
+
+
 def disc(plane: np.ndarray, y: float, x: float, radius: float, value: float = 1.0) -> None:
-    """Draw a disc, cut off where the plane ends."""
+    """Draw a disc, clipped to the plane."""
     y0, y1 = max(0, int(y - radius) - 1), min(plane.shape[0], int(y + radius) + 2)
     x0, x1 = max(0, int(x - radius) - 1), min(plane.shape[1], int(x + radius) + 2)
     yy, xx = np.mgrid[y0:y1, x0:x1]
@@ -51,16 +69,16 @@ def disc(plane: np.ndarray, y: float, x: float, radius: float, value: float = 1.
 
 
 def nuclei_plane(shape: tuple[int, int], seed: int = 0, share: float = 1.0, spots: tuple = ()) -> np.ndarray:
-    """Nuclei, single and touching, all over a plane of 0.1; some with a small hole; more of them at `spots` (y, x)."""
+    """A plane of 0.1 with single and touching nuclei, some with a small hole, and further nuclei at `spots` (y, x)."""
     rng = np.random.default_rng(seed)
     plane = np.full(shape, 0.1, np.float32)
     for _ in range(int(share * shape[0] * shape[1] / 900)):
         y, x, radius = rng.uniform(0, shape[0]), rng.uniform(0, shape[1]), rng.uniform(3, 9)
-        disc(plane, y, x, radius, rng.uniform(0.6, 0.9))
+        disc(plane, y, x, radius, value=rng.uniform(0.6, 0.9))
         if rng.random() < 0.2:
-            disc(plane, y, x, 1, 0.1)
+            disc(plane, y, x, radius=1, value=0.1)
     for y, x in spots:
-        disc(plane, y, x, 7, 1.0)
+        disc(plane, y, x, radius=7, value=1.0)
     return plane
 
 

@@ -1,4 +1,4 @@
-"""Ensembles: the mean of the members, their spread, and runs that do not go together."""
+"""Ensembles: mean and deviation of the members, and runs that do not fit together."""
 
 import json
 import shutil
@@ -27,23 +27,23 @@ def runs(tiny_folder, tmp_path_factory):
     return [folder / "1", folder / "2"]
 
 
-def test_mean_and_spread_are_those_of_the_members(runs, tiny_cohort):
+def test_mean_and_deviation_are_those_of_the_members(runs, tiny_cohort):
     image = tiny_cohort.table.image[0]
-    found = Ensemble.load(runs, device="cpu").predict(image)
+    predicted = Ensemble.load(runs, device="cpu").predict(image)
     members = np.stack([load_run(r, device="cpu").probability(image) for r in runs])
-    np.testing.assert_allclose(found.mean, members.mean(0), atol=1e-6)
-    np.testing.assert_allclose(found.sd, members.std(0), atol=1e-4)
-    assert 0 < found.uncertainty <= 1
+    np.testing.assert_allclose(predicted.mean, members.mean(0), atol=1e-6)
+    np.testing.assert_allclose(predicted.sd, members.std(0), atol=1e-4)
+    assert 0 < predicted.uncertainty <= 1
 
 
-def test_one_member_is_the_run_itself(runs, tiny_cohort):
+def test_an_ensemble_of_one_member_equals_the_run(runs, tiny_cohort):
     image = tiny_cohort.table.image[0]
-    one, run = Ensemble.load(runs[:1], device="cpu"), load_run(runs[0], device="cpu")
-    assert one.threshold == run.threshold
-    assert (one.mask(image) == run.mask(image)).all() and not one.predict(image).sd.any()
+    single, run = Ensemble.load(runs[:1], device="cpu"), load_run(runs[0], device="cpu")
+    assert single.threshold == run.threshold
+    assert (single.mask(image) == run.mask(image)).all() and not single.predict(image).sd.any()
 
 
-def test_threshold_is_the_mean(runs):
+def test_threshold_is_the_mean_of_the_members(runs):
     thresholds = [load_run(r, device="cpu").threshold for r in runs]
     assert Ensemble.load(runs, device="cpu").threshold == pytest.approx(np.mean(thresholds))
 
@@ -57,12 +57,12 @@ def test_members_that_differ_are_refused_with_the_difference(runs, tmp_path, nam
         Ensemble.load([runs[0], other], device="cpu")
 
 
-def test_no_run_at_all_is_an_error():
+def test_an_ensemble_without_runs_is_refused():
     with pytest.raises(UserError, match="at least one"):
         Ensemble.load([])
 
 
-def test_members_of_other_tile_sizes_get_the_largest_and_the_log_says_so(runs, tmp_path, tiny_cohort, caplog):
+def test_members_with_different_tile_sizes_use_the_largest_and_log_it(runs, tmp_path, tiny_cohort, caplog):
     other = shutil.copytree(runs[0], tmp_path / "other")
     card = json.loads((other / "model.json").read_text())
     (other / "model.json").write_text(json.dumps({**card, "tile": 64}))
@@ -73,7 +73,7 @@ def test_members_of_other_tile_sizes_get_the_largest_and_the_log_says_so(runs, t
 
 
 @pytest.mark.parametrize("how", [{"tta": "flips"}, {"bs": 1}, {"channels_last": True}])
-def test_ways_to_predict_reach_the_members_and_hardly_change_the_result(runs, tiny_cohort, how):
+def test_prediction_options_reach_the_members_and_hardly_change_the_result(runs, tiny_cohort, how):
     image = tiny_cohort.table.image[0]
     plain, other = Ensemble.load(runs, device="cpu"), Ensemble.load(runs, device="cpu", **how)
     assert all(getattr(m, name) == value for m in other.members for name, value in how.items())
@@ -82,7 +82,7 @@ def test_ways_to_predict_reach_the_members_and_hardly_change_the_result(runs, ti
     )
 
 
-def test_members_with_other_statistics_are_each_normalised_with_their_own(tmp_path):
+def test_each_member_standardises_with_its_own_statistics(tmp_path):
     path = write_field(tmp_path / "field.ome.tif", nuclei_plane((70, 90))[None])
     one, two = bright_ensemble().members[0], bright_ensemble(mean=[0.2], std=[2.0]).members[0]
     expected = (one.probability(path) + two.probability(path)) / 2
@@ -103,14 +103,14 @@ def test_segment_and_cells_of_a_file_and_of_an_open_field(tmp_path):
     assert 0 < ensemble.segment(path, nuclei=fewer).max() == len(ensemble.cells(path, nuclei=fewer)) < labels.max()
 
 
-def test_cells_get_phenotypes_by_rules_found_or_given(runs, tiny_cohort):
+def test_phenotypes_are_the_same_for_predicted_and_given_labels(runs, tiny_cohort):
     image, rules = tiny_cohort.table.image[0], Rules.load("tfh5")
     ensemble = Ensemble.load(runs[:1], device="cpu", overlap=0.5)
     assert ensemble.members[0].overlap == 0.5
     labels = ensemble.segment(image)
-    found, given = ensemble.cells(image, rules=rules), ensemble.cells(image, labels, rules=rules)
-    assert set(rules.classes) <= set(found.phenotype.cat.categories)
-    assert len(found) == labels.max() > 0 and found.phenotype.tolist() == given.phenotype.tolist()
+    predicted, given = ensemble.cells(image, rules=rules), ensemble.cells(image, labels, rules=rules)
+    assert set(rules.classes) <= set(predicted.phenotype.cat.categories)
+    assert len(predicted) == labels.max() > 0 and predicted.phenotype.tolist() == given.phenotype.tolist()
 
 
 def test_thresholds_without_rules_are_refused_before_anything_is_predicted(tmp_path):

@@ -1,4 +1,4 @@
-"""Class activation maps: they point at what a network used, for every kind of network, and say when they cannot."""
+"""Class activation maps show what a network used, for every kind of network, and report unsupported ones."""
 
 import sys
 
@@ -30,7 +30,7 @@ def captum():
 
 
 class Brightness(nn.Module):
-    """Class 1 is the sum of light, class 0 its opposite."""
+    """The logit of class 1 grows with brightness; that of class 0 is its negative."""
 
     def __init__(self):
         super().__init__()
@@ -51,14 +51,14 @@ def corner_picture() -> torch.Tensor:
     return x
 
 
-def test_map_lies_on_the_corner_that_tells_the_class(captum):
-    found = activation_map(Brightness(), corner_picture(), 1)
-    assert found.shape == (32, 48) and found.min() == 0 and found.max() == 1
-    assert found[:8, 36:].mean() > 0.8
-    assert found[16:].max() == found[:, :24].max() == 0
+def test_map_highlights_the_corner_that_determines_the_class(captum):
+    activation = activation_map(Brightness(), corner_picture(), 1)
+    assert activation.shape == (32, 48) and activation.min() == 0 and activation.max() == 1
+    assert activation[:8, 36:].mean() > 0.8
+    assert activation[16:].max() == activation[:, :24].max() == 0
 
 
-def test_map_is_empty_where_all_speaks_against_the_class(captum):
+def test_map_is_empty_if_all_evidence_is_against_the_class(captum):
     assert (activation_map(Brightness(), corner_picture(), 0) == 0).all()
 
 
@@ -69,14 +69,14 @@ def test_map_of_every_kind_of_network(captum, network):
     model = timm.create_model(name, num_classes=3, **options)
     x = torch.randn(1, 3, *size)
     maps = [activation_map(model, x, k) for k in range(3)]
-    for found in maps:
-        assert found.shape == size and found.dtype == np.float32
-        assert 0 <= found.min() <= found.max() <= 1
-    assert max(np.ptp(found) for found in maps) > 0.05
+    for activation in maps:
+        assert activation.shape == size and activation.dtype == np.float32
+        assert 0 <= activation.min() <= activation.max() <= 1
+    assert max(np.ptp(activation) for activation in maps) > 0.05
 
 
 def spot_pictures(n: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Noise with a bright square of 8 x 8 in either channel, or in none: which channels have one, and where."""
+    """Noise with a bright square of 8 x 8 in some channels; returns pictures, which channels have one, and where."""
     x, there, where = torch.rand(n, 2, 64, 64) * 0.2, torch.rand(n, 2) < 0.6, torch.randint(0, 8, (n, 2, 2))
     for i, k in torch.nonzero(there).tolist():
         row, column = (8 * where[i, k]).tolist()
@@ -100,7 +100,7 @@ def test_maps_of_a_trained_transformer_find_the_spot_of_their_class(captum):
     for i, k in torch.nonzero(there).tolist():
         patches = activation_map(model, x[i : i + 1], k).reshape(8, 8, 8, 8).mean(axis=(1, 3))
         hits.append(np.unravel_index(patches.argmax(), (8, 8)) == tuple(where[i, k].tolist()))
-    assert np.mean(hits) >= 0.4  # 0.5 to 0.9 over eight seeds, by chance 1/64
+    assert np.mean(hits) >= 0.4  # 0.5 to 0.9 over eight seeds; 1/64 by chance
 
 
 @pytest.mark.parametrize("name", ["swin", "resnet"])
@@ -143,7 +143,7 @@ def test_network_inside_another_module(captum):
 
 
 @pytest.mark.parametrize("index", [-1, 2])
-def test_class_that_the_network_does_not_have(captum, index):
+def test_unknown_class_is_refused(captum, index):
     with pytest.raises(UserError, match="its classes are 0 to 1"):
         activation_map(Brightness(), corner_picture(), index)
 
@@ -155,38 +155,38 @@ def test_missing_library_names_the_extra(monkeypatch):
         activation_map(Brightness(), corner_picture(), 1)
 
 
-def test_network_without_places():
+def test_network_without_a_spatial_layer():
     with pytest.raises(UserError, match="no convolution"):
         target_layer(nn.Linear(2, 2))
-    with pytest.raises(UserError, match="no map of places"):
+    with pytest.raises(UserError, match="no spatial layer"):
         target_layer(timm.create_model("test_vit", num_classes=1))[1](torch.zeros(1, 1 + 7, 3), 96, 64)
 
 
-def test_tokens_become_places_row_by_row():
+def test_tokens_are_arranged_row_by_row():
     _, to_planes = target_layer(timm.create_model("test_vit", num_classes=1, img_size=(96, 64)))
     tokens = torch.arange(1 + 24)[None, :, None].float()  # the class token first, then 6 rows of 4
     assert torch.equal(to_planes(tokens, 96, 64)[0, 0], torch.arange(1, 25).reshape(6, 4).float())
 
 
 def test_overlay_tints_where_the_map_is_strong():
-    picture, found = np.full((1, 6, 9), 0.5, np.float32), np.zeros((6, 9), np.float32)
-    found[:2] = 1
-    drawn = overlay(picture, found)
+    picture, activation = np.full((1, 6, 9), 0.5, np.float32), np.zeros((6, 9), np.float32)
+    activation[:2] = 1
+    drawn = overlay(picture, activation)
     assert drawn.shape == (6, 9, 3) and drawn.dtype == np.uint8
     assert (drawn[2:] == 128).all()
     assert (drawn[:2] != 128).any(axis=-1).all()
-    assert (overlay(picture, found, strength=0) == 128).all()
+    assert (overlay(picture, activation, strength=0) == 128).all()
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (1, 5, 7), (2, 5, 7), (3, 5, 7), (7, 5, 7), (5, 7, 3)])
-def test_any_picture_can_be_shown(shape):
+def test_any_picture_can_be_displayed(shape):
     rng = np.random.default_rng(0)
     for picture in (rng.random(shape), rng.normal(size=shape), rng.integers(0, 256, shape, np.uint8), np.zeros(shape)):
         shown = display_picture(picture)
         assert shown.shape == (5, 7, 3) and 0 <= shown.min() <= shown.max() <= 1
 
 
-def test_three_channels_are_shown_as_they_are():
+def test_three_channels_are_displayed_unchanged():
     picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
     assert np.allclose(display_picture(picture), picture / 255)
     assert np.allclose(display_picture(picture.transpose(2, 0, 1)), picture / 255)

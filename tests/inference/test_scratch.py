@@ -1,4 +1,4 @@
-"""Planes in memory and on disk, and the rows of a plane that are needed at the moment."""
+"""Planes in memory and on disk, and the buffer of rows of a plane."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_large_planes_are_on_disk_until_the_end(tmp_path, monkeypatch, dtype):
     assert not list(tmp_path.iterdir())
 
 
-def test_folder_goes_away_after_an_error_too(tmp_path, monkeypatch):
+def test_folder_is_removed_after_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(scratch_module, "IN_MEMORY_PIXELS", 100)
     with pytest.raises(ZeroDivisionError), Scratch(tmp_path / "new") as scratch:
         scratch.plane("labels", (70, 40), np.int32)
@@ -38,20 +38,20 @@ def test_folder_goes_away_after_an_error_too(tmp_path, monkeypatch):
     assert not list((tmp_path / "new").iterdir())
 
 
-def test_folder_that_cannot_be_made_is_named(tmp_path, monkeypatch):
+def test_folder_that_cannot_be_created_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(scratch_module, "IN_MEMORY_PIXELS", 100)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file"), Scratch(tmp_path / "file") as scratch:
         scratch.plane("labels", (70, 40), np.int32)
 
 
-def test_computed_plane_is_the_function_of_what_is_sliced():
+def test_computed_plane_applies_its_function_to_the_slice():
     plane = Computed(np.arange(12).reshape(3, 4), lambda a: a * 0.5, np.float32)
     assert plane.shape == (3, 4) and plane.dtype == np.float32
     np.testing.assert_array_equal(plane[1:2, 2:4], [[3, 3.5]])
 
 
-def test_rows_come_and_go_and_keep_their_names():
+def test_rows_keep_their_index_when_others_are_added_and_dropped():
     rows = RollingRows((2,), 3)
     whole = np.random.default_rng(0).random((2, 100, 3), dtype=np.float32)
     for bottom, top in ((10, 0), (11, 4), (40, 30), (41, 41), (90, 50)):
@@ -62,7 +62,7 @@ def test_rows_come_and_go_and_keep_their_names():
         np.testing.assert_array_equal(rows[top:bottom], whole[:, top:bottom])
 
 
-def test_new_rows_are_0_also_where_others_were():
+def test_new_rows_are_zero_in_reused_memory():
     rows = RollingRows((), 2)
     rows.append(np.ones((8, 2)))
     rows.drop(6)
@@ -72,7 +72,7 @@ def test_new_rows_are_0_also_where_others_were():
     assert rows[6:12].sum() == 14
 
 
-def test_rows_that_are_gone_or_not_there_yet_are_an_error():
+def test_dropped_and_missing_rows_are_an_error():
     rows = RollingRows((), 2)
     rows.extend(8)
     rows.drop(3)

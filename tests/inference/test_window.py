@@ -1,4 +1,4 @@
-"""Sliding window: tiles cover the field, and blending them changes nothing where it must not."""
+"""Sliding window: tiles cover the field, and blending keeps the result of the untiled field away from seams."""
 
 import numpy as np
 import pytest
@@ -10,12 +10,11 @@ from dedl_fastai.errors import UserError
 from dedl_fastai.inference.window import (
     blend_weight,
     predict_bands,
-    predict_probability,
     window_batches,
     window_starts,
 )
 
-from .fields import nuclei_plane
+from .fields import blended_probability, nuclei_plane
 
 ZERO, ONE = np.zeros(1, np.float32), np.ones(1, np.float32)
 
@@ -37,7 +36,7 @@ def pointwise(channels: int, classes: int = 2) -> nn.Module:
 
 
 def convolutional() -> nn.Module:
-    """Receptive field of 7 x 7 pixels: 3 to each side."""
+    """A network with a receptive field of 7 x 7 pixels: 3 on each side."""
     torch.manual_seed(1)
     layers = [nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1), nn.ReLU()]
     return nn.Sequential(*layers, nn.Conv2d(4, 2, 3, padding=1)).eval()
@@ -66,12 +65,12 @@ def test_starts_cover_the_axis_and_stay_inside(tile, overlap):
 
 
 @pytest.mark.parametrize("overlap", [0, 0.25, 0.5])
-def test_neighbours_overlap_by_the_share_asked_for(overlap):
+def test_neighbouring_tiles_overlap_by_the_given_share(overlap):
     for length in range(33, 200):
         assert max(np.diff(window_starts(length, 32, overlap))) <= 32 * (1 - overlap) + 1
 
 
-def test_axis_not_longer_than_a_tile_takes_one():
+def test_an_axis_not_longer_than_a_tile_needs_one_tile():
     assert window_starts(32, 32, 0.5) == window_starts(5, 32, 0.5) == [0]
 
 
@@ -80,7 +79,7 @@ def test_no_more_tiles_than_needed():
     assert window_starts(97, 32, 0.5) == [0, 13, 26, 39, 52, 65]
 
 
-def test_tiles_that_overlap_by_all_but_a_part_of_a_pixel_start_at_every_pixel_once():
+def test_tiles_that_overlap_almost_fully_start_once_at_every_pixel():
     assert window_starts(70, 64, 0.995) == window_starts(70, 64, 1 - 1e-12) == list(range(7))
     pixels = field(66, 67)
     bands = list(predict_bands([lambda tiles: tiles[:, 0]], pixels, 64, overlap=0.995))
@@ -115,7 +114,7 @@ def test_pointwise_network_gives_the_untiled_result_for_any_size(seed):
     tile, overlap, bs = int(rng.choice([8, 32, 64])), float(rng.choice([0, 0.25, 0.5])), int(rng.integers(1, 9))
     pixels, model = field(height, width, channels), pointwise(channels)
     mean, std = rng.random(channels, dtype=np.float32), rng.random(channels, dtype=np.float32) + 0.5
-    got = predict_probability(model, pixels, mean, std, tile, overlap, bs)
+    got = blended_probability(model, pixels, tile, mean=mean, std=std, overlap=overlap, bs=bs)
     assert got.shape == (height, width) and got.dtype == np.float32
     assert np.allclose(got, untiled(model, pixels, mean, std), atol=1e-5)
 
@@ -123,7 +122,7 @@ def test_pointwise_network_gives_the_untiled_result_for_any_size(seed):
 @pytest.mark.parametrize("size", [(1, 1), (5, 100), (100, 5), (31, 32), (33, 31)])
 def test_field_smaller_than_a_tile_gives_the_untiled_result(size):
     pixels, model = field(*size), pointwise(1)
-    got = predict_probability(model, pixels, ZERO, ONE, 32)
+    got = blended_probability(model, pixels, 32)
     assert got.shape == size
     assert np.allclose(got, untiled(model, pixels), atol=1e-5)
 
@@ -131,23 +130,23 @@ def test_field_smaller_than_a_tile_gives_the_untiled_result(size):
 def test_field_smaller_than_a_tile_is_mirrored_at_its_lower_and_right_edge():
     pixels, model = field(20, 27), convolutional()
     mirrored = np.pad(pixels, [(0, 0), (0, 12), (0, 5)], mode="symmetric")
-    got = predict_probability(model, pixels, ZERO, ONE, 32)
+    got = blended_probability(model, pixels, 32)
     assert np.allclose(got, untiled(model, mirrored)[:20, :27], atol=1e-5)
 
 
 def test_foreground_of_several_classes_is_all_but_the_first():
     pixels, model = field(40, 50), pointwise(1, classes=4)
-    assert np.allclose(predict_probability(model, pixels, ZERO, ONE, 32), untiled(model, pixels), atol=1e-5)
+    assert np.allclose(blended_probability(model, pixels, 32), untiled(model, pixels), atol=1e-5)
 
 
 @pytest.mark.parametrize(("logit", "probability"), [(0, 0.5), (200, 1), (-200, 0)])
 def test_constant_network_gives_its_constant(logit, probability):
-    got = predict_probability(Constant(logit), field(75, 61), ZERO, ONE, 16, overlap=0.3)
+    got = blended_probability(Constant(logit), field(75, 61), 16, overlap=0.3)
     np.testing.assert_allclose(got, probability, atol=1e-6)
 
 
 def touched_by_a_seam(size, tile: int, overlap: float, radius: int) -> np.ndarray:
-    """Pixels so near an edge of one of their tiles, inside the field, that the network saw padding there."""
+    """Pixels close enough to an inner edge of one of their tiles that the network saw padding there."""
     touched = []
     for length in size:
         axis = np.zeros(length, bool)
@@ -163,7 +162,7 @@ def touched_by_a_seam(size, tile: int, overlap: float, radius: int) -> np.ndarra
 @pytest.mark.parametrize("size", [(64, 64), (75, 61), (40, 113)])
 def test_convolutional_network_differs_from_untiled_only_along_the_seams(size):
     pixels, model = field(*size), convolutional()
-    got = predict_probability(model, pixels, ZERO, ONE, 32, overlap=0.25)
+    got = blended_probability(model, pixels, 32, overlap=0.25)
     seam = touched_by_a_seam(size, 32, 0.25, radius=3)
     expected = untiled(model, pixels)
     assert 0.1 < seam.mean() < 0.9
@@ -171,17 +170,17 @@ def test_convolutional_network_differs_from_untiled_only_along_the_seams(size):
     assert not np.allclose(got[seam], expected[seam], atol=1e-5)
 
 
-def test_blending_brings_the_seams_nearer_to_untiled_than_no_overlap():
+def test_blending_reduces_the_errors_at_the_seams():
     pixels, model = field(96, 96), convolutional()
     errors = [
-        np.abs(predict_probability(model, pixels, ZERO, ONE, 32, o) - untiled(model, pixels)).mean() for o in (0, 0.5)
+        np.abs(blended_probability(model, pixels, 32, overlap=o) - untiled(model, pixels)).mean() for o in (0, 0.5)
     ]
     assert errors[1] < errors[0] / 2
 
 
 def test_batch_size_does_not_matter():
     pixels, model = field(75, 61), convolutional()
-    one, many = (predict_probability(model, pixels, ZERO, ONE, 32, bs=bs) for bs in (1, 16))
+    one, many = (blended_probability(model, pixels, 32, bs=bs) for bs in (1, 16))
     assert np.allclose(one, many, atol=1e-6)
 
 
@@ -189,12 +188,12 @@ def test_memory_mapped_field(tmp_path):
     pixels, model = field(50, 40), pointwise(1)
     np.save(tmp_path / "field.npy", pixels)
     mapped = np.load(tmp_path / "field.npy", mmap_mode="r")
-    got = predict_probability(model, mapped, ZERO, ONE, 32)
-    assert np.array_equal(got, predict_probability(model, pixels, ZERO, ONE, 32))
+    got = blended_probability(model, mapped, 32)
+    assert np.array_equal(got, blended_probability(model, pixels, 32))
 
 
 class Smooth(nn.Module):
-    """A receptive field of 7 x 7: a nucleus where the mean over it is above 0.5. Sure of it: it is never 0.5."""
+    """Predicts nuclei where the mean over 7 x 7 pixels is above 0.5, with probabilities close to 0 or 1."""
 
     def forward(self, x):
         mean = nn.functional.avg_pool2d(x, 7, stride=1, padding=3)
@@ -202,19 +201,19 @@ class Smooth(nn.Module):
 
 
 @pytest.mark.parametrize("size", [(64, 64), (150, 131), (90, 257), (200, 40)])
-@pytest.mark.parametrize("overlap", [0.25, 0.5])  # 8 and 16 pixels, the receptive field has 7
+@pytest.mark.parametrize("overlap", [0.25, 0.5])  # 8 and 16 pixels; the receptive field has 7
 def test_labels_are_exactly_those_of_the_untiled_field(size, overlap):
     pixels = (nuclei_plane(size, seed=sum(size), share=3) > 0.5).astype(np.float32)[None]
-    labels = instances(predict_probability(Smooth(), pixels, ZERO, ONE, 32, overlap))
+    labels = instances(blended_probability(Smooth(), pixels, 32, overlap=overlap))
     assert labels.max() > 5
     np.testing.assert_array_equal(labels, instances(untiled(Smooth(), pixels)))
 
 
 @pytest.mark.parametrize("bs", [1, 3, 50])
 @pytest.mark.parametrize("size", [(20, 20), (100, 40), (40, 100), (131, 90)])
-def test_bands_follow_each_other_without_a_gap_and_hold_finished_rows(size, bs):
+def test_bands_are_contiguous_and_contain_finished_rows(size, bs):
     pixels, model = field(*size), convolutional()
-    whole = predict_probability(model, pixels, ZERO, ONE, 32)
+    whole = blended_probability(model, pixels, 32)
     predict = as_member(model)
     bottom = 0
     for band in predict_bands([predict], pixels, 32, bs=bs):
@@ -225,7 +224,7 @@ def test_bands_follow_each_other_without_a_gap_and_hold_finished_rows(size, bs):
 
 
 def as_member(model):
-    """The model as a function of tiles."""
+    """The model as a function of tiles, as `predict_bands` takes it."""
     return lambda tiles: untiled_batch(model, tiles)
 
 
@@ -235,7 +234,7 @@ def untiled_batch(model, tiles) -> np.ndarray:
 
 
 class Rows:
-    """Pixels that are asked for by rows, and remember which."""
+    """Pixels that record which rows were read."""
 
     def __init__(self, pixels):
         self.pixels, self.shape, self.asked = pixels, pixels.shape, []
@@ -258,13 +257,13 @@ def test_every_row_is_read_once_and_no_earlier_than_needed():
 def test_members_see_the_same_tiles_and_their_spread_is_that_of_the_blended_maps():
     pixels, models = field(75, 61), [convolutional(), pointwise(1), Constant(0.3)]
     bands = list(predict_bands([as_member(m) for m in models], pixels, 32, spread=True))
-    each = np.stack([predict_probability(m, pixels, ZERO, ONE, 32) for m in models])
+    each = np.stack([blended_probability(m, pixels, 32) for m in models])
     np.testing.assert_allclose(np.concatenate([b.mean for b in bands]), each.mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(np.concatenate([b.sd for b in bands]), each.std(axis=0), atol=1e-6)
 
 
 class LeftIsBright(nn.Module):
-    """Sees the left edge of what it is given, wherever that is in the field: not equivariant at all."""
+    """Predicts a ramp across each tile, wherever the tile is in the field: not equivariant to flips."""
 
     def forward(self, x):
         ramp = torch.linspace(2, -2, x.shape[-1]).expand_as(x[:, 0])
@@ -273,14 +272,14 @@ class LeftIsBright(nn.Module):
 
 @pytest.mark.parametrize("tta", ["flips", "dihedral"])
 @pytest.mark.parametrize("size", [(32, 32), (75, 61)])
-def test_images_of_a_tile_change_nothing_for_a_model_without_direction(size, tta):
+def test_tta_changes_nothing_for_a_pointwise_model(size, tta):
     pixels, model = field(*size), pointwise(1)
-    plain, mean = (predict_probability(model, pixels, ZERO, ONE, 32, tta=t) for t in ("none", tta))
+    plain, mean = (blended_probability(model, pixels, 32, tta=t) for t in ("none", tta))
     np.testing.assert_allclose(mean, plain, atol=1e-6)
 
 
 @pytest.mark.parametrize("tta", ["flips", "dihedral"])
-def test_images_of_a_tile_are_turned_back_before_their_mean(tta):
+def test_images_of_a_tile_are_transformed_back_before_averaging(tta):
     pixels, model = field(32, 32), convolutional()
     images = [(t, f) for t in ((0, 2) if tta == "flips" else range(4)) for f in (False, True)]
     total = 0
@@ -288,17 +287,17 @@ def test_images_of_a_tile_are_turned_back_before_their_mean(tta):
         image = np.rot90(pixels[:, :, ::-1] if flip else pixels, turns, axes=(1, 2))
         found = np.rot90(untiled(model, np.ascontiguousarray(image)), -turns)
         total = total + (found[:, ::-1] if flip else found)
-    got = predict_probability(model, pixels, ZERO, ONE, 32, tta=tta)
+    got = blended_probability(model, pixels, 32, tta=tta)
     np.testing.assert_allclose(got, total / len(images), atol=1e-6)
     assert np.abs(got - untiled(model, pixels)).max() > 1e-3
 
 
-def test_a_model_that_prefers_a_side_prefers_none_after_flips():
+def test_flips_remove_the_preference_of_a_model_for_one_side():
     pixels = field(32, 32)
-    assert np.ptp(predict_probability(LeftIsBright(), pixels, ZERO, ONE, 32)) > 0.5
-    np.testing.assert_allclose(predict_probability(LeftIsBright(), pixels, ZERO, ONE, 32, tta="flips"), 0.5, atol=1e-6)
+    assert np.ptp(blended_probability(LeftIsBright(), pixels, 32)) > 0.5
+    np.testing.assert_allclose(blended_probability(LeftIsBright(), pixels, 32, tta="flips"), 0.5, atol=1e-6)
 
 
 def test_unknown_tta_is_refused():
     with pytest.raises(UserError, match="flips, dihedral"):
-        predict_probability(pointwise(1), field(32, 32), ZERO, ONE, 32, tta="spin")
+        blended_probability(pointwise(1), field(32, 32), 32, tta="spin")

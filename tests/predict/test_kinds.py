@@ -1,4 +1,4 @@
-"""What `predict` writes for a field: the same for a plane that is only sliced, tables, overlay, report."""
+"""The files that `predict` writes for a field: images, tables, outlines, overlay, record and report."""
 
 import json
 import re
@@ -28,7 +28,7 @@ RULES = Rules.parse("dim = A- \n<bright> & = A+")
 
 
 class Sliced:
-    """A plane that can be sliced by at most 2048 rows and columns, and no more."""
+    """A plane that can only be sliced, by at most 2048 rows and columns and a margin."""
 
     def __init__(self, plane):
         self.plane, self.shape, self.dtype = plane, plane.shape, plane.dtype
@@ -66,8 +66,15 @@ def found(field):
     p = np.where(labels, 0.75, 0.25).astype(np.float32)
     cells = measure_cells(labels, field, probability=p)
     cells = add_phenotypes({"f": cells}, RULES, {"A": 1})["f"]
-    planes = dict(labels=Sliced(labels), probability=Sliced(p), uncertainty=Sliced(p))
-    return FieldCells(field, cells=cells, threshold=0.5, field_uncertainty=0.811278, **planes)
+    return FieldCells(
+        field,
+        labels=Sliced(labels),
+        cells=cells,
+        threshold=0.5,
+        field_uncertainty=0.811278,
+        probability=Sliced(p),
+        uncertainty=Sliced(p),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +82,7 @@ def result(found):
     return Result(found)
 
 
-def test_images_are_written_from_slices_with_their_type_and_place(result, found, tmp_path):
+def test_images_are_written_from_slices_with_their_type_and_position(result, found, tmp_path):
     types = {"mask": "uint8", "labels": "uint32", "probability": "float32", "uncertainty": "float32"}
     for kind, dtype in types.items():
         KINDS[kind].write(tmp_path / f"{kind}.ome.tif", result)
@@ -111,27 +118,29 @@ def test_parquet_equals_csv(result, tmp_path):
     )
 
 
-def test_neighbours_have_a_row_a_pair_of_phenotypes(found, tmp_path):
+def test_neighbours_have_one_row_per_pair_of_phenotypes(found, tmp_path):
     KINDS["neighbours"].write(tmp_path / "n.csv", Result(found, radius_um=55))
     table = pd.read_csv(tmp_path / "n.csv").set_index(["from", "to"])
     assert len(table) == 4
-    assert table.observed[("dim", "dim")] > 3.5 > 0.2 > table.observed[("dim", "<bright> &")]  # halves lie apart
+    assert (
+        table.observed[("dim", "dim")] > 3.5 > 0.2 > table.observed[("dim", "<bright> &")]
+    )  # separate halves of the field
     assert table.z[("dim", "dim")] > 5
 
 
-def test_overlay_has_the_phenotypes_colours_at_the_cells_and_fits(result, found):
+def test_the_overlay_is_reduced_and_has_the_phenotype_colours_at_the_cells(result, found):
     picture = np.asarray(result.overlay)
     step = 2  # 2400 pixels in at most 2000
-    assert picture.shape[1] == 1100 and 1200 < picture.shape[0] <= 1300  # the strip of the legend below
+    assert picture.shape[1] == 1100 and 1200 < picture.shape[0] <= 1300  # with the legend below
     colors = class_colors(["dim", "<bright> &"])
     for y, x in centres()[22:66]:
         rim = picture[y // step, x // step + 2]
         assert tuple(rim) == colors["<bright> &" if x >= 1100 else "dim"]
-    assert len(np.unique(picture[15:45, 40:, :].reshape(-1, 3), axis=0)) > 30  # DAPI in greys between the cells
+    assert len(np.unique(picture[15:45, 40:, :].reshape(-1, 3), axis=0)) > 30  # DAPI in grey between the cells
     assert (picture[15:45].max(axis=-1) == picture[15:45].min(axis=-1)).mean() > 0.9
 
 
-def test_overlay_of_a_small_field_is_enlarged_and_needs_no_rules(tmp_path):
+def test_the_overlay_of_a_small_field_is_enlarged_and_needs_no_rules(tmp_path):
     labels = np.zeros((100, 200), np.int32)
     labels[20:50, 30:60] = 7
     write_ome_tiff(tmp_path / "s.ome.tif", labels.astype(np.float32), ["DAPI"])
@@ -142,88 +151,89 @@ def test_overlay_of_a_small_field_is_enlarged_and_needs_no_rules(tmp_path):
     assert tuple(shown[20 * 5, 40 * 5]) == NO_RULES and tuple(shown[35 * 5, 45 * 5]) != NO_RULES
 
 
-def test_colours_differ_however_many_classes_there_are():
+def test_colours_differ_for_any_number_of_classes():
     colors = class_colors([f"c{i}" for i in range(14)] + ["other"])
     assert len(colors) == len(set(colors.values())) == 15
     assert class_colors(["b", "other"])["b"] == class_colors(["b", "tfh", "other"])["b"]
 
 
-def test_all_is_what_can_be_written_here():
+def test_all_means_the_kinds_that_can_be_written():
     assert "neighbours" in parse_kinds("all", has_rules=True)
     assert set(KINDS) - set(parse_kinds("all", has_rules=False)) >= {"neighbours"}
     assert parse_kinds(" mask, mask,labels", has_rules=False) == ["mask", "labels"]
 
 
-def test_a_slide_beyond_imagejs_rois_is_refused_for_rois_alone():
+def test_a_slide_too_large_for_imagej_rois_is_refused_for_rois_only():
     check_size(["geojson"], "s.tif", (100, 40000))
     with pytest.raises(UserError, match="ImageJ"):
         check_size(["rois"], "s.tif", (100, 40000))
 
 
-NASTY = '<script>alert("x")</script> $a$ & http://x.org'
+HOSTILE = '<script>alert("x")</script> $a$ & http://x.org'
 
 
 @pytest.fixture(scope="module")
-def nasty(result, tmp_path_factory):
-    """Facts of a field with a name that has to be escaped, and their folder."""
+def hostile_records(result, tmp_path_factory):
+    """A folder, and records of two fields; names and settings need escaping."""
     out = tmp_path_factory.mktemp("report")
-    settings = {"runs": [NASTY], "rules": ["<bright> & = A+"]}
-    facts = field_record("f", out / NASTY, result, settings, {"engine": "torch"}, ["cells"])
-    write_record(out, facts, result)
-    return out, [facts, facts | {"field": NASTY.replace("/", "")}]
+    settings = {"runs": [HOSTILE], "rules": ["<bright> & = A+"]}
+    made = {"engine": "torch"}
+    record = field_record("f", out / HOSTILE, result, settings=settings, made=made, kinds=["cells"])
+    write_record(out, record, result)
+    return out, [record, record | {"field": HOSTILE.replace("/", "")}]
 
 
-def test_the_report_escapes_names_and_loads_nothing(nasty):
-    out, facts = nasty
-    write_report(out, facts, [f"{NASTY} does not read"])
+def test_the_report_escapes_names_and_loads_nothing(hostile_records):
+    out, records = hostile_records
+    write_report(out, records, [f"{HOSTILE} does not read"])
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "<script" not in page and "&lt;script&gt;" in page and "&lt;bright&gt; &amp;" in page
-    found = []
+    attributes = []
 
     class Tags(HTMLParser):
         def handle_starttag(self, tag, attrs):
-            found.extend((tag, k, v) for k, v in attrs)
+            attributes.extend((tag, k, v) for k, v in attrs)
 
     Tags().feed(page)
-    sources = [v for _, k, v in found if k in ("src", "href")]
+    sources = [v for _, k, v in attributes if k in ("src", "href")]
     assert len(sources) >= 2 and all(v.startswith("data:image/") for v in sources)
     assert "url(" not in page and "@import" not in page
 
 
-def test_the_report_says_counts_settings_and_what_failed(nasty):
-    out, facts = nasty
-    write_report(out, facts, ["bad.tif is damaged."])
+def test_the_report_has_counts_settings_and_failures(hostile_records):
+    out, records = hostile_records
+    write_report(out, records, ["bad.tif is damaged."])
     page = (out / "report.html").read_text(encoding="utf-8")
     assert f"2 fields, {2 * len(centres())} nuclei" in page
     assert "bad.tif is damaged." in page and "1 left out" in page
-    assert "given" in page  # where the thresholds of the phenotypes come from
+    assert "given" in page  # the source of the thresholds
     bars = [float(w) for w in re.findall(r"<i style=\"width: ([\d.]+)%", page)]
-    assert sum(bars) == pytest.approx(200, abs=0.1)  # two fields of the most cells: both as wide as it goes
+    assert sum(bars) == pytest.approx(200, abs=0.1)  # both fields have the most cells: both bars are full
 
 
-def test_a_report_without_any_field_is_still_one(tmp_path):
+def test_a_report_without_fields_is_written(tmp_path):
     write_report(tmp_path, [], ["a.tif is damaged."])
     assert "No field could be read" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
-def test_facts_hold_counts_areas_and_a_small_picture(nasty, found):
-    out, (facts, _) = nasty
-    assert facts["cells"] == len(centres()) == sum(facts["areas"]["counts"])
-    assert facts["areas"]["counts"][int(144 * 0.25 // 5)] == len(centres())  # 12 x 12 pixels of 0.5 um, steps of 5 um2
-    assert facts["phenotypes"]["dim"]["cells"] == int((found.cells.phenotype == "dim").sum())
+def test_a_record_has_counts_and_areas_and_a_thumbnail(hostile_records, found):
+    out, (record, _) = hostile_records
+    assert record["cells"] == len(centres()) == sum(record["areas"]["counts"])
+    assert record["areas"]["counts"][int(144 * 0.25 // 5)] == len(centres())  # 12 x 12 pixels of 0.5 um, steps of 5 um2
+    assert record["phenotypes"]["dim"]["cells"] == int((found.cells.phenotype == "dim").sum())
     assert Image.open(out / "fields" / "f.jpg").width == 640
 
 
-def test_summary_of_fields_with_and_without_phenotypes_has_whole_numbers(nasty):
-    _, (facts, _) = nasty
-    table = summary_table([facts, facts | {"field": "g", "phenotypes": {}}])
-    assert table["cells dim"].tolist()[0] == facts["phenotypes"]["dim"]["cells"]
+def test_summary_of_fields_with_and_without_phenotypes_has_whole_numbers(hostile_records):
+    _, (record, _) = hostile_records
+    table = summary_table([record, record | {"field": "g", "phenotypes": {}}])
+    assert table["cells dim"].tolist()[0] == record["phenotypes"]["dim"]["cells"]
     assert pd.isna(table["cells dim"].iloc[1])
     assert "." not in table[["cells", "cells dim"]].to_csv(index=False)
 
 
-class Judge(Classifier):
-    """A classifier without a network: one class, there in every field but those that raise."""
+class OneClass(Classifier):
+    """A classifier without a network: one class, present in every field except those that raise."""
 
     classes, thresholds = ["b"], np.array([0.5])
 
@@ -236,23 +246,23 @@ class Judge(Classifier):
         return {"b": 0.75}
 
 
-def test_a_field_that_fails_costs_a_classification_its_row(tmp_path, monkeypatch):
+def test_a_field_that_fails_has_no_row_in_predictions_csv(tmp_path, monkeypatch):
     for name in "abcd":
         Image.new("L", (8, 8)).save(tmp_path / f"{name}.png")
     errors = {"a.png": RuntimeError("can't allocate memory\nmore"), "b.png": MemoryError(), "c.png": UserError("c.png")}
-    monkeypatch.setattr(classes, "load_run", lambda *args: Judge(errors))
+    monkeypatch.setattr(classes, "load_classifier", lambda *args: OneClass(errors))
     failed = classes.predict_classes(["run"], [tmp_path], tmp_path / "out")
     assert failed[0].endswith("a.png: RuntimeError: can't allocate memory") and "memory" in failed[1]
     assert failed[2] == "c.png" and len(failed) == 3
     assert [Path(i).name for i in pd.read_csv(tmp_path / "out" / "predictions.csv").image] == ["d.png"]
 
 
-def test_an_image_that_labels_csv_lists_and_images_lacks_is_told(tmp_path, monkeypatch):
+def test_an_image_that_labels_csv_lists_but_the_folder_lacks_is_reported(tmp_path, monkeypatch):
     (tmp_path / "images").mkdir()
     Image.new("L", (8, 8)).save(tmp_path / "images" / "a.png")
-    Image.new("L", (8, 8)).save(tmp_path / "images" / "b.png")  # without labels: to be predicted all the same
+    Image.new("L", (8, 8)).save(tmp_path / "images" / "b.png")  # without labels, but still predicted
     (tmp_path / "labels.csv").write_text("image,labels\na.png,b\nlost.png,b\n")
-    monkeypatch.setattr(classes, "load_run", lambda *args: Judge({}))
+    monkeypatch.setattr(classes, "load_classifier", lambda *args: OneClass({}))
     failed = classes.predict_classes(["run"], [tmp_path], tmp_path / "out")
     assert len(failed) == 1 and failed[0].startswith("lost.png")
     assert len(pd.read_csv(tmp_path / "out" / "predictions.csv")) == 2

@@ -1,4 +1,4 @@
-"""Multi-label scores: equal to scikit-learn's, defined for degenerate predictions, next to what constants reach."""
+"""Multi-label scores: agreement with scikit-learn, degenerate predictions, constants, thresholds and intervals."""
 
 import json
 
@@ -7,18 +7,11 @@ import pytest
 from sklearn import metrics as sk
 
 from dedl_fastai.errors import UserError
-from dedl_fastai.scores.class_labels import (
-    best_constant,
-    bootstrap_intervals,
-    calibration_bins,
-    calibration_error,
-    clf_scores,
-    constant_probabilities,
-    constant_scores,
-    predicted_labels,
-    ranking_scores,
-    tune_thresholds,
-)
+from dedl_fastai.scores.calibration import calibration_bins, calibration_error
+from dedl_fastai.scores.class_labels import best_constant, clf_scores, constant_probabilities, constant_scores
+from dedl_fastai.scores.intervals import bootstrap_intervals
+from dedl_fastai.scores.label_metrics import ranking_scores
+from dedl_fastai.scores.thresholds import predicted_labels, tune_thresholds
 
 PAPER = {"b": 187, "tfh": 91, "tfh217": 93, "th": 29, "other": 198}  # fields of 198
 
@@ -54,10 +47,10 @@ CASES = {
 both = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
-def expected_headlines(p, y, t) -> dict:
+def expected_overall(p, y, t) -> dict:
     guess = p >= t
     kinds = [k for k in range(y.shape[1]) if 0 < y[:, k].sum() < len(y)]
-    # an empty column more: a single one scikit-learn would take for a binary problem, and micro does not change
+    # with an extra empty column: scikit-learn takes a single column for a binary problem; micro scores do not change
     wide = [np.hstack([m, np.zeros((len(m), 1), bool)]) for m in (y, guess)]
     scores = {"exact_match": (guess == y).all(axis=1).mean(), "brier": sk.mean_squared_error(y, p)}
     for name, score in (("f1", sk.f1_score), ("recall", sk.recall_score), ("precision", sk.precision_score)):
@@ -69,16 +62,16 @@ def expected_headlines(p, y, t) -> dict:
 
 
 @both
-def test_headlines_equal_those_of_scikit_learn(case):
+def test_overall_scores_equal_those_of_scikit_learn(case):
     p, y = case
     scores = clf_scores(p, y, 0.5, names(y.shape[1]))
-    for name, value in expected_headlines(p, y, 0.5).items():
+    for name, value in expected_overall(p, y, 0.5).items():
         assert scores[name] == (None if value is None else pytest.approx(value, abs=1e-6)), name
     assert scores["n"] == len(y)
 
 
 @both
-def test_headlines_without_constant_classes_are_those_of_the_other_columns(case):
+def test_overall_scores_without_constant_classes_are_those_of_the_other_classes(case):
     p, y = case
     scores = clf_scores(p, y, 0.5, names(y.shape[1]))
     varying = y.any(axis=0) & ~y.all(axis=0)
@@ -90,7 +83,7 @@ def test_headlines_without_constant_classes_are_those_of_the_other_columns(case)
 
 
 @both
-def test_rows_of_the_classes(case):
+def test_scores_of_each_class(case):
     p, y = case
     t = np.linspace(0.2, 0.8, y.shape[1])
     rows = clf_scores(p, y, t, names(y.shape[1]))["per_class"]
@@ -154,12 +147,12 @@ def test_tuned_thresholds_are_the_best_and_not_below_half_on_their_own_data(seed
         assert f1 >= max(others) - 1e-12
 
 
-def test_tuned_threshold_lies_in_the_middle_of_a_gap():
+def test_tuned_threshold_is_in_the_middle_of_a_gap():
     p = np.array([0.1, 0.2, 0.6, 0.9])[:, None]
     assert tune_thresholds(p, np.array([0, 0, 1, 1], bool)[:, None], 0) == pytest.approx([0.4])
 
 
-def test_half_stays_where_another_threshold_is_better_by_chance_only():
+def test_the_threshold_stays_at_half_if_another_is_better_only_by_chance():
     rng = np.random.default_rng(0)
     y = rng.random((40, 1)) < 0.5
     p = np.clip(0.3 + 0.4 * y + rng.normal(0, 0.15, (40, 1)), 0, 1)
@@ -221,7 +214,7 @@ def test_best_constant_is_the_best_of_all_label_sets(seed):
     assert sk.f1_score(truth, chosen, average="micro", zero_division=0) == pytest.approx(max(f1))
 
 
-def test_best_constant_of_nothing_is_the_empty_set():
+def test_best_constant_without_positive_labels_is_the_empty_set():
     assert not best_constant(np.zeros((3, 2), bool)).any()
 
 
@@ -231,14 +224,14 @@ def test_constant_probabilities_are_the_prevalences():
     assert predicted_labels(constant_probabilities(truth, 1), 0.5).tolist() == [[True, False]]
 
 
-def test_constants_are_chosen_on_the_training_part():
+def test_constants_are_chosen_on_the_training_split():
     train, test = np.array([[True, False]] * 4), np.array([[False, True]] * 3)
     scores = constant_scores(train, test, names(2))
     assert scores["labels"] == scores["best_micro"]["labels"] == scores["best_macro"]["labels"] == ["class0"]
     assert scores["f1_micro"] == scores["best_micro"]["f1_micro"] == 0
 
 
-def test_weights_of_a_ranking_are_repetitions():
+def test_item_weights_of_a_ranking_act_as_repetitions():
     p, y = random_case(2, k=1, steps=6)
     times = np.random.default_rng(0).integers(0, 4, len(p))
     ap, auroc = ranking_scores(p[:, 0], y[:, 0], times[None].astype(float))
@@ -251,7 +244,7 @@ def patients(n_items: int, n_patients: int) -> list[str]:
     return [f"p{i % n_patients}" for i in range(n_items)]
 
 
-def test_intervals_hold_the_point_estimate_and_stay_inside_0_and_1():
+def test_intervals_contain_the_point_estimate_and_stay_within_0_and_1():
     p, y = random_case(1, n=120)
     scores = clf_scores(p, y, 0.5, names(4))
     intervals = bootstrap_intervals(p, y, patients(120, 12), 0.5)
@@ -260,18 +253,18 @@ def test_intervals_hold_the_point_estimate_and_stay_inside_0_and_1():
         assert 0 <= low < scores[metric] < high <= 1
 
 
-def test_intervals_of_one_item_a_patient_equal_those_of_repeated_items():
+def test_intervals_of_one_item_per_patient_equal_those_of_repeated_items():
     p, y = random_case(2, n=30)
     seed, n = 3, 50
     weights = np.random.default_rng(seed).multinomial(30, np.full(30, 1 / 30), size=n)
     f1 = [sk.f1_score(np.repeat(y, w, axis=0), np.repeat(p >= 0.5, w, axis=0), average="micro") for w in weights]
-    got = bootstrap_intervals(p, y, [f"{i:02}" for i in range(30)], 0.5, n=n, seed=seed)["f1_micro"]
+    got = bootstrap_intervals(p, y, [f"{i:02}" for i in range(30)], thresholds=0.5, n=n, seed=seed)["f1_micro"]
     assert got == pytest.approx(np.percentile(f1, [2.5, 97.5]), abs=1e-6)
 
 
 def test_fewer_patients_give_wider_intervals():
     rng = np.random.default_rng(0)
-    block = np.repeat(rng.random(40), 10)  # how well the network does on a stretch of items that belong together
+    block = np.repeat(rng.random(40), 10)  # accuracy of the network on each block of related items
     y = rng.random((400, 3)) < 0.5
     p = np.where(rng.random(y.shape) < block[:, None], y, ~y) * 0.8 + 0.1
     few, many = ([f"p{i * n // 400:03}" for i in range(400)] for n in (5, 400))
@@ -279,28 +272,28 @@ def test_fewer_patients_give_wider_intervals():
     assert width[0] > 1.3 * width[1]
 
 
-def test_intervals_depend_on_the_seed_alone(monkeypatch):
+def test_intervals_depend_only_on_the_seed(monkeypatch):
     p, y = random_case(1)
     who = patients(60, 6)
-    first = bootstrap_intervals(p, y, who, 0.5, n=200, seed=1)
-    assert first == bootstrap_intervals(p, y, who, 0.5, n=200, seed=1)
-    assert first != bootstrap_intervals(p, y, who, 0.5, n=200, seed=2)
-    monkeypatch.setattr("dedl_fastai.scores.class_labels._BLOCK", 500)
-    assert first == bootstrap_intervals(p, y, who, 0.5, n=200, seed=1)
+    first = bootstrap_intervals(p, y, who, thresholds=0.5, n=200, seed=1)
+    assert first == bootstrap_intervals(p, y, who, thresholds=0.5, n=200, seed=1)
+    assert first != bootstrap_intervals(p, y, who, thresholds=0.5, n=200, seed=2)
+    monkeypatch.setattr("dedl_fastai.scores.intervals._BLOCK", 500)
+    assert first == bootstrap_intervals(p, y, who, thresholds=0.5, n=200, seed=1)
 
 
 def test_one_patient_has_no_interval():
     assert bootstrap_intervals(*random_case(1), ["p"] * 60, 0.5) is None
 
 
-def test_intervals_of_constant_classes_are_none_where_nothing_can_be_ranked():
+def test_ranking_intervals_are_none_if_all_classes_are_constant():
     intervals = bootstrap_intervals(*CASES["only-constant-classes"], patients(60, 6), 0.5)
     assert intervals["map"] is intervals["auroc"] is None
     assert intervals["f1_macro"] is not None
 
 
-def test_a_class_lost_by_a_resample_does_not_pull_its_mean_down():
-    truth = np.array([[1, 1], [1, 0], [1, 0], [1, 0]], bool)  # the second class is the first patient's alone
+def test_a_class_missing_from_a_resample_does_not_lower_its_mean():
+    truth = np.array([[1, 1], [1, 0], [1, 0], [1, 0]], bool)  # only the first patient has the second class
     intervals = bootstrap_intervals(truth.astype(float), truth, list("abcd"), 0.5)
     assert intervals["f1_macro"] == [1, 1]
 
@@ -314,6 +307,6 @@ def test_a_class_lost_by_a_resample_does_not_pull_its_mean_down():
         (np.full((2, 1), 1.5), np.zeros((2, 1), bool), "outside"),
     ],
 )
-def test_what_cannot_be_scored_is_said(p, y, message):
+def test_invalid_input_is_refused(p, y, message):
     with pytest.raises(UserError, match=message.replace("(", r"\(").replace(")", r"\)")):
         clf_scores(p, y, 0.5, names(p.shape[1]))

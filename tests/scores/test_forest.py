@@ -1,4 +1,4 @@
-"""The forest baseline: its features mean what they say, and it beats a constant where intensity tells the classes."""
+"""The forest baseline: its features, and that it beats a constant where intensity separates the classes."""
 
 import numpy as np
 import pytest
@@ -45,13 +45,13 @@ def test_spots_are_counted():
     assert spots[0] == pytest.approx(1000 * 25 / 10000)
 
 
-def test_bytes_count_as_their_share_of_255():
+def test_uint8_pictures_are_divided_by_255():
     whole = (255 * picture()).astype(np.uint8)
     assert np.allclose(picture_statistics(whole), picture_statistics(whole / np.float32(255)), atol=1e-5)
 
 
 def toy(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures whose first channel is bright, and whose second has spots, where the class is there."""
+    """Pictures with a bright first channel where class 1 is present, and spots in the second where class 2 is."""
     rng = np.random.default_rng(seed)
     truth = rng.random((n, 2)) < 0.4
     pictures = 0.2 * rng.random((n, 2, 24, 24), dtype=np.float32)
@@ -70,13 +70,13 @@ def test_forest_beats_the_constant_where_the_classes_differ():
     assert forest["map"] > 0.95 > constant["map"]
 
 
-def test_forest_depends_on_the_seed_alone():
+def test_forest_depends_only_on_the_seed():
     train, train_truth = toy(20, 0)
-    first, again, other = (forest_probabilities(train, train_truth, train, seed, trees=10) for seed in (1, 1, 2))
+    first, again, other = (forest_probabilities(train, train_truth, train, seed=seed, trees=10) for seed in (1, 1, 2))
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 
 
-def test_class_with_one_kind_in_training_gets_that_constant():
+def test_class_that_is_constant_in_training_gets_that_constant():
     train, truth = toy(30, 0)
     wide = np.column_stack([np.ones(30, bool), truth[:, 0], np.zeros(30, bool)])
     p = forest_probabilities(train, wide, train, trees=10)

@@ -1,22 +1,22 @@
-"""Matching of nuclei: exact on constructed cases, equal to the assignment over all pairs, counts that add up."""
+"""Matching of nuclei: constructed cases, agreement with the assignment over all pairs, counts that add up."""
 
 import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
 from dedl_fastai.errors import UserError
-from dedl_fastai.scores.object_matches import IOUS, Matches, count_matches, match, matching_table
+from dedl_fastai.scores.object_matches import IOUS, Matches, count_matches, match, pool_matches
 
 
 def boxes(*spans, width=60):
-    """Labels 1, 2, ... on a row of height 4: (start, end) columns."""
+    """Labels 1, 2, ... of boxes of height 4 that span the columns (start, end)."""
     labels = np.zeros((4, width), np.int32)
     for i, (a, b) in enumerate(spans, 1):
         labels[:, a:b] = i
     return labels
 
 
-def test_the_same_labels_match_perfectly_whatever_their_ids():
+def test_identical_objects_match_perfectly_whatever_their_ids():
     truth = boxes((0, 10), (15, 25), (30, 40))
     scores = match(np.array([0, 900, 7, 31])[truth], truth)
     assert (scores["tp"], scores["fp"], scores["fn"]) == (3, 0, 0)
@@ -38,7 +38,7 @@ def test_one_found_one_invented_two_missed():
 
 
 @pytest.mark.parametrize(("iou", "tp"), [(0.5, 1), (0.8, 1), (0.81, 0)])
-def test_the_iou_itself_counts_as_a_match(iou, tp):
+def test_an_iou_equal_to_the_threshold_counts_as_a_match(iou, tp):
     assert match(boxes((0, 8)), boxes((0, 10)), iou)["tp"] == tp
 
 
@@ -49,15 +49,15 @@ def test_merged_and_split_nuclei():
     assert match(one, two, 0.7)["tp"] == 0
 
 
-def test_at_half_two_rivals_share_one_partner_only_once():
+def test_at_half_only_one_of_two_candidates_is_matched():
     assert [match(boxes((0, 10), (10, 20)), boxes((0, 20)))[k] for k in ("tp", "fp", "fn")] == [1, 1, 0]
 
 
-def test_rivals_below_half_are_paired_so_that_most_find_a_partner():
+def test_below_half_as_many_objects_as_possible_are_matched():
     truth = boxes((0, 10), (10, 20))
     predicted = boxes((2, 12), (12, 22))  # 0.67 with the first; 0.09 crosswise; 0.67 with the second
     assert match(predicted, truth, 0.05)["tp"] == 2
-    shifted = boxes((6, 16), (16, 30))  # the first prefers the second partner, but then the other has none left
+    shifted = boxes((6, 16), (16, 30))  # the first overlaps the second more, but then the other would have no match
     assert match(shifted, truth, 0.2)["tp"] == 2
 
 
@@ -70,44 +70,44 @@ def dense_reference(predicted, truth, iou):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_equal_to_the_assignment_over_all_pairs(seed):
+def test_matches_equal_the_assignment_over_all_pairs(seed):
     rng = np.random.default_rng(seed)
     truth = np.kron(rng.integers(0, 9, (12, 12)), np.ones((4, 4), int))
     predicted = np.where(rng.random(truth.shape) < 0.35, rng.integers(0, 9, truth.shape), truth)
     for iou in (0.05, 0.3, 0.5, 0.7):
-        found = count_matches(predicted, truth, [iou])[iou]
+        matches = count_matches(predicted, truth, [iou])[iou]
         tp, iou_sum = dense_reference(predicted, truth, iou)
-        assert found.tp == tp
+        assert matches.tp == tp
         if iou >= 0.5:  # below, scipy's reference also weighs pairs under the threshold
-            assert found.iou_sum == pytest.approx(iou_sum)
+            assert matches.iou_sum == pytest.approx(iou_sum)
 
 
 def test_empty_fields():
-    empty, some = np.zeros((4, 60), int), boxes((0, 10))
+    empty, single = np.zeros((4, 60), int), boxes((0, 10))
     assert match(empty, empty)["ap"] == match(empty, empty)["pq"] == match(empty, empty)["f1"] == 1
-    for scores in (match(empty, some), match(some, empty)):
+    for scores in (match(empty, single), match(single, empty)):
         assert scores["ap"] == scores["f1"] == scores["pq"] == scores["precision"] == scores["recall"] == 0
         assert scores["mean_true_score"] == 0
 
 
-def test_counts_of_fields_add_up_and_the_table_pools_them():
+def test_counts_of_fields_add_up_and_are_pooled_at_each_iou():
     truth = [boxes((0, 10), (20, 30)), boxes((5, 15))]
     predicted = [boxes((0, 9)), boxes((5, 15), (30, 35))]
     total = count_matches(predicted[0], truth[0])[0.5] + count_matches(predicted[1], truth[1])[0.5]
     assert total == Matches(2, 1, 1, pytest.approx(1.9))
-    table = matching_table(predicted, truth)
-    assert table["iou"].tolist() == list(IOUS)
-    assert table.iloc[0].drop("iou").to_dict() == pytest.approx(total.scores())
-    assert (table["tp"].diff().dropna() <= 0).all()
-    assert matching_table(predicted[0], truth[0], (0.5, 0.95))["tp"].tolist() == [1, 0]
+    pooled = pool_matches(count_matches(p, t) for p, t in zip(predicted, truth, strict=True))
+    assert list(pooled) == list(IOUS)
+    assert pooled[0.5].scores() == pytest.approx(total.scores())
+    assert (np.diff([matches.tp for matches in pooled.values()]) <= 0).all()
+    assert [matches.tp for matches in count_matches(predicted[0], truth[0], (0.5, 0.95)).values()] == [1, 0]
 
 
-def test_labels_of_two_shapes_are_refused():
+def test_labels_of_different_shapes_are_refused():
     with pytest.raises(UserError, match=r"\(4, 60\)"):
         match(boxes((0, 5)), np.zeros((4, 61), int))
 
 
 @pytest.mark.parametrize("iou", [0, 1.5])
-def test_an_iou_that_means_nothing_is_refused(iou):
+def test_an_iou_outside_0_to_1_is_refused(iou):
     with pytest.raises(UserError, match="IoU"):
         match(boxes((0, 5)), boxes((0, 5)), iou)

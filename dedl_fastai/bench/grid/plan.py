@@ -13,8 +13,9 @@ from ...data.splits import save_splits
 from ...errors import UserError
 from ...io.files import read_json, write_json
 from ...runs.cohort import load_clf_cohort, load_split_cohort, with_demo_data
-from ...runs.options.clf import CONFIGS, ClfConfig
+from ...runs.options.clf import ClfConfig
 from ...runs.options.seg import SegConfig
+from ...runs.options.tasks import CONFIGS
 from ...training.run_folder import data_fingerprint
 from ..paper.tables import PaperCell, PaperRow, PaperTable
 from .locks import held

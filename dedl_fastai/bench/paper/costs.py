@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from ...runs.options.clf import CONFIGS
+from ...runs.options.tasks import CONFIGS
 from .tables import PaperCell
 
 TRAIN_TILES, VALID_TILES = 1452, 720  # the paper's 5.1

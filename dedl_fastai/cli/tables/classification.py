@@ -15,7 +15,7 @@ _COLUMNS = {
 
 
 def clf_table(metrics: dict[str, Any]) -> str:
-    """Scores of every split, baselines, weights and classes, as lines of text."""
+    """Return the scores of every split, of the baselines, weights and classes as lines of text."""
     splits = [s for s in ("test", "valid", "train", "all") if s in metrics]
     lines = [_line("", _COLUMNS.values())]
     for split in splits:
@@ -40,7 +40,7 @@ def clf_table(metrics: dict[str, Any]) -> str:
 
 
 def members_table(summary: dict[str, Any]) -> str:
-    """Mean and standard deviation over the members, the ensemble and the baselines."""
+    """Return mean and standard deviation over the members, the ensemble and the baselines as lines of text."""
     n = len(summary["members"])
     lines = [_line("", _COLUMNS.values(), 17)]
     for split, note in (("test", ""), ("valid", " (tuned here)")):

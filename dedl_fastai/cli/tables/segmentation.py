@@ -1,4 +1,4 @@
-"""Metrics as a table for the terminal."""
+"""Segmentation metrics as tables for the terminal."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -16,7 +16,7 @@ _OBJECT_COLUMNS = {"precision": "prec.", "recall": "recall", "f1": "F1", "ap": "
 
 
 def metrics_table(metrics: dict[str, Any]) -> str:
-    """Scores of every split at both thresholds, baselines and patients, as lines of text."""
+    """Return the scores of every split at both thresholds, of the baselines and of each patient as lines of text."""
     tuned = f"threshold {metrics['threshold']:g}"
     splits = [s for s in ("test", "valid", "train", "all") if s in metrics]
     rows: list[tuple[str, dict[str, Any]]] = []
@@ -31,30 +31,30 @@ def metrics_table(metrics: dict[str, Any]) -> str:
         [
             *(f"whole fields: {fields}; pixels pooled", _line("", _COLUMNS.values()), *map(_row, rows)),
             *map(_row, patients),
-            *(line for s, found in metrics.get("objects", {}).items() for line in _object_lines(s, found)),
+            *(line for s, objects in metrics.get("objects", {}).items() for line in _object_lines(s, objects)),
         ]
     )
 
 
-def _object_lines(split: str, found: dict[str, Any]) -> list[str]:
-    """Nuclei of a split at each IoU, or why there are none to count."""
-    if not found["n_fields"]:
-        return ["", f"nuclei, {split}: not counted, for the masks do not tell them apart: they hold no ids"]
-    without = f" ({found['n_without_ids']} more have no ids)" if found["n_without_ids"] else ""
-    otsu = found["baselines"]["otsu"]
-    rows = [(f"IoU {row['iou']:.2f}", row) for row in found["matching"]]
+def _object_lines(split: str, objects: dict[str, Any]) -> list[str]:
+    """Return the scores of the nuclei of a split at each IoU, or say why they are not counted."""
+    if not objects["n_fields"]:
+        return ["", f"nuclei, {split}: not counted, because the masks contain no ids"]
+    without = f" ({objects['n_without_ids']} more have no ids)" if objects["n_without_ids"] else ""
+    otsu = objects["baselines"]["otsu"]
+    rows = [(f"IoU {row['iou']:.2f}", row) for row in objects["matching"]]
     rows += [(f"IoU {row['iou']:.2f}, otsu", row) for row in otsu["matching"][:1]]
     return [
         "",
-        f"nuclei, {split}: {found['n_fields']} fields with ids{without}, parted by {found['part_by']}: "
-        f"{found['n_true']} true, {found['n_predicted']} found (otsu {otsu['n_predicted']})",
+        f"nuclei, {split}: {objects['n_fields']} fields with ids{without}, separated by {objects['part_by']}: "
+        f"{objects['n_true']} true, {objects['n_predicted']} found (otsu {otsu['n_predicted']})",
         _line("", _OBJECT_COLUMNS.values()),
         *(_line(name, (f"{row[c]:.4f}" for c in _OBJECT_COLUMNS)) for name, row in rows),
     ]
 
 
 def fold_table(summary: dict[str, Any]) -> str:
-    """Mean and standard deviation over the folds."""
+    """Return mean and standard deviation over the folds as lines of text."""
     n = len(summary["members"])
     rows = [(f"{s}, {n} folds{note}", summary[s]) for s, note in _SPLITS.items() if s in summary]
     baselines = [(f"test, {n}", b["test"]) for n, b in summary["baselines"].items() if "test" in b]

@@ -1,4 +1,4 @@
-"""Engines: what runs a segmentation network over tiles, PyTorch or a faster runtime, behind one signature."""
+"""`make_engine`: runs a segmentation network on tiles with PyTorch or a faster runtime, behind one interface."""
 
 import logging
 from contextlib import AbstractContextManager, nullcontext
@@ -21,8 +21,8 @@ ENGINES = ("torch", "onnx", "openvino")
 class Engine(Protocol):
     """Normalised tiles (b, C, t, t) float32 -> probability of the foreground (b, t, t) float32, for any b."""
 
-    def __call__(self, tiles: np.ndarray) -> np.ndarray:
-        """Predict a batch."""
+    def __call__(self, tiles: np.ndarray, /) -> np.ndarray:
+        """Predict a batch of tiles."""
 
 
 def make_engine(
@@ -32,9 +32,9 @@ def make_engine(
     tile: int,  # edge in pixels
     device: torch.device | str = "cpu",
     amp: str = "no",  # no, fp16, bf16
-    channels_last: bool = False,  # memory format of torch's tensors
+    channels_last: bool = False,  # memory format of PyTorch tensors
 ) -> Engine:
-    """The engine `name` around a segmentation network. `UserError` for what an engine does not know or lacks."""
+    """The engine `name` for a segmentation network. Raises `UserError` for unsupported options and missing packages."""
     device = torch.device(device)
     if name not in ENGINES:
         raise UserError(f"engine={name!r} is unknown; it may be {', '.join(ENGINES)}.")
@@ -43,41 +43,41 @@ def make_engine(
     if name == "torch":
         return TorchEngine(model, device, amp, channels_last)
     if channels_last:
-        raise UserError(f"`channels_last` is for engine=torch: {name} chooses the memory format itself.")
+        raise UserError(f"`channels_last` is only for engine=torch: {name} chooses the memory format itself.")
     if name == "onnx" and amp != "no":
-        raise UserError(f"amp={amp} is not for engine=onnx, which calculates in float32: use openvino or torch.")
+        raise UserError(f"engine=onnx computes in float32 and does not support amp={amp}: use openvino or torch.")
     log.info("preparing the network for %s", name)
     exported = onnx_bytes(exported_program(Foreground(model), (n_channels, tile, tile)))
     return OnnxEngine(exported, device) if name == "onnx" else OpenVinoEngine(exported, device, amp)
 
 
 class TorchEngine:
-    """PyTorch itself. A GPU without enough memory gets smaller batches; where one tile is too much, the CPU goes on."""
+    """PyTorch. If the GPU runs out of memory, batches get smaller; if one tile does not fit, the CPU takes over."""
 
     def __init__(self, model: nn.Module, device: torch.device | str, amp: str = "no", channels_last: bool = False):
         self.device, self.amp = torch.device(device), amp
         if self.device.type == "cpu" and amp == "fp16":
             raise UserError("amp=fp16 needs a GPU: use bf16 or no on the CPU.")
         if self.device.type == "cuda" and amp == "bf16" and not torch.cuda.is_bf16_supported():
-            raise UserError("this GPU does not calculate in bfloat16: use amp=fp16.")
+            raise UserError("this GPU does not support bfloat16: use amp=fp16.")
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.model = model.eval().to(self.device, memory_format=self.memory_format)
-        self.most: int | None = None  # tiles a batch, once more did not fit
+        self.model = model.eval().to(self.device).to(memory_format=self.memory_format)
+        self.most: int | None = None  # tiles per batch, after larger batches did not fit
 
     def __call__(self, tiles: np.ndarray) -> np.ndarray:
-        """Probability of the foreground (b, t, t) of tiles (b, C, t, t)."""
-        done: list[np.ndarray] = []
+        """Probability of the foreground (b, t, t) in tiles (b, C, t, t)."""
+        batches: list[np.ndarray] = []
         n = 0
         while n < len(tiles):
             part = tiles[n : n + (self.most or len(tiles))]
             try:
-                done.append(self._predict(part))
+                batches.append(self._predict(part))
                 n += len(part)
             except torch.OutOfMemoryError:
                 if len(part) == 1 and self.device.type == "cpu":
                     raise
                 self._use_less(len(part))
-        return np.concatenate(done) if len(done) > 1 else done[0]
+        return np.concatenate(batches) if len(batches) > 1 else batches[0]
 
     @torch.inference_mode()
     def _predict(self, tiles: np.ndarray) -> np.ndarray:
@@ -90,12 +90,14 @@ class TorchEngine:
         return nullcontext() if self.amp == "no" else torch.autocast(self.device.type, dtype=AMPS[self.amp])
 
     def _use_less(self, tried: int) -> None:
-        """After running out of memory with `tried` tiles: half of them from now on, or the CPU in float32."""
+        """After running out of memory with `tried` tiles, halve the batch size or move to the CPU in float32."""
         if tried > 1:
             self.most = tried // 2
-            log.warning("out of memory on %s with %d tiles a batch: going on with %d", self.device, tried, self.most)
+            log.warning(
+                "out of memory on %s with %d tiles per batch: continuing with %d", self.device, tried, self.most
+            )
         else:
-            log.warning("out of memory on %s with one tile: going on on the CPU, in float32", self.device)
+            log.warning("out of memory on %s with one tile: continuing on the CPU in float32", self.device)
             self.model = self.model.cpu()
             self.device, self.amp, self.most = torch.device("cpu"), "no", None
         if torch.cuda.is_available():

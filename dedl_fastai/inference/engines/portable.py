@@ -1,4 +1,4 @@
-"""A network as a program that runs without this package: torch.export and ONNX, the last step inside."""
+"""Export of a network to a program that runs without this package: torch.export and ONNX."""
 
 import copy
 import warnings
@@ -10,35 +10,35 @@ from torch.export import Dim, ExportedProgram
 from ...errors import UserError
 from ...extras import optional
 
-INPUT, OUTPUT = "pixels", "probability"  # what they are called in the graph
+INPUT, OUTPUT = "pixels", "probability"  # names in the graph
 _BATCH = ({0: Dim("batch")},)
 _NOT_EXPORTED = (RuntimeError, ValueError, TypeError)  # torch.export's and torch.onnx's errors are RuntimeErrors
 
 
 def foreground(logits: torch.Tensor) -> torch.Tensor:
-    """Logits (b, K, t, t) -> float32 (b, t, t): all but class 0. Of two classes a sigmoid, the same and cheaper."""
+    """Probability of all classes except class 0, float32 (b, t, t), from logits (b, K, t, t)."""
     logits = logits.float()
-    if logits.shape[1] == 2:
+    if logits.shape[1] == 2:  # equal to the softmax, and cheaper
         return (logits[:, 1] - logits[:, 0]).sigmoid()
     return 1 - logits.softmax(dim=1)[:, 0]
 
 
 class Foreground(nn.Module):
-    """A segmentation network and its last step: tiles (b, C, t, t) -> probability of the foreground (b, t, t)."""
+    """A segmentation network with `foreground` applied: tiles (b, C, t, t) -> probability (b, t, t)."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
         self.network = network
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Probability of each pixel of `x`."""
+        """Probability of the foreground of each pixel."""
         return foreground(self.network(x))
 
 
 def exported_program(network: nn.Module, shape: tuple[int, int, int]) -> ExportedProgram:
-    """The network in eval mode, on the CPU, for any number of inputs of `shape` (C, H, W).
+    """Export the network in eval mode, on the CPU, for batches of any size of inputs of `shape` (C, H, W).
 
-    Saved by `torch.export.save`, it is opened by torch alone. Raises `UserError` for networks that do not export.
+    Files from `torch.export.save` need only torch to be opened. Raises `UserError` if the network cannot be exported.
     """
     network = copy.deepcopy(network).cpu().eval().requires_grad_(False)
     try:
@@ -46,18 +46,18 @@ def exported_program(network: nn.Module, shape: tuple[int, int, int]) -> Exporte
     except _NOT_EXPORTED as e:
         raise _not_exportable(e) from e
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # paths of this machine have no place in a file for others
+        node.meta.pop("stack_trace", None)  # it holds paths of this machine, which do not belong in a shared file
     return program
 
 
 def onnx_bytes(program: ExportedProgram, metadata: dict[str, str] | None = None) -> bytes:
-    """The program as an ONNX file, with `metadata` in its metadata. Raises `UserError` without the extra "engines"."""
+    """The program as an ONNX file with `metadata`. Raises `UserError` if the extra "engines" is not installed."""
     onnx = optional("onnx", "engines", "ONNX files")
     optional("onnxscript", "engines", "ONNX files")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the exporter's own libraries, nothing a user could change
-            made = torch.onnx.export(
+            warnings.simplefilter("ignore")  # from the exporter's own libraries, which users cannot act on
+            exported = torch.onnx.export(
                 program,
                 (),
                 input_names=[INPUT],
@@ -68,7 +68,8 @@ def onnx_bytes(program: ExportedProgram, metadata: dict[str, str] | None = None)
             )
     except _NOT_EXPORTED as e:
         raise _not_exportable(e) from e
-    model = made.model_proto
+    assert exported is not None  # with dynamo=True there is always a program
+    model = exported.model_proto
     onnx.helper.set_model_props(model, metadata or {})
     return model.SerializeToString()
 

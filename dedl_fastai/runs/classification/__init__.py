@@ -1,1 +1,1 @@
-"""A classification run: training, evaluation, members of an ensemble, figures."""
+"""A classification run: training, evaluation, figures."""

@@ -1,9 +1,10 @@
-"""Figures of a classification run: precision-recall, calibration, label sets, right, wrong and unsure pictures."""
+"""Figures of a classification run: precision-recall, calibration, label sets, and examples of predictions."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from textwrap import shorten
+from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,13 +12,23 @@ from matplotlib.figure import Figure
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from ...inference.explain import display_picture
-from ...scores.class_labels import BINS, calibration_bins, calibration_error, predicted_labels, varying_classes
+from ...scores.calibration import BINS, calibration_bins, calibration_error
+from ...scores.label_metrics import varying_classes
+from ...scores.thresholds import predicted_labels
 from ..figures import save_figure
 
-_COLUMNS = 4  # panels beside each other
-_LINES = 7  # classes below a picture
-_LONGEST = 500  # pixels of a picture's longer edge: more is not seen
-Thresholds = np.ndarray | Sequence[float] | float
+_COLUMNS = 4  # panels in a row
+_LINES = 7  # classes listed at a picture
+_LONGEST = 500  # pixels of a picture's longer edge: more would not be visible
+_SIGNS = "+ present and found   ! found, not present   - present, missed"
+Thresholds = np.ndarray | Sequence[float] | float  # (K,), or one for all classes
+
+
+class Pictures(Protocol):
+    """N pictures (H, W), (H, W, 3) or (C, H, W). They may be read on access: only those shown are accessed."""
+
+    def __getitem__(self, index: int, /) -> np.ndarray:
+        """Return one picture."""
 
 
 def draw_clf_figures(
@@ -25,22 +36,25 @@ def draw_clf_figures(
     truth: np.ndarray,  # (N, K) bool
     thresholds: Thresholds,
     vocab: Sequence[str],
-    pictures: Sequence[np.ndarray],  # N of (H, W), (H, W, 3) or (C, H, W); only those shown are taken
+    pictures: Pictures,
     names: Sequence[str],  # of the N items
-    path_of: Callable[[str], Path],  # RunFolder.figure
+    path_of: Callable[[str], Path],  # `RunFolder.figure`
 ) -> None:
     """Write precision_recall.png, calibration.png, label_sets.png and examples.png."""
-    guess = predicted_labels(probabilities, thresholds)
+    predicted = predicted_labels(probabilities, thresholds)
+    examples = examples_figure(
+        pictures, names, probabilities=probabilities, truth=truth, thresholds=thresholds, vocab=vocab
+    )
     save_figure(precision_recall_figure(probabilities, truth, thresholds, vocab), path_of("precision_recall"))
     save_figure(calibration_figure(probabilities, truth, vocab), path_of("calibration"))
-    save_figure(label_sets_figure(guess, truth, vocab), path_of("label_sets"))
-    save_figure(examples_figure(pictures, names, probabilities, truth, thresholds, vocab), path_of("examples"))
+    save_figure(label_sets_figure(predicted, truth, vocab), path_of("label_sets"))
+    save_figure(examples, path_of("examples"))
 
 
 def precision_recall_figure(
     probabilities: np.ndarray, truth: np.ndarray, thresholds: Thresholds, vocab: Sequence[str]
 ) -> Figure:
-    """A panel a class: precision over recall, the threshold in use, and the constant predictor's line."""
+    """One panel per class: precision over recall, the point at the threshold, and the line of a constant predictor."""
     truth = np.asarray(truth, dtype=bool)
     columns = min(_COLUMNS, len(vocab))
     rows = -(-len(vocab) // columns)
@@ -48,7 +62,7 @@ def precision_recall_figure(
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax in panels[len(vocab) :]:
         ax.remove()
-    figure.suptitle("+ present and found   ! found, not present   - present, missed", fontsize=8)
+    figure.suptitle(_SIGNS, fontsize=8)
     limits = np.broadcast_to(thresholds, len(vocab))
     for k, (ax, name) in enumerate(zip(panels, vocab, strict=False)):
         _draw_class(ax, name, probabilities[:, k], truth[:, k], limits[k])
@@ -61,9 +75,9 @@ def _draw_class(ax: Axes, name: str, p: np.ndarray, y: np.ndarray, threshold: fl
     if y.any() and not y.all():
         precision, recall, _ = precision_recall_curve(y, p)
         ax.step(recall, precision, where="post", color="tab:blue", label=f"AP {average_precision_score(y, p):.2f}")
-        guess = predicted_labels(p, threshold)
-        if guess.any():
-            point = (guess & y).sum() / y.sum(), (guess & y).sum() / guess.sum()
+        predicted = predicted_labels(p, threshold)
+        if predicted.any():
+            point = (predicted & y).sum() / y.sum(), (predicted & y).sum() / predicted.sum()
             ax.plot(*point, "o", color="tab:orange", label=f"threshold {threshold:.2f}")
     else:
         ax.text(0.5, 0.5, "always present" if y.all() else "never present", ha="center", va="center")
@@ -72,12 +86,12 @@ def _draw_class(ax: Axes, name: str, p: np.ndarray, y: np.ndarray, threshold: fl
 
 
 def calibration_figure(probabilities: np.ndarray, truth: np.ndarray, vocab: Sequence[str]) -> Figure:
-    """How often a label was there over how probable it was said to be: all classes, each class, and the counts."""
+    """Plot how often labels are present over their predicted probability, for all classes and each, with counts."""
     p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(truth, dtype=bool)
     figure = Figure(figsize=(4.6, 5.2), layout="constrained")
     curve, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     curve.plot([0, 1], [0, 1], color="0.6", linestyle=":")
-    for k in np.flatnonzero(varying_classes(y)):
+    for k in np.flatnonzero(varying_classes(y)).tolist():
         _draw_reliability(curve, p[:, k], y[:, k], label=_short(vocab[k]), linewidth=0.8, markersize=2, alpha=0.7)
     label = f"all classes, error {calibration_error(p, y):.3f}"
     _draw_reliability(curve, p, y, label=label, color="black", linewidth=2, markersize=5)
@@ -88,19 +102,19 @@ def calibration_figure(probabilities: np.ndarray, truth: np.ndarray, vocab: Sequ
     return figure
 
 
-def _draw_reliability(ax: Axes, p: np.ndarray, y: np.ndarray, **style) -> None:
+def _draw_reliability(ax: Axes, p: np.ndarray, y: np.ndarray, **style: Any) -> None:
     n, expected, present = calibration_bins(p, y)
     ax.plot(expected[n > 0], present[n > 0], marker="o", **style)
 
 
 def label_sets_figure(predicted: np.ndarray, truth: np.ndarray, vocab: Sequence[str], most: int = 10) -> Figure:
-    """Items by their true label set (rows) and their predicted one (columns); rare sets are counted together."""
-    true, guess = (_set_names(m, vocab) for m in (truth, predicted))
-    frequent = [name for name, _ in Counter(true + guess).most_common()]
+    """Count items by true (rows) and predicted label set (columns); rare sets are counted together."""
+    true_sets, predicted_sets = (_set_names(labels, vocab) for labels in (truth, predicted))
+    frequent = [name for name, _ in Counter(true_sets + predicted_sets).most_common()]
     kept = frequent if len(frequent) <= most else [*frequent[: most - 1], "other sets"]
     place = {name: min(i, len(kept) - 1) for i, name in enumerate(frequent)}
     table = np.zeros((len(kept), len(kept)), dtype=int)
-    np.add.at(table, ([place[t] for t in true], [place[g] for g in guess]), 1)
+    np.add.at(table, ([place[t] for t in true_sets], [place[p] for p in predicted_sets]), 1)
     figure = Figure(figsize=(3.2 + 0.5 * len(kept), 2.6 + 0.5 * len(kept)), layout="constrained")
     ax = figure.subplots()
     ax.imshow(table, cmap="Blues")
@@ -116,11 +130,11 @@ def label_sets_figure(predicted: np.ndarray, truth: np.ndarray, vocab: Sequence[
 
 
 def _set_names(labels: np.ndarray, vocab: Sequence[str]) -> list[str]:
-    return [", ".join(name for name, yes in zip(vocab, row, strict=True) if yes) or "none" for row in labels]
+    return [", ".join(name for name, present in zip(vocab, row, strict=True) if present) or "none" for row in labels]
 
 
 def examples_figure(
-    pictures: Sequence[np.ndarray],  # N of (H, W), (H, W, 3) or (C, H, W); only those shown are taken
+    pictures: Pictures,
     names: Sequence[str],  # of the N items
     probabilities: np.ndarray,  # (N, K)
     truth: np.ndarray,  # (N, K) bool
@@ -128,11 +142,11 @@ def examples_figure(
     vocab: Sequence[str],
     columns: int = _COLUMNS,
 ) -> Figure:
-    """Three rows of pictures: surest of the right ones, worst of the wrong ones, least sure; with their labels."""
+    """Three rows of pictures with their labels: right with the widest margin, wrong by the most, and least certain."""
     picked = pick_examples(probabilities, truth, thresholds, columns)
     figure = Figure(figsize=(2.7 * columns, 3 * (2.9 + 0.14 * min(_LINES, len(vocab)))), layout="constrained")
     grid = figure.subplots(3, columns, squeeze=False)
-    figure.suptitle("+ present and found   ! found, not present   - present, missed", fontsize=8)
+    figure.suptitle(_SIGNS, fontsize=8)
     limits = np.broadcast_to(thresholds, len(vocab))
     for axes, (group, items) in zip(grid, picked.items(), strict=True):
         for ax in axes:
@@ -147,11 +161,11 @@ def examples_figure(
 
 
 def pick_examples(probabilities: np.ndarray, truth: np.ndarray, thresholds: Thresholds, n: int) -> dict[str, list[int]]:
-    """Up to `n` items of each group: right (all labels) with the widest margin, wrong by the most, least sure."""
+    """Return up to `n` items per group: right (all labels) with the widest margin, wrong by the most, least certain."""
     p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(truth, dtype=bool)
-    margin = np.where(y, 1, -1) * (p - np.asarray(thresholds))  # how far on the right side of its threshold
+    margin = np.where(y, 1, -1) * (p - np.asarray(thresholds))  # distance to the threshold, positive if right
     right = (predicted_labels(p, thresholds) == y).all(axis=1)
-    orders = {
+    orders: dict[str, Sequence[int] | np.ndarray] = {
         "right": [i for i in np.argsort(-margin.min(axis=1), kind="stable") if right[i]],
         "wrong": [i for i in np.argsort(margin.min(axis=1), kind="stable") if not right[i]],
         "least sure": np.argsort(np.abs(margin).min(axis=1), kind="stable"),
@@ -160,11 +174,11 @@ def pick_examples(probabilities: np.ndarray, truth: np.ndarray, thresholds: Thre
 
 
 def label_lines(p: np.ndarray, y: np.ndarray, thresholds: np.ndarray, vocab: Sequence[str]) -> str:
-    """A line a class: `+` found, `!` found but not there, `-` missed, blank rightly absent; most probable first."""
-    guess = predicted_labels(p, thresholds)
-    told = np.argsort(-(p + 2 * (guess | y)), kind="stable")[:_LINES]
+    """One line per class: `+` found, `!` found but not present, `-` missed, else blank; most probable first."""
+    predicted = predicted_labels(p, thresholds)
+    listed = np.argsort(-(p + 2 * (predicted | y)), kind="stable")[:_LINES]
     signs = {(True, True): "+", (True, False): "!", (False, True): "-", (False, False): " "}
-    return "\n".join(f"{signs[bool(guess[k]), bool(y[k])]} {p[k]:.2f} {_short(vocab[k])}" for k in told)
+    return "\n".join(f"{signs[bool(predicted[k]), bool(y[k])]} {p[k]:.2f} {_short(vocab[k])}" for k in listed)
 
 
 def _short(name: str) -> str:

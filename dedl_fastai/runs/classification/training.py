@@ -1,4 +1,4 @@
-"""`train_clf`: one classification run, from options to a finished run folder; resumable at any moment."""
+"""`train_clf`: train a classification run, from its options to a finished run folder; it can be resumed anytime."""
 
 import time
 from dataclasses import replace
@@ -37,13 +37,13 @@ AUGMENTATIONS = ("paper", "none")
 def train_clf(
     options: ClfConfig,
     out: str | Path,
-    cohort: Cohort | None = None,  # split already: a member of an ensemble; default: what the options say
-    bar: bool | None = None,
+    cohort: Cohort | None = None,  # already split, for a member of an ensemble; default: from the options
+    bar: bool | None = None,  # a progress bar (default: on a terminal), else one log line per epoch
 ) -> dict[str, Any]:
-    """Train, tune the thresholds, evaluate, draw; returns what metrics.json holds.
+    """Train, tune the thresholds, evaluate and draw the figures. Return the contents of metrics.json.
 
-    An unfinished run in `out` is continued with its own options, a finished one is not repeated. Raises `UserError`
-    for bad options and data, before anything is written.
+    An unfinished run in `out` is continued, a finished one is not repeated; both only with their own options. Raises
+    `UserError` for invalid options and data, before anything is written.
     """
     run = RunFolder.at(out)
     options = settled(run, options)
@@ -61,31 +61,31 @@ def train_clf(
     write_labels(dls.labels, run.path / "labels")
     keeper = Keeper(run.path, "f1_macro", patience=options.patience)
     swa = [SwaCallback(options.swa, folder=run.path, seed=options.seed)] if options.swa < 1 else []
-    fit_run(learn, run, options, keeper, bar, swa)
+    fit_run(learn, run, options, keeper, bar=bar, cbs=swa)
     metrics = evaluate_clf_run(run, options, cohort, dls.labels)
     close_run(run, time.perf_counter() - started)
     return metrics
 
 
 def clf_dataloaders_of(options: ClfConfig, cohort: Cohort) -> DataLoaders:
-    """The pictures of a cohort as the options want them."""
+    """Load a cohort's pictures with these options."""
     if options.augment not in AUGMENTATIONS:
         raise UserError(f"augment={options.augment!r} is unknown; it may be {' or '.join(AUGMENTATIONS)}.")
     is_color = options.input in ("thumbnail", "composite")
     return clf_dataloaders(
         cohort,
-        options.input,
-        options.size,
-        options.bs,
-        parse_channels(options.channel) if options.channel else (),
-        options.rules,
-        options.min_cells,
-        options.tile,
-        [PictureAugment(color=is_color)] if options.augment == "paper" else [],
-        stats_of(options),
-        PercentileScaling(*two_percentiles(options.percentiles)),
-        options.workers,
-        options.seed,
+        input=options.input,
+        size=options.size,
+        bs=options.bs,
+        channels=parse_channels(options.channel) if options.channel else (),
+        rules=options.rules,
+        min_cells=options.min_cells,
+        tile=options.tile,
+        augment=[PictureAugment(color=is_color)] if options.augment == "paper" else [],
+        stats=stats_of(options),
+        scaling=PercentileScaling(*two_percentiles(options.percentiles)),
+        workers=options.workers,
+        seed=options.seed,
         device=pick_device(options.device),
         thresholds=options.thresholds or None,
     )
@@ -100,27 +100,27 @@ def stats_of(options: ClfConfig) -> str | tuple[tuple[float, ...], tuple[float, 
 
 
 def clf_learner_of(options: ClfConfig, dls: DataLoaders) -> FieldLearner:
-    """The Learner as the options want it; its first weights depend on the seed alone."""
+    """Create the Learner with these options; its initial weights depend only on the seed."""
     set_seed(options.seed)
     return clf_learner(
         dls,
-        options.model,
-        options.weights,
-        options.loss,
-        options.class_weight,
-        options.gamma,
-        options.opt,
-        options.wd,
-        options.amp,
-        options.accumulate,
-        options.clip,
-        options.drop,
-        options.freeze,
-        options.body_lr,
+        model=options.model,
+        weights=options.weights,
+        loss=options.loss,
+        class_weight=options.class_weight,
+        gamma=options.gamma,
+        opt=options.opt,
+        wd=options.wd,
+        amp=options.amp,
+        accumulate=options.accumulate,
+        clip=options.clip,
+        drop=options.drop,
+        freeze=options.freeze,
+        body_lr=options.body_lr,
         cbs=[EpochSeed(options.seed)],
     )
 
 
 def member_options(options: ClfConfig, seed: int) -> ClfConfig:
-    """The options of one member of an ensemble: its own seed, no members of its own."""
+    """Return the options of one member of an ensemble: with its seed, without folds and further members."""
     return replace(options, seed=seed, seeds="", folds=0)

@@ -1,1 +1,1 @@
-"""Options of the training commands as frozen dataclasses. Standard library alone, so that --help is quick."""
+"""Options of training runs as frozen dataclasses. Imports only the standard library, so that --help is fast."""

@@ -1,4 +1,4 @@
-"""Options as frozen dataclasses: default, help and presets in one place. Imports the standard library alone."""
+"""`Options`: base class of options, with defaults, help and presets, and checks. Imports only the standard library."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,20 +10,20 @@ T = TypeVar("T", bound="Options")
 
 
 def option(default: Any, help: str, topic: str, flag: str = "", **metadata: Any) -> Any:
-    """A field of an `Options` class. `flag` is its name on the command line if that is not the field's."""
+    """Return a field of an `Options` class. `flag` is its name on the command line if it differs."""
     return dataclasses.field(default=default, metadata={"help": help, "topic": topic, "flag": flag, **metadata})
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Base of a command's options. Defaults are those of preset `paper`; `presets` holds what the others change."""
+    """Base class of a command's options. The defaults are preset `paper`; `presets` lists what other presets change."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}}
-    topics: ClassVar[tuple[str, ...]] = ()  # in the order of the help
+    topics: ClassVar[tuple[str, ...]] = ()  # of the help, in this order
 
     @classmethod
     def resolve(cls: type[T], given: Mapping[str, Any]) -> T:
-        """Options from what a user gave (name -> value): the preset over the defaults, the given over the preset."""
+        """Return options from given values (name -> value): they override the preset, which overrides the defaults."""
         unknown = sorted(set(given) - {f.name for f in dataclasses.fields(cls)})
         if unknown:
             raise UserError(f"unknown option {unknown[0]!r}.")
@@ -34,54 +34,54 @@ class Options:
 
     @classmethod
     def default_of(cls, name: str, preset: str = "paper") -> Any:
-        """The value of an option that was not given."""
+        """Return the value of an option that is not given."""
         defaults = {f.name: f.default for f in dataclasses.fields(cls)}
         return cls.presets[preset].get(name, defaults[name])
 
     def to_dict(self) -> dict[str, Any]:
-        """For config.json."""
+        """Return the options as config.json stores them."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls: type[T], value: Mapping[str, Any]) -> T:
-        """From config.json; options that this version does not know are an error, new ones take their default."""
+        """Return the options that config.json stores. Unknown options are an error; missing ones take their default."""
         return cls.resolve(value)
 
     def differences(self, given: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-        """Given options that differ from these: name -> (here, given)."""
+        """Return the given options that differ from these: name -> (value here, given value)."""
         return {k: (getattr(self, k), v) for k, v in given.items() if getattr(self, k) != v}
 
 
 def flag_of(field: dataclasses.Field) -> str:
-    """How a field is written on the command line."""
+    """Return the flag of a field on the command line."""
     return "--" + (field.metadata["flag"] or field.name.replace("_", "-"))
 
 
 def numbers(text: str, name: str, number: type = int) -> tuple:
-    """ "256,128,64" as a tuple of numbers; `UserError` naming the argument otherwise."""
+    """Return "256,128,64" as a tuple of numbers. Raise a `UserError` that names the argument for other text."""
     try:
         return tuple(number(part) for part in text.split(",") if part.strip())
     except ValueError as e:
-        raise UserError(f"{name}={text!r}: numbers separated by commas are needed.") from e
+        raise UserError(f"{name}={text!r}: give numbers separated by commas.") from e
 
 
 def two_percentiles(text: str) -> tuple[float, float]:
-    """ "1,99.8" as two numbers."""
+    """Return "1,99.8" as two numbers."""
     values = numbers(text, "percentiles", float)
     if len(values) != 2:
-        raise UserError(f"percentiles={text!r}: two numbers are needed, such as 1,99.8.")
+        raise UserError(f"percentiles={text!r}: give two numbers, such as 1,99.8.")
     return values
 
 
 def check_positive(options: Options, *names: str) -> None:
-    """Raise a `UserError` for an option among `names` that is not above zero."""
+    """Raise a `UserError` if an option among `names` is not above zero."""
     for name in names:
         if not getattr(options, name) > 0:
-            raise UserError(f"{name}={getattr(options, name)}: a number above 0 is needed.")
+            raise UserError(f"{name}={getattr(options, name)}: give a number above 0.")
 
 
 def check_not_negative(options: Options, *names: str) -> None:
-    """Raise a `UserError` for an option among `names` that is below zero."""
+    """Raise a `UserError` if an option among `names` is below zero."""
     for name in names:
         if getattr(options, name) < 0:
             raise UserError(f"{name}={getattr(options, name)}: it cannot be negative.")

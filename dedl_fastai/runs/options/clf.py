@@ -1,4 +1,4 @@
-"""Options of `clf`: the paper's settings as defaults, presets `fast` and `demo`. Imports the standard library alone."""
+"""`ClfConfig`: the options of `clf`, with the paper's settings as defaults. Imports only the standard library."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 from ...training.options import CLF_RATES
 from .base import check_not_negative, check_positive, option
-from .seg import SegConfig
 from .training import DATA, ENSEMBLE, ITEMS, LABELS, LOSS, MODEL, SCHEDULE, TrainOptions
 
 _PAPER: dict[str, Any] = {"epochs": 20, "lr": CLF_RATES[0], "lr_min": CLF_RATES[1], "wd": 0.0}
@@ -25,7 +24,7 @@ _FAST: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class ClfConfig(TrainOptions):
-    """Every option of a classification run; stored as config.json. The defaults are the paper's (its 4.3, 7.4, 7.5)."""
+    """The options of a classification run, stored as config.json. Defaults are the paper's (sections 4.3, 7.4, 7.5)."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": _PAPER,
@@ -43,16 +42,14 @@ class ClfConfig(TrainOptions):
     thresholds: str = option(
         "", "Intensity above which a marker is positive, as CD19=1.2,CD4=3 (default: Otsu's).", LABELS
     )
-    min_cells: int = option(1, "A field has a class if at least this many of its cells do.", LABELS)
+    min_cells: int = option(1, "A field has a class if at least this many of its cells have it.", LABELS)
     input: str = option("thumbnail", "thumbnail (RGB, the paper's), autofluorescence, composite, markers.", ITEMS)
     size: int = option(384, "Edge of the model's input in pixels.", ITEMS)
-    tile: int = option(
-        0, "Cut fields into tiles of this many pixels, each an item of its own (0: whole fields).", ITEMS
-    )
+    tile: int = option(0, "Cut fields into tiles of this many pixels, each a separate item (0: whole fields).", ITEMS)
     augment: str = option("paper", "paper (jitter or perspective, jitter or affine, flips), or none.", ITEMS)
-    model: str = option("resnet18", "A model of the paper's table 4 by its name, or any of timm.", MODEL)
+    model: str = option("resnet18", "Model: a name from the paper's table 4, or any model of timm.", MODEL)
     weights: str = option("imagenet", "Initial weights: none, imagenet, advprop, noisy-student, or a FILE.", MODEL)
-    freeze: bool = option(False, "Train the head alone.", MODEL)
+    freeze: bool = option(False, "Train only the head.", MODEL)
     body_lr: float = option(1.0, "Learning rate of the body, relative to that of the head.", SCHEDULE)
     drop: float = option(0.0, "Dropout before the head.", MODEL)
     loss: str = option("focal", "focal (the paper's), bce, asymmetric.", LOSS)
@@ -60,12 +57,9 @@ class ClfConfig(TrainOptions):
     class_weight: str = option(
         "inverse", "inverse, effective, none, or dedl (as released: common classes weigh more).", LOSS
     )
-    swa: float = option(0.75, "Average the weights (SWA) from this share of the run on; 1: never.", SCHEDULE)
+    swa: float = option(0.75, "Share of the run after which weights are averaged (SWA); 1: never.", SCHEDULE)
 
     def __post_init__(self):
         super().__post_init__()
         check_positive(self, "min_cells", "size", "body_lr", "swa")
         check_not_negative(self, "tile", "drop", "gamma")
-
-
-CONFIGS: dict[str, type[SegConfig | ClfConfig]] = {"seg": SegConfig, "clf": ClfConfig}  # task -> its options

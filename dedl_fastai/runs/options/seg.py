@@ -1,4 +1,4 @@
-"""Options of `seg`: the paper's settings as defaults, presets `fast` and `demo`. Imports the standard library alone."""
+"""`SegConfig`: the options of `seg`, with the paper's settings as defaults. Imports only the standard library."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _FAST: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class SegConfig(TrainOptions):
-    """Every option of a segmentation run; stored as config.json. The defaults are the paper's (its 4.2 and 7.5)."""
+    """The options of a segmentation run, stored as config.json. Defaults are the paper's (sections 4.2 and 7.5)."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
@@ -38,17 +38,17 @@ class SegConfig(TrainOptions):
 
     arch: str = option("unet", "Decoder: unet, unetplusplus, fpn, manet, linknet, deeplabv3plus, segformer, ...", MODEL)
     encoder: str = option(
-        "resnet34", "Encoder: resnet18..101, efficientnet-b0..b7, any of smp, timm's as tu-NAME.", MODEL
+        "resnet34", "Encoder: resnet18..101, efficientnet-b0..b7, any other of smp, or of timm as tu-NAME.", MODEL
     )
     weights: str = option(
-        "imagenet", "Initial weights of the encoder: none, imagenet, advprop, noisy-student, or FILE.", MODEL
+        "imagenet", "Initial weights of the encoder: none, imagenet, advprop, noisy-student, or a FILE.", MODEL
     )
     depth: int = option(3, "Number of encoder stages that are used (1 to 5).", MODEL)
     decoder: str = option("", "Decoder channels, from deep to shallow (default for depth 3: 256,128,64).", MODEL)
     decoder_attention: str = option(
         "se", "Attention in the decoder: none, se (channels, the paper's), scse (as released).", MODEL
     )
-    tile: int = option(480, "Tile edge in pixels (the paper: 480, and 256 for comparison).", ITEMS)
+    tile: int = option(480, "Edge of a tile in pixels (the paper: 480, and 256 for comparison).", ITEMS)
     pad: str = option("zero", "Padding beyond the field's edge: zero, or reflect.", ITEMS)
     skip_blank: bool = option(False, "Leave out training tiles without nuclei.", ITEMS)
     rotate: float = option(3.0, "Rotate tiles by up to this many degrees.", ITEMS)
@@ -58,7 +58,7 @@ class SegConfig(TrainOptions):
     app: str = option("none", "Activation of the autoencoder: none (no APP), gelu (the paper's), relu.", APP)
     app_weight: str = option(
         "auto",
-        "Weight of APP's loss: auto (see --app-target), summed (1, beside a summed main loss), or a number.",
+        "Weight of APP's loss: auto (see --app-target), summed (1, with a summed main loss), or a number.",
         APP,
     )
     app_target: float = option(
@@ -68,7 +68,7 @@ class SegConfig(TrainOptions):
     app_schedule: str = option("constant", "Schedule of the autoencoder's learning rate: constant, cosine.", APP)
     app_loss: str = option("mse", "APP's loss: mse (the paper), ce (the released code).", APP)
     app_width: int = option(15360, "Width of the autoencoder's widest layer.", APP)
-    app_rows: float = option(0.25, "Share of a batch's rows that APP's loss is estimated from.", APP)
+    app_rows: float = option(0.25, "Share of a batch's rows from which APP's loss is estimated.", APP)
     app_released: bool = option(
         False, "APP as released: cross-entropy over all class maps and rows, with the weight of the main loss.", APP
     )
@@ -79,6 +79,6 @@ class SegConfig(TrainOptions):
         check_positive(self, "tile", "app_target", "app_lr", "app_width")
         check_not_negative(self, "rotate", "overlap")
         if self.overlap >= 1:
-            raise UserError(f"overlap={self.overlap:g}: a share of a tile, from 0 to below 1, is needed.")
+            raise UserError(f"overlap={self.overlap:g}: give a share of a tile, at least 0 and below 1.")
         if self.app_released and self.app == "none":
             raise UserError("`app_released` needs app=relu (as released) or app=gelu.")

@@ -1,4 +1,4 @@
-"""Options that `seg` and `clf` share: the data and its split, the schedule, the hardware. Standard library alone."""
+"""Options that `seg` and `clf` share: data, split, schedule, hardware. Imports only the standard library."""
 
 import math
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ class DataOptions(Options):
 
     topics: ClassVar[tuple[str, ...]] = (DATA, LABELS, ITEMS, MODEL, LOSS, APP, SCHEDULE, ENSEMBLE, HARDWARE)
 
-    data: str = option("", "Folder of fields, or a cohort.csv. Default: the demo cohort, made or reused.", DATA)
+    data: str = option("", "Folder of fields, or a cohort.csv. Default: the demo cohort, created on first use.", DATA)
     preset: str = option(
         "paper", "paper: the paper's settings; fast: small and quick, for a laptop; demo: smaller still.", DATA
     )
@@ -55,11 +55,11 @@ class DataOptions(Options):
 
 @dataclass(frozen=True)
 class TrainOptions(DataOptions):
-    """How a model is trained, whatever its task; the defaults are those of the paper's segmentation (its 7.5)."""
+    """How a model of either task is trained; the defaults are those of the paper's segmentation (section 7.5)."""
 
     percentiles: str = option("1,99.8", "Percentiles of a field's intensities that are scaled to 0 and 1.", DATA)
     epochs: int = option(50, "Passes over the training items.", SCHEDULE)
-    bs: int = option(16, "Batch size, of all processes together.", SCHEDULE)
+    bs: int = option(16, "Batch size, over all processes.", SCHEDULE)
     lr: float | str = option(
         SEG_RATES[0], "Highest learning rate, or find: that which `lr-find` suggests.", SCHEDULE, parse=rate
     )

@@ -1,1 +1,1 @@
-"""A segmentation run: training, evaluation, folds, figures."""
+"""A segmentation run: training, evaluation, figures."""

@@ -1,4 +1,4 @@
-"""Metrics of a segmentation run, from its saved weights, over whole fields: valid, test, per patient, baselines."""
+"""Metrics of segmentation runs, from their saved weights, over whole fields: splits, patients, nuclei, baselines."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -16,13 +16,13 @@ from ...errors import UserError
 from ...inference.ensemble import Ensemble
 from ...inference.segmenter import Segmenter
 from ...io.files import written_whole
+from ...scores.objects import score_objects
 from ...scores.whole_fields import (
     STEPS,
     FieldPrediction,
     predict_fields,
     score,
     score_background,
-    score_objects,
     score_otsu,
     temporary_maps,
     tune_threshold,
@@ -39,12 +39,12 @@ def predict_splits(
     cohort: Cohort,
     splits: list[str],
     folder: str,
-    channels: Sequence[str] = (),  # what the model's channels are called in these files; default: as in training
+    channels: Sequence[str] = (),  # names of the model's channels in these files; default: as in training
 ) -> Predictions:
-    """Probability maps of the fields of each split that has any, in `folder`."""
+    """Predict the fields of each split into probability maps in `folder`; splits without fields are left out."""
     facts, predict = _facts_and_predict(model)
     if channels and len(channels) != len(facts.channels):
-        raise UserError(f"the model sees {len(facts.channels)} channels, not {len(channels)}: `channel`.")
+        raise UserError(f"the model sees {len(facts.channels)} channels, not {len(channels)}: check `channel`.")
     channels = channels or facts.channels
     predictions = {}
     for split in splits:
@@ -64,13 +64,13 @@ def _facts_and_predict(model: Segmenter | Ensemble) -> tuple[SegFacts, Callable[
     return model.facts, model.probability
 
 
-def evaluate_splits(
+def seg_metrics(
     predictions: Predictions,
     threshold: float,
     tuning: dict[str, Any] | None = None,
     nuclei: NucleiOptions | None = None,
 ) -> dict[str, Any]:
-    """What metrics.json holds: every split at the tuned threshold and at 0.5, patients, fields, baselines, nuclei."""
+    """Return the contents of metrics.json: splits at the threshold and at 0.5, patients, fields, baselines, nuclei."""
     scores = {s: score(p, threshold) for s, p in predictions.items()}
     return {
         "task": "segmentation",
@@ -95,7 +95,7 @@ def evaluate_splits(
 
 
 def write_objects(path: str | Path, metrics: dict[str, Any]) -> None:
-    """Write how nuclei matched as CSV, if they were counted: a split, patient or field at an IoU a row."""
+    """Write the matching of nuclei as CSV, if there is any: one row per split, patient or field and IoU threshold."""
     rows = _object_rows(metrics.get("objects", {}))
     if rows:
         with written_whole(path) as tmp:
@@ -104,10 +104,10 @@ def write_objects(path: str | Path, metrics: dict[str, Any]) -> None:
 
 def _object_rows(objects: dict[str, Any]) -> list[dict[str, Any]]:
     rows = []
-    for split, found in objects.items():
-        levels = [("all", "", "", found), ("all, otsu", "", "", found.get("baselines", {}).get("otsu", {}))]
-        levels += [("patient", p, "", scores) for p, scores in found.get("per_patient", {}).items()]
-        levels += [("field", f["patient"], f["field"], f) for f in found.get("fields", [])]
+    for split, pooled in objects.items():
+        levels = [("all", "", "", pooled), ("all, otsu", "", "", pooled.get("baselines", {}).get("otsu", {}))]
+        levels += [("patient", p, "", scores) for p, scores in pooled.get("per_patient", {}).items()]
+        levels += [("field", f["patient"], f["field"], f) for f in pooled.get("fields", [])]
         for level, patient, field, scores in levels:
             names = {"split": split, "level": level, "patient": patient, "field": field}
             rows += [{**names, **row} for row in scores.get("matching", [])]
@@ -118,30 +118,30 @@ def _flat(scored: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in scored.items() if k not in _DETAILS}
 
 
-def _baseline(predictions: Predictions, scorer) -> dict[str, Any]:
-    """The trivial predictor's scores: those of the last split (test, where there is one) on top, every split below."""
+def _baseline(predictions: Predictions, scorer: Callable[[list[FieldPrediction]], dict[str, Any]]) -> dict[str, Any]:
+    """Return the scores of a trivial predictor: those of the last split (test, if present) on top, then each split."""
     by_split = {s: _flat(scorer(p)) for s, p in predictions.items()}
     last = list(by_split)[-1]
     return {**by_split[last], "split": last, **by_split}
 
 
 def tune_and_evaluate(segmenter: Segmenter, cohort: Cohort) -> dict[str, Any]:
-    """Tune the threshold on the validation fields, then score validation and test fields with it."""
+    """Tune the threshold on the validation fields, then score the validation and test fields with it."""
     with temporary_maps() as folder:
         predictions = predict_splits(segmenter, cohort, ["valid", "test"], folder)
         tuning = tune_threshold(predictions["valid"])
-        return evaluate_splits(predictions, tuning["value"], tuning)
+        return seg_metrics(predictions, tuning["value"], tuning)
 
 
-def evaluate_again(
+def evaluate_seg_again(
     model: Segmenter | Ensemble,
     cohort: Cohort,
     splits: list[str],
     channels: Sequence[str] = (),
     nuclei: NucleiOptions | None = None,
 ) -> dict[str, Any]:
-    """Score the fields of these splits with the threshold stored in the model, or the mean of an ensemble's."""
-    threshold = round(model.threshold * STEPS) / STEPS  # a mean of tuned ones may lie between two steps of the maps
+    """Score the fields of these splits with the threshold stored in the model (in an ensemble: the mean threshold)."""
+    threshold = round(model.threshold * STEPS) / STEPS  # a mean threshold can be between two steps of the maps
     with temporary_maps() as folder:
         predictions = predict_splits(model, cohort, splits, folder, channels)
-        return evaluate_splits(predictions, threshold, nuclei=nuclei) if predictions else {}
+        return seg_metrics(predictions, threshold, nuclei=nuclei) if predictions else {}

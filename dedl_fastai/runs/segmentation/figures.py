@@ -1,8 +1,9 @@
-"""Figures of a segmentation run: the threshold curve, and the best, median and worst fields."""
+"""Figures of a segmentation run: learning curves, the threshold curve, and the best, median and worst fields."""
 
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -13,18 +14,18 @@ from ...training.run_folder import RunFolder
 from ..figures import curves_figure, save_figure
 
 TRUE, FALSE, MISSED = (1.0, 1.0, 1.0), (0.90, 0.35, 0.10), (0.20, 0.55, 0.95)
-_LONGEST = 1000  # pixels of a panel's longer edge: more is not seen
+_LONGEST = 1000  # pixels of a panel's longer edge: more would not be visible
 
 
-def draw_figures(run: RunFolder, metrics: dict[str, Any], segmenter: Segmenter, cohort: Cohort) -> None:
-    """Write curves.png, threshold.png and examples.png below the run's figures/."""
+def draw_seg_figures(run: RunFolder, metrics: dict[str, Any], segmenter: Segmenter, cohort: Cohort) -> None:
+    """Write curves.png, threshold.png and examples.png to the run's figures/."""
     save_figure(curves_figure(run.history()), run.figure("curves"))
     save_figure(threshold_figure(metrics["threshold_tuning"]), run.figure("threshold"))
     save_figure(examples_figure(metrics, segmenter, cohort), run.figure("examples"))
 
 
 def threshold_figure(tuning: dict[str, Any]) -> Figure:
-    """IoU of the validation fields over the threshold, with 0.5 and the tuned one marked."""
+    """Plot the IoU of the validation fields over the threshold; 0.5 and the tuned threshold are marked."""
     figure = Figure(figsize=(4.5, 3.4), layout="constrained")
     ax = figure.subplots()
     ax.plot(tuning["curve"]["threshold"], tuning["curve"]["iou"], color="tab:blue")
@@ -37,7 +38,7 @@ def threshold_figure(tuning: dict[str, Any]) -> Figure:
 
 
 def examples_figure(metrics: dict[str, Any], segmenter: Segmenter, cohort: Cohort) -> Figure:
-    """Best, median and worst field of the test part (else of the validation part): image, truth, prediction."""
+    """Draw the best, median and worst field of the test (else validation) split: image, truth, prediction."""
     split = metrics["fields"][-1]["split"]
     rows = sorted((r for r in metrics["fields"] if r["split"] == split), key=lambda r: r["iou"], reverse=True)
     picked = {"best": rows[0], "median": rows[len(rows) // 2], "worst": rows[-1]}
@@ -49,14 +50,14 @@ def examples_figure(metrics: dict[str, Any], segmenter: Segmenter, cohort: Cohor
     return figure
 
 
-def _draw_field(axes: list[Axes], rank: str, row: dict[str, Any], files, segmenter: Segmenter) -> None:
+def _draw_field(axes: list[Axes], rank: str, row: dict[str, Any], files: pd.Series, segmenter: Segmenter) -> None:
     pixels, truth = segmenter.read(files.image), read_mask(files["mask"]).astype(bool)
-    guess = segmenter.mask(pixels)
+    predicted = segmenter.mask(pixels)
     step = max(1, -(-max(truth.shape) // _LONGEST))
     panels = {
         f"{rank}: {_short(row['field'])}": pixels[0],
         f"truth ({truth.mean():.0%} nuclei)": truth,
-        f"prediction (IoU {row['iou']:.3f})": error_colours(guess, truth),
+        f"prediction (IoU {row['iou']:.3f})": error_colours(predicted, truth),
     }
     for ax, (title, panel) in zip(axes, panels.items(), strict=True):
         ax.imshow(panel[::step, ::step], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
@@ -64,10 +65,10 @@ def _draw_field(axes: list[Axes], rank: str, row: dict[str, Any], files, segment
         ax.set_axis_off()
 
 
-def error_colours(guess: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """(H, W, 3) picture of a predicted mask: white where it is right, orange where false, blue where missed."""
+def error_colours(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return a picture (H, W, 3) of a predicted mask: true positives white, false orange, missed pixels blue."""
     picture = np.zeros((*truth.shape, 3))
-    for where, colour in ((guess & truth, TRUE), (guess & ~truth, FALSE), (~guess & truth, MISSED)):
+    for where, colour in ((predicted & truth, TRUE), (predicted & ~truth, FALSE), (~predicted & truth, MISSED)):
         picture[where] = colour
     return picture
 

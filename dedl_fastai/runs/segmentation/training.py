@@ -1,6 +1,7 @@
-"""`train_seg`: one segmentation run, from options to a finished run folder; resumable at any moment."""
+"""`train_seg`: train a segmentation run, from its options to a finished run folder; it can be resumed anytime."""
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ...data.pixels import parse_channels
 from ...data.scaling import PercentileScaling
 from ...data.segmentation.augment import TileAugment
 from ...data.segmentation.block import seg_dataloaders
-from ...inference.load import load_run
+from ...inference.load import load_segmenter
 from ...training.callbacks import EpochSeed
 from ...training.keeper import Keeper
 from ...training.learner import FieldLearner
@@ -26,19 +27,16 @@ from ..lifecycle import close_run, fit_run, metrics_if_complete, open_run, settl
 from ..options.base import numbers, two_percentiles
 from ..options.seg import SegConfig
 from .evaluation import tune_and_evaluate
-from .figures import draw_figures
-
-# Both losses are summed over the pixels there: as means they weigh the same.
-_APP_RELEASED = {"weight": 1.0, "rows": 1.0, "loss": "ce", "maps": "all", "out": "act"}
+from .figures import draw_seg_figures
 
 
 def train_seg(options: SegConfig, out: str | Path, fold: int = 0, bar: bool | None = None) -> dict[str, Any]:
-    """Train, tune the threshold, evaluate, draw; returns what metrics.json holds.
+    """Train, tune the threshold, evaluate and draw the figures. Return the contents of metrics.json.
 
-    An unfinished run in `out` is continued with its own options, a finished one is not repeated. `bar`: draw a
-    progress bar (default: on a terminal) instead of logging a line an epoch. Within a process group
-    (`training.processes`) all processes train one model, and the first one writes and measures it. Raises `UserError`
-    for bad options and data, before anything is written.
+    An unfinished run in `out` is continued, a finished one is not repeated; both only with their own options. `bar`
+    draws a progress bar (default: on a terminal) instead of logging one line per epoch. In a process group
+    (`training.processes`) all processes train one model, and the first one saves and evaluates it. Raises `UserError`
+    for invalid options and data, before anything is written.
     """
     run = RunFolder.at(out)
     options = settled(run, options)
@@ -55,68 +53,68 @@ def train_seg(options: SegConfig, out: str | Path, fold: int = 0, bar: bool | No
     from_first(lambda: open_run(run, options, cohort, card, dls.device))
     if curve and is_first():
         curve.write(run.path / "figures")
-    fit_run(learn, run, options, Keeper(run.path, "iou", patience=options.patience), bar)
+    fit_run(learn, run, options, Keeper(run.path, "iou", patience=options.patience), bar=bar)
     return from_first(lambda: _finish(run, options, cohort, started))
 
 
 def dataloaders_of(options: SegConfig, cohort: Cohort) -> DataLoaders:
-    """The tiles of a cohort as the options want them."""
+    """Load the tiles of a cohort with these options."""
     return seg_dataloaders(
         cohort,
-        options.tile,
-        share_of_batch(options.bs),
-        parse_channels(options.channel),
-        [TileAugment(options.rotate, options.flips, options.dihedral)],
-        PercentileScaling(*two_percentiles(options.percentiles)),
-        options.pad,
-        options.skip_blank,
-        options.workers,
-        options.seed,
+        tile=options.tile,
+        bs=share_of_batch(options.bs),
+        channels=parse_channels(options.channel),
+        augment=[TileAugment(options.rotate, options.flips, options.dihedral)],
+        scaling=PercentileScaling(*two_percentiles(options.percentiles)),
+        pad=options.pad,
+        skip_blank=options.skip_blank,
+        workers=options.workers,
+        seed=options.seed,
         device=process_device(options.device),
     )
 
 
 def learner_of(options: SegConfig, dls: DataLoaders) -> FieldLearner:
-    """The Learner as the options want it; its first weights depend on the seed alone."""
+    """Create the Learner with these options; its initial weights depend only on the seed."""
     set_seed(options.seed)
     return seg_learner(
         dls,
-        options.arch,
-        options.encoder,
-        options.weights,
-        options.depth,
-        numbers(options.decoder, "decoder"),
-        options.decoder_attention,
-        options.loss,
-        options.opt,
-        options.wd,
-        options.amp,
-        options.accumulate,
-        options.clip,
+        arch=options.arch,
+        encoder=options.encoder,
+        weights=options.weights,
+        depth=options.depth,
+        decoder_channels=numbers(options.decoder, "decoder"),
+        attention=options.decoder_attention,
+        loss=options.loss,
+        opt=options.opt,
+        wd=options.wd,
+        amp=options.amp,
+        accumulate=options.accumulate,
+        clip=options.clip,
         app=app_of(options),
         cbs=[EpochSeed(options.seed)],
     )
 
 
 def app_of(options: SegConfig) -> Callback | str:
-    """The APP callback as the options want it, or "none"."""
+    """Create the APP callback with these options, or return "none"."""
     if options.app == "none":
         return "none"
     from ...training.segmentation.app import AppCallback
     from ...training.segmentation.autoencoder import PAPER_WIDTHS
 
-    settings = {"weight": options.app_weight, "rows": options.app_rows, "loss": options.app_loss}
-    if options.app_released:
-        settings = _APP_RELEASED
-    return AppCallback(
+    callback = partial(
+        AppCallback,
         options.app,
         target=options.app_target,
         lr=options.app_lr,
         schedule=options.app_schedule,
         hidden=(options.app_width, *PAPER_WIDTHS[1:]),
         seed=options.seed,
-        **settings,
     )
+    if options.app_released:  # the released code sums both losses over the pixels: their means have the same ratio
+        return callback(weight=1.0, rows=1.0, loss="ce", maps="all", out="act")
+    return callback(weight=options.app_weight, rows=options.app_rows, loss=options.app_loss)
 
 
 def _finish(run: RunFolder, options: SegConfig, cohort: Cohort, started: float) -> dict[str, Any]:
@@ -126,13 +124,13 @@ def _finish(run: RunFolder, options: SegConfig, cohort: Cohort, started: float) 
 
 
 def _evaluate(run: RunFolder, options: SegConfig, cohort: Cohort) -> dict[str, Any]:
-    segmenter = load_run(run.path, "best", options.device, options.overlap)
+    segmenter = load_segmenter(run.path, "best", options.device, options.overlap)
     metrics = tune_and_evaluate(segmenter, cohort)
     metrics["weights"] = _scores_of_weights(run, options, cohort, metrics)
     segmenter.card["threshold"] = metrics["threshold"]
     segmenter.card["threshold_of_weights"] = {w: row["threshold"] for w, row in metrics["weights"].items()}
     run.write("model", segmenter.card)
-    draw_figures(run, metrics, segmenter, cohort)
+    draw_seg_figures(run, metrics, segmenter, cohort)
     run.write("metrics", metrics)
     return metrics
 
@@ -144,7 +142,9 @@ def _scores_of_weights(run: RunFolder, options: SegConfig, cohort: Cohort, best:
     if files["last"].is_file():
         is_best = files["last"].read_bytes() == files["best"].read_bytes()
         last = (
-            best if is_best else tune_and_evaluate(load_run(run.path, "last", options.device, options.overlap), cohort)
+            best
+            if is_best
+            else tune_and_evaluate(load_segmenter(run.path, "last", options.device, options.overlap), cohort)
         )
         found["last"] = _headlines(last)
     return found

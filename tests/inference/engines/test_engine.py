@@ -1,4 +1,4 @@
-"""Engines agree with PyTorch, take any batch, go on when memory runs out, and say what they do not know."""
+"""Engines agree with PyTorch, take any batch, continue when memory runs out, and refuse unsupported options."""
 
 import importlib
 import logging
@@ -23,7 +23,7 @@ def need(engine: str) -> None:
 
 
 def network(arch: str = "unet", encoder: str = "tu-test_resnet") -> nn.Module:
-    """A network whose probabilities go from 0 to 1: a new one's are all near a half, where anything would agree."""
+    """A network with probabilities from 0 to 1; those of a new network are all near 0.5, which tests little."""
     torch.manual_seed(3)
     model = create_seg_model(SegSpec(arch, encoder, depth=2, decoder_channels=(16, 16)), "none", 32).eval()
     with torch.no_grad():
@@ -35,7 +35,7 @@ def network(arch: str = "unet", encoder: str = "tu-test_resnet") -> nn.Module:
 
 
 def convolution(channels: int = 1, classes: int = 2) -> nn.Module:
-    """The least of networks: it is exported in no time."""
+    """A minimal network, which is exported quickly."""
     torch.manual_seed(3)
     return nn.Conv2d(channels, classes, 3, padding=1)
 
@@ -71,7 +71,7 @@ def test_foreground_of_several_classes_and_channels_is_all_but_the_first(engine)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_result_is_still_the_same_after_the_next_call(engine):
+def test_a_result_is_unchanged_by_the_next_call(engine):
     need(engine)
     predict = make_engine(engine, convolution(), n_channels=1, tile=32)
     first = predict(tiles(2))
@@ -90,27 +90,29 @@ def test_mirrored_tiles_and_a_model_in_training_mode(engine):
 
 
 def test_bfloat16_and_channels_last_stay_near_float32():
-    want = make_engine("torch", network(), 1, 32)(tiles(4))
-    same = make_engine("torch", network(), 1, 32, channels_last=True)(tiles(4))
-    near = make_engine("torch", network(), 1, 32, amp="bf16")(tiles(4))
+    want = make_engine("torch", network(), n_channels=1, tile=32)(tiles(4))
+    same = make_engine("torch", network(), n_channels=1, tile=32, channels_last=True)(tiles(4))
+    near = make_engine("torch", network(), n_channels=1, tile=32, amp="bf16")(tiles(4))
     np.testing.assert_allclose(same, want, atol=1e-5)
     assert 0 < np.abs(near - want).max() < 0.1 and near.dtype == np.float32
 
 
-def test_openvino_calculates_in_bfloat16_where_the_cpu_does():
+def test_openvino_computes_in_bfloat16_if_the_cpu_supports_it():
     need("openvino")
     import openvino
 
     if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         with pytest.raises(UserError, match="bf16"):
-            make_engine("openvino", convolution(), 1, 32, amp="bf16")
+            make_engine("openvino", convolution(), n_channels=1, tile=32, amp="bf16")
         return
-    got, want = (make_engine("openvino", convolution(), 1, 32, amp=amp)(tiles(4)) for amp in ("bf16", "no"))
+    got, want = (
+        make_engine("openvino", convolution(), n_channels=1, tile=32, amp=amp)(tiles(4)) for amp in ("bf16", "no")
+    )
     assert 0 < np.abs(got - want).max() < 0.1
 
 
 class Memory(nn.Module):
-    """A network that fits `most` tiles on the device, and any number on the CPU; it remembers what it was asked."""
+    """A network that runs out of memory above `most` tiles on the device; it records the batch sizes it was given."""
 
     def __init__(self, most: int, device: str):
         super().__init__()
@@ -119,7 +121,7 @@ class Memory(nn.Module):
     def forward(self, x):
         self.asked.append(len(x))
         if len(x) > self.most and x.device.type == self.device:
-            raise torch.OutOfMemoryError("made up")
+            raise torch.OutOfMemoryError("simulated")
         return torch.cat([torch.zeros_like(x), x], dim=1)
 
 
@@ -131,15 +133,15 @@ def test_out_of_memory_halves_the_batch_and_remembers(caplog):
         got = engine(x)
     np.testing.assert_allclose(got, 1 / (1 + np.exp(-x[:, 0])), atol=1e-6)
     assert model.asked == [8, 4, 2, 2, 2, 2]
-    assert [r.message.split(": ")[1] for r in caplog.records] == ["going on with 4", "going on with 2"]
+    assert [r.message.split(": ")[1] for r in caplog.records] == ["continuing with 4", "continuing with 2"]
     assert engine(tiles(3, edge=4)).shape == (3, 4, 4)
     assert model.asked[6:] == [2, 1]
 
 
-def test_a_tile_too_large_for_the_device_goes_on_on_the_cpu_in_float32(caplog):
-    model = Memory(most=0, device="meta")  # the one device beside the CPU that every machine has
+def test_a_tile_too_large_for_the_device_is_predicted_on_the_cpu_in_float32(caplog):
+    model = Memory(most=0, device="meta")  # the only device besides the CPU that every machine has
     engine = TorchEngine(model, "meta", amp="bf16")
-    engine._autocast = lambda: torch.no_grad()  # torch casts on no meta device
+    engine._autocast = lambda: torch.no_grad()  # autocast does not support the meta device
     x = tiles(4, edge=4)
     with caplog.at_level(logging.WARNING, "dedl_fastai"):
         got = engine(x)
@@ -160,13 +162,13 @@ def test_out_of_memory_with_one_tile_on_the_cpu_is_an_error():
         ("torch", {"amp": "int8"}, "fp16, bf16"),
         ("torch", {"amp": "fp16"}, "needs a GPU"),
         ("onnx", {"amp": "bf16"}, "onnx"),
-        ("onnx", {"channels_last": True}, "engine torch"),
-        ("openvino", {"channels_last": True}, "engine torch"),
+        ("onnx", {"channels_last": True}, "engine=torch"),
+        ("openvino", {"channels_last": True}, "engine=torch"),
     ],
 )
-def test_what_an_engine_does_not_know_is_said(name, options, says):
+def test_unsupported_options_are_refused(name, options, says):
     with pytest.raises(UserError, match=says):
-        make_engine(name, convolution(), 1, 32, **options)
+        make_engine(name, convolution(), n_channels=1, tile=32, **options)
 
 
 @pytest.mark.parametrize(
@@ -184,11 +186,11 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch, name, package):
 
     monkeypatch.setattr("dedl_fastai.extras.importlib.import_module", import_module)
     with pytest.raises(UserError, match=r"dedl-fastai\[engines\]"):
-        make_engine(name, convolution(), 1, 32)
+        make_engine(name, convolution(), n_channels=1, tile=32)
 
 
 class Undecided(nn.Module):
-    """Takes a way that depends on the pixels: no program without Python holds it."""
+    """A network with control flow that depends on the pixels, which cannot be exported."""
 
     def forward(self, x):
         return x if x.sum() > 0 else -x
@@ -196,7 +198,7 @@ class Undecided(nn.Module):
 
 def test_a_network_that_cannot_be_exported_is_a_user_error():
     need("onnx")
-    with pytest.raises(UserError, match="--engine torch"):
+    with pytest.raises(UserError, match="engine=torch"):
         make_engine("onnx", Undecided(), 1, 32)
 
 
@@ -210,7 +212,7 @@ def test_agreement_on_a_constructed_case():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_no_truth_sees_a_larger_difference_in_iou(seed):
+def test_the_iou_with_any_truth_differs_by_at_most_the_bound(seed):
     ours, reference, truth = np.random.default_rng(seed).random((3, 40))
     iou = [((p >= 0.5) & (truth >= 0.5)).sum() / ((p >= 0.5) | (truth >= 0.5)).sum() for p in (ours, reference)]
     assert abs(iou[0] - iou[1]) <= Agreement.of(ours, reference, 0.5).iou_difference

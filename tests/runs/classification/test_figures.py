@@ -1,4 +1,4 @@
-"""Figures of a classification run are drawn, for few items and odd classes too, and pick the right examples."""
+"""Figures of a classification run: contents, few items, constant classes, and the choice of examples."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def texts(figure: Figure) -> str:
 
 
 @pytest.mark.parametrize("k", [1, 2, 5, 9])
-def test_one_precision_recall_panel_a_class(tmp_path, k):
+def test_one_precision_recall_panel_per_class(tmp_path, k):
     p, truth, vocab, *_ = case(k=k)
     figure = precision_recall_figure(p, truth, np.linspace(0.3, 0.7, k), vocab)
     assert len(figure.axes) == k
@@ -39,7 +39,7 @@ def test_one_precision_recall_panel_a_class(tmp_path, k):
     assert (tmp_path / "pr.png").stat().st_size > 1000
 
 
-def test_constant_classes_are_marked_instead_of_a_curve():
+def test_constant_classes_have_a_note_instead_of_a_curve():
     p, truth, vocab, *_ = case()
     figure = precision_recall_figure(p, truth, 0.5, vocab)
     assert "always present" in texts(figure) and "never present" in texts(figure)
@@ -75,7 +75,7 @@ def test_label_sets_count_every_item(tmp_path):
     assert (tmp_path / "sets.png").stat().st_size > 1000
 
 
-def test_label_sets_by_hand():
+def test_label_sets_of_a_worked_example():
     truth = np.array([[1, 0], [1, 0], [0, 0]], bool)
     predicted = np.array([[1, 0], [1, 1], [0, 0]], bool)
     (ax,) = label_sets_figure(predicted, truth, ["a", "b"]).axes
@@ -85,13 +85,13 @@ def test_label_sets_by_hand():
     assert "67%" in ax.get_title()
 
 
-def test_examples_by_hand():
+def test_examples_of_a_worked_example():
     truth = np.array([[1, 0], [1, 0], [1, 0], [1, 0]], bool)
     p = np.array([[0.6, 0.2], [0.9, 0.1], [0.05, 0.1], [0.9, 0.6]])
     assert pick_examples(p, truth, 0.5, 2) == {"right": [1, 0], "wrong": [2, 3], "least sure": [0, 3]}
 
 
-def test_label_lines_tell_right_from_wrong():
+def test_label_lines_mark_right_and_wrong_labels():
     lines = label_lines(
         np.array([0.9, 0.8, 0.2, 0.1]), np.array([1, 0, 1, 0], bool), np.full(4, 0.5), ["a", "b", "c", "d"]
     )
@@ -103,7 +103,7 @@ def test_label_lines_tell_right_from_wrong():
 def test_examples_have_three_rows(n, shape):
     p, truth, vocab, _, names = case(n)
     pictures = np.random.default_rng(0).random((n, *shape))
-    figure = examples_figure(pictures, names, p, truth, 0.5, vocab, columns=3)
+    figure = examples_figure(pictures, names, probabilities=p, truth=truth, thresholds=0.5, vocab=vocab, columns=3)
     assert len(figure.axes) == 9
     assert sum(len(ax.images) for ax in figure.axes) >= min(n, 3)
 
@@ -117,14 +117,20 @@ def test_only_the_pictures_shown_are_read():
             read.append(i)
             return pictures[i]
 
-    examples_figure(Lazy(), names, p, truth, 0.5, vocab)
+    examples_figure(Lazy(), names, probabilities=p, truth=truth, thresholds=0.5, vocab=vocab)
     assert 0 < len(read) <= 12
 
 
 def test_all_figures_are_written(tmp_path):
     p, truth, vocab, pictures, names = case()
     draw_clf_figures(
-        p, truth, np.full(5, 0.5), vocab, pictures, names, lambda name: tmp_path / "figures" / f"{name}.png"
+        p,
+        truth,
+        thresholds=np.full(5, 0.5),
+        vocab=vocab,
+        pictures=pictures,
+        names=names,
+        path_of=lambda name: tmp_path / "figures" / f"{name}.png",
     )
     files = {f.name: f.stat().st_size for f in (tmp_path / "figures").iterdir()}
     assert set(files) == {"precision_recall.png", "calibration.png", "label_sets.png", "examples.png"}

@@ -1,4 +1,4 @@
-"""A classification run from options to run folder: what it writes, that it resumes to the bit, members, ensemble."""
+"""Classification runs, from options to run folder: files, exact resuming, members and their ensemble."""
 
 import csv
 import json
@@ -29,7 +29,7 @@ def finished(many_folder, tmp_path_factory):
     return run
 
 
-def test_run_folder_holds_what_the_contract_says(finished):
+def test_the_run_folder_has_the_documented_files(finished):
     assert {p.name for p in finished.iterdir()} == {
         *("config.json", "splits.json", "manifest.json", "model.json", "metrics.json", "history.csv"),
         *("best.safetensors", "last.safetensors", "swa.safetensors", "figures", "labels"),
@@ -52,21 +52,21 @@ def test_metrics_have_splits_baselines_classes_weights_and_intervals(finished):
     assert low <= metrics["test"]["f1_micro"] <= high
 
 
-def test_patients_do_not_cross_the_split(finished):
+def test_each_patient_is_in_one_split(finished):
     fields = json.loads((finished / "splits.json").read_text())["fields"].values()
-    sides = {}
+    splits = {}
     for f in fields:
-        sides.setdefault(f["patient"], set()).add(f["split"])
-    assert all(len(s) == 1 for s in sides.values())
+        splits.setdefault(f["patient"], set()).add(f["split"])
+    assert all(len(s) == 1 for s in splits.values())
 
 
-def test_evaluate_gives_the_same_digits(finished):
+def test_evaluate_gives_exactly_the_same_metrics(finished):
     metrics = json.loads((finished / "metrics.json").read_text())
     again = evaluate_run(finished)
     assert again["test"] == metrics["test"]
 
 
-def test_a_finished_run_answers_for_its_own_options_only(many_folder, finished):
+def test_a_finished_run_accepts_only_its_own_options(many_folder, finished):
     assert train_clf(options(many_folder), finished) == json.loads((finished / "metrics.json").read_text())
     with pytest.raises(UserError, match="was started with epochs = "):
         train_clf(options(many_folder, epochs=9), finished)
@@ -114,7 +114,7 @@ def test_members_killed_and_restarted_give_the_same_numbers(many_folder, tmp_pat
     assert {"f1_macro", "per_class"} <= whole["ensemble"]["test"].keys()
 
 
-def test_members_of_one_fold_share_their_sides_and_folds_share_no_validation_patient(many_folder, tmp_path):
+def test_members_of_a_fold_share_its_split_and_folds_share_no_validation_patient(many_folder, tmp_path):
     train_members(options(many_folder, folds=2, seeds="1,2", epochs=1, swa=1.0), tmp_path / "m")
     counts = {
         m: json.loads((tmp_path / "m" / m / "splits.json").read_text())["counts"]
@@ -144,13 +144,13 @@ def test_history_has_the_metrics(finished):
     [
         ({"model": "resnet19x"}, "resnet19x"),
         ({"input": "sound"}, "sound"),
-        ({"augment": "much"}, "--augment"),
+        ({"augment": "much"}, "augment="),
         ({"rules": "nine"}, "nine"),
         ({"loss": "hinge"}, "hinge"),
-        ({"weights": "imagenet"}, "--weights none"),
+        ({"weights": "imagenet"}, "weights=none"),
     ],
 )
-def test_bad_options_leave_nothing_behind(many_folder, tmp_path, wrong, says):
+def test_invalid_options_leave_no_files(many_folder, tmp_path, wrong, says):
     with pytest.raises(UserError, match=says):
         train_clf(options(many_folder, **wrong), tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -1,4 +1,4 @@
-"""Runs with APP: resumed to the bit, and no trace of it in what is saved or in what predicts."""
+"""Runs with APP: they resume exactly, and neither saved models nor predictions depend on APP."""
 
 import csv
 import json
@@ -49,7 +49,7 @@ def test_resumed_equals_uninterrupted(tiny_folder, tmp_path, monkeypatch, change
     assert {"app_loss", "app_grad_ratio", "app_weight"} <= columns[0][0].keys()
 
 
-def test_model_files_with_and_without_have_the_same_keys_shapes_and_size(tiny_folder, tmp_path):
+def test_model_files_with_and_without_app_have_the_same_keys_shapes_and_size(tiny_folder, tmp_path):
     train_seg(options(tiny_folder, epochs=1), tmp_path / "with")
     train_seg(options(tiny_folder, epochs=1, app="none"), tmp_path / "without")
     a, b = (read_tensors(tmp_path / run / "best.safetensors") for run in ("with", "without"))
@@ -74,8 +74,8 @@ def test_evaluate_and_load_run_do_not_import_app(tiny_folder, tmp_path):
     assert out.strip().splitlines()[-1] == "[]"
 
 
-def test_released_needs_app(tiny_folder):
-    with pytest.raises(UserError, match="--app relu"):
+def test_app_released_needs_app(tiny_folder):
+    with pytest.raises(UserError, match="app=relu"):
         options(tiny_folder, app="none", app_released=True)
 
 

@@ -1,4 +1,4 @@
-"""Nuclei in `evaluate`: exact counts on drawn fields, pooled sums, masks without ids left out, equal in every file."""
+"""Matching of nuclei in `evaluate`: exact counts on drawn fields, pooling, masks without ids, tables, ensembles."""
 
 import json
 import shutil
@@ -23,7 +23,8 @@ from dedl_fastai.runs.evaluation import evaluate_run
 from dedl_fastai.runs.options.seg import SegConfig
 from dedl_fastai.runs.segmentation.training import train_seg
 from dedl_fastai.scores.object_matches import IOUS
-from dedl_fastai.scores.whole_fields import predict_fields, score_objects
+from dedl_fastai.scores.objects import score_objects
+from dedl_fastai.scores.whole_fields import predict_fields
 
 from ...options import TINY
 
@@ -31,7 +32,7 @@ SIZE = (48, 64)
 
 
 def squares(*places, size=SIZE):
-    """Labels 1, 2, ...: rectangles of (top, left, height, width)."""
+    """Return labels 1, 2, ... of rectangles (top, left, height, width)."""
     labels = np.zeros(size, np.uint16)
     for i, (y, x, h, w) in enumerate(places, 1):
         labels[y : y + h, x : x + w] = i
@@ -46,7 +47,7 @@ FOUND_B = squares((20, 20, 10, 6))  # IoU 0.6
 
 
 def write_cohort(folder: Path, fields: dict[str, tuple[np.ndarray, np.ndarray]], **columns) -> Path:
-    """{field: (pixels, mask)} as PNG files and a cohort.csv with these further columns."""
+    """Write {field: (pixels, mask)} as PNG files, and a cohort.csv with these further columns."""
     folder.mkdir(exist_ok=True)
     for name, (pixels, mask) in fields.items():
         Image.fromarray(pixels).save(folder / f"{name}.png")
@@ -59,7 +60,7 @@ def write_cohort(folder: Path, fields: dict[str, tuple[np.ndarray, np.ndarray]],
 
 @pytest.fixture
 def scored(tmp_path):
-    """Score {field: (found labels, true mask)}: the image of a field shows what is found in it."""
+    """Return a function that scores {field: (found labels, true mask)}; the image of a field shows the found labels."""
 
     def score(fields: dict[str, tuple[np.ndarray, np.ndarray]], patients=None):
         pictures = {n: ((found > 0).astype(np.uint8) * 255, mask) for n, (found, mask) in fields.items()}
@@ -80,7 +81,7 @@ def counts(scores, iou):
     return tuple(row(scores, iou)[k] for k in ("tp", "fp", "fn"))
 
 
-def test_two_fields_give_exact_counts_and_pooled_ratios(scored):
+def test_two_fields_have_exact_counts_and_pooled_ratios(scored):
     found = scored({"a": (FOUND_A, TRUE_A), "b": (FOUND_B, TRUE_B)}, ["P1", "P2"])
     assert [r["iou"] for r in found["matching"]] == list(IOUS)
     assert (found["n_fields"], found["n_without_ids"], found["n_true"], found["n_predicted"]) == (2, 0, 4, 4)
@@ -95,7 +96,7 @@ def test_two_fields_give_exact_counts_and_pooled_ratios(scored):
     assert half["mean_true_score"] == pytest.approx(2.4 / 4)
 
 
-def test_fields_and_patients_have_counts_of_their_own(scored):
+def test_fields_and_patients_have_separate_counts(scored):
     found = scored({"a": (FOUND_A, TRUE_A), "b": (FOUND_B, TRUE_B), "c": (FOUND_B, TRUE_B)}, ["P1", "P2", "P2"])
     assert [(f["field"], f["patient"], f["n_true"], f["n_predicted"]) for f in found["fields"]] == [
         *(("a", "P1", 3, 3), ("b", "P2", 1, 1), ("c", "P2", 1, 1)),
@@ -109,7 +110,7 @@ def test_fields_and_patients_have_counts_of_their_own(scored):
 
 def test_otsu_is_matched_in_the_same_way(scored):
     found = scored({"a": (FOUND_A, TRUE_A)})
-    assert found["baselines"]["otsu"]["matching"] == found["matching"]  # of an image that shows what is found
+    assert found["baselines"]["otsu"]["matching"] == found["matching"]  # the image shows the found labels
 
 
 def test_binary_masks_are_left_out_and_counted(scored):
@@ -130,7 +131,7 @@ def test_a_field_with_one_nucleus_or_none_counts_where_other_masks_hold_ids(scor
 
 
 @pytest.mark.parametrize(
-    ("mask", "tells_apart"),
+    ("mask", "has_ids"),
     [
         (TRUE_A, True),
         (TRUE_A * 0, None),
@@ -141,12 +142,12 @@ def test_a_field_with_one_nucleus_or_none_counts_where_other_masks_hold_ids(scor
     ],
     ids=["ids", "empty", "one", "0 and 1", "0 and 255", "classes"],
 )
-def test_which_masks_tell_nuclei_apart(tmp_path, mask, tells_apart):
+def test_which_masks_hold_ids(tmp_path, mask, has_ids):
     Image.fromarray(mask).save(tmp_path / "m.png")
-    assert holds_ids(tmp_path / "m.png", read_labels(tmp_path / "m.png")) is tells_apart
+    assert holds_ids(tmp_path / "m.png", read_labels(tmp_path / "m.png")) is has_ids
 
 
-def test_labels_of_one_field_at_a_time_are_in_memory(scored):
+def test_only_one_field_at_a_time_is_in_memory(scored):
     labels = squares(*((y, x, 9, 9) for y in range(2, 390, 12) for x in range(2, 390, 12)), size=(400, 400))
 
     def peak(n):
@@ -161,7 +162,7 @@ def test_labels_of_one_field_at_a_time_are_in_memory(scored):
 
 @pytest.fixture(scope="module")
 def ids_folder(tiny_folder, tmp_path_factory):
-    """The tiny cohort's DAPI as grey PNG; the pieces of its masks, numbered, stand for nuclei with ids."""
+    """The tiny cohort's DAPI as grey PNG files; the connected components of its masks serve as nuclei with ids."""
     fields = {}
     for entry in Cohort.load(tiny_folder).table.itertuples():
         with open_field(entry.image) as field:
@@ -224,7 +225,7 @@ def test_the_command_prints_the_table_and_writes_json_and_csv(runs, tmp_path):
     assert pooled.to_dict("records") == found["matching"]
 
 
-def test_of_binary_masks_the_command_says_that_nuclei_are_not_counted(runs, tiny_folder, tmp_path):
+def test_the_command_says_that_nuclei_of_binary_masks_are_not_counted(runs, tiny_folder, tmp_path):
     result = dedl("evaluate", runs[0], "--data", tiny_folder, "--out", tmp_path / "other.json")
     assert result.exit_code == 0, result.output
     assert "nuclei, all: not counted" in result.stdout and "IoU 0.50" not in result.stdout
@@ -232,7 +233,7 @@ def test_of_binary_masks_the_command_says_that_nuclei_are_not_counted(runs, tiny
     assert not (tmp_path / "other_objects.csv").exists()
 
 
-def test_a_plane_of_composites_is_chosen_by_name(runs, ids_folder, tmp_path):
+def test_a_channel_of_composites_is_chosen_by_name(runs, ids_folder, tmp_path):
     pictures = {}
     for entry in Cohort.load(ids_folder).table.itertuples():
         grey, mask = (np.asarray(Image.open(f)) for f in (entry.image, entry.mask))
@@ -253,7 +254,7 @@ def test_several_runs_are_scored_as_an_ensemble(runs, ids_folder):
     assert both["objects"]["all"]["n_true"] == members[0]["objects"]["all"]["n_true"]
     assert both["all"] != members[0]["all"] and both["all"] != members[1]["all"]
     assert evaluate_run([runs[0], runs[0]], data=ids_folder) == members[0]
-    assert evaluate_run(runs)["test"]["n_fields"] == 2  # they have the same test side
+    assert evaluate_run(runs)["test"]["n_fields"] == 2  # their test splits are the same
 
 
 def test_members_with_other_test_fields_are_refused(runs, ids_folder, tmp_path):
@@ -262,9 +263,9 @@ def test_members_with_other_test_fields_are_refused(runs, ids_folder, tmp_path):
     assert result.exit_code == 2 and "same test fields" in result.stderr
 
 
-def test_an_unknown_way_of_parting_is_refused(runs):
+def test_an_unknown_part_by_is_refused(runs):
     result = dedl("evaluate", runs[0], "--part-by", "colour")
-    assert result.exit_code == 2 and "by distance or by intensity" in result.stderr
+    assert result.exit_code == 2 and "by distance or intensity" in result.stderr
 
 
 def test_inform_nuclei_of_a_real_export(runs, shared_data):

@@ -1,4 +1,4 @@
-"""One run on two processes, as torchrun and `seg --nproc` start it: what it trains equals what one process trains."""
+"""Training on two processes, started by torchrun and `seg --nproc`, gives the results of one process."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def same(a: dict, b: dict) -> bool:
 
 @pytest.fixture(scope="module")
 def both(tiny_folder, tmp_path_factory) -> list[dict]:
-    """What two processes made of the trainings in toy_run."""
+    """Results of the trainings in toy_run on two processes."""
     folder = tmp_path_factory.mktemp("both")
     ended = torchrun("tests.runs.segmentation.toy_run", tiny_folder, folder)
     assert ended.returncode == 0, ended.stderr
@@ -58,7 +58,9 @@ def test_two_processes_take_the_steps_of_one(both, tiny_folder, tmp_path):
 def test_batch_norm_and_augmentation_are_those_of_one_process(both, tiny_folder, tmp_path):
     one, two = train_augmented(str(tiny_folder), tmp_path), both[0]["augmented"]
     for ours, theirs in zip(two["rows"], one["rows"], strict=True):
-        assert ours == pytest.approx(theirs, abs=5e-3)  # as rounding grows over 24 steps; another draw is 10 times that
+        assert ours == pytest.approx(
+            theirs, abs=5e-3
+        )  # rounding grows over 24 steps; other random draws differ 10 times as much
 
 
 def test_app_sees_the_rows_that_one_process_draws(both, tiny_folder, tmp_path):
@@ -82,7 +84,7 @@ def test_resumed_on_two_processes_equals_uninterrupted(both):
         assert same(process["whole"]["autoencoder"], process["resumed"]["autoencoder"])
 
 
-def test_torchrun_makes_one_run_folder_close_to_that_of_one_process(tiny_folder, tmp_path):
+def test_torchrun_writes_one_run_folder_close_to_that_of_one_process(tiny_folder, tmp_path):
     ended = torchrun("dedl_fastai.cli", *tiny_flags(tiny_folder, tmp_path / "two", **APP))
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("run folder:") == 1
@@ -96,7 +98,7 @@ def test_torchrun_makes_one_run_folder_close_to_that_of_one_process(tiny_folder,
     assert two["test"]["iou"] == pytest.approx(one["test"]["iou"], abs=0.05)
 
 
-def test_a_failure_is_one_sentence_from_all_processes(tiny_folder, tmp_path):
+def test_a_failure_of_all_processes_is_reported_once(tiny_folder, tmp_path):
     flags = tiny_flags(tiny_folder, tmp_path / "run", bs=9)
     ended = command("-m", "dedl_fastai.cli", *flags, "--nproc", 2)
     assert ended.returncode == 2

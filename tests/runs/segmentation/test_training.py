@@ -1,4 +1,4 @@
-"""A run from options to run folder: what it writes, that it repeats, and that it resumes to the bit."""
+"""Segmentation runs, from options to run folder: files, reproducibility, exact resuming, folds."""
 
 import json
 import shutil
@@ -38,7 +38,7 @@ def finished(tiny_folder, tmp_path_factory):
 
 
 class Killed(BaseException):
-    """Stands for a signal: nothing in the library catches it."""
+    """Stands for a signal: the library does not catch it."""
 
 
 def kill_after_batches(monkeypatch, n: int):
@@ -56,7 +56,7 @@ def kill_after_batches(monkeypatch, n: int):
     monkeypatch.setattr(FieldLearner, "_do_one_batch", counting)
 
 
-def test_run_folder_holds_what_the_contract_says(finished):
+def test_the_run_folder_has_the_documented_files(finished):
     names = {p.name for p in finished.iterdir()}
     assert names == {
         *("config.json", "splits.json", "manifest.json", "model.json", "metrics.json", "history.csv"),
@@ -83,13 +83,13 @@ def test_metrics_have_splits_baselines_patients_and_both_thresholds(finished):
     }
 
 
-def test_tuned_threshold_is_at_least_as_good_on_valid_as_one_half(finished):
+def test_the_tuned_threshold_is_at_least_as_good_on_valid_as_one_half(finished):
     metrics = json.loads((finished / "metrics.json").read_text())
     assert metrics["valid"]["iou"] >= metrics["valid"]["at_0.5"]["iou"]
     assert json.loads((finished / "model.json").read_text())["threshold"] == metrics["threshold"]
 
 
-def test_evaluate_gives_the_same_digits(finished):
+def test_evaluate_gives_exactly_the_same_metrics(finished):
     metrics = json.loads((finished / "metrics.json").read_text())
     for split in ("valid", "test"):
         again = evaluate_run(finished, split=split)
@@ -97,12 +97,12 @@ def test_evaluate_gives_the_same_digits(finished):
         assert again["baselines"]["otsu"][split] == metrics["baselines"]["otsu"][split]
 
 
-def test_evaluate_on_other_fields_takes_all_with_masks(finished, tiny_folder):
+def test_evaluate_on_other_fields_uses_all_with_masks(finished, tiny_folder):
     metrics = evaluate_run(finished, data=tiny_folder)
     assert metrics["all"]["n_fields"] == 7
 
 
-def test_evaluate_without_such_fields_says_which_splits_there_are(finished, tiny_folder):
+def test_evaluate_names_the_splits_if_the_chosen_one_is_empty(finished, tiny_folder):
     with pytest.raises(UserError, match="no test fields"):
         evaluate_run(finished, data=tiny_folder, split="test")
 
@@ -114,7 +114,7 @@ def test_a_finished_run_is_not_repeated(finished, tiny_folder):
     assert (finished / "best.safetensors").stat().st_mtime_ns == before
 
 
-def test_same_seed_same_weights_other_seed_others(finished, tiny_folder, tmp_path):
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(finished, tiny_folder, tmp_path):
     train_seg(options(tiny_folder), tmp_path / "again")
     train_seg(options(tiny_folder, seed=27, epochs=1), tmp_path / "other")
     assert same(weights(finished), weights(tmp_path / "again"))
@@ -184,7 +184,7 @@ def test_resuming_with_changed_fields_is_refused(tiny_folder, tmp_path, monkeypa
         train_seg(options(data), tmp_path / "run")
 
 
-def test_an_unfinished_run_goes_on_with_its_own_options_only(tiny_folder, tmp_path, monkeypatch, finished):
+def test_an_unfinished_run_continues_only_with_its_own_options(tiny_folder, tmp_path, monkeypatch, finished):
     run, moved = tmp_path / "run", tmp_path / "moved"
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_after_batches(patch, 7)
@@ -196,18 +196,18 @@ def test_an_unfinished_run_goes_on_with_its_own_options_only(tiny_folder, tmp_pa
             train_seg(options(tiny_folder, **changes), run)
     assert before == {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()}
     shutil.copytree(tiny_folder, moved)
-    splits = finished / "splits.json"  # the same sides, said in another way
+    splits = finished / "splits.json"  # the same split in another form
     train_seg(options(moved, split="auto", splits=str(splits), workers=1), run)
     assert same(weights(finished), weights(run))
 
 
-def test_a_finished_run_answers_for_its_own_options_only(tiny_folder, finished):
+def test_a_finished_run_accepts_only_its_own_options(tiny_folder, finished):
     assert train_seg(options(tiny_folder), finished) == json.loads((finished / "metrics.json").read_text())
     with pytest.raises(UserError, match="was started with epochs = "):
         train_seg(options(tiny_folder, epochs=9), finished)
 
 
-def test_bad_options_leave_nothing_behind(tiny_folder, tmp_path):
+def test_invalid_options_leave_no_files(tiny_folder, tmp_path):
     for wrong in ({"tile": 30}, {"encoder": "resnet19"}, {"loss": "hinge"}, {"channel": "CD3"}, {"percentiles": "3"}):
         with pytest.raises(UserError):
             train_seg(options(tiny_folder, **wrong), tmp_path / "run")

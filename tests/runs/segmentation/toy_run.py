@@ -1,4 +1,4 @@
-"""What torchrun starts in `test_torchrun`: small trainings on one or several processes, the results in a file each."""
+"""Small trainings on one or several processes that `test_torchrun` starts with torchrun; each writes its results."""
 
 import sys
 from pathlib import Path
@@ -18,15 +18,15 @@ from dedl_fastai.training.run_folder import RunFolder
 
 from ...options import TINY
 
-ROWS_OF_APP = {"app": "gelu", "app_width": 64, "app_rows": 0.25, "epochs": 1}  # before rounding grows
+ROWS_OF_APP = {"app": "gelu", "app_width": 64, "app_rows": 0.25, "epochs": 1}  # one epoch, before rounding grows
 
 
 class Interrupted(Exception):
-    """Stands for whatever ends a run in the middle."""
+    """Stands for anything that ends a run early."""
 
 
 class Interrupt(Callback):
-    """Ends the training within an epoch."""
+    """Ends the training within the given epoch."""
 
     def __init__(self, epoch: int):
         self.at = epoch
@@ -37,7 +37,7 @@ class Interrupt(Callback):
 
 
 def main(data: str, out: str) -> None:
-    """Train in the group that the environment tells of; the results go to `out`/RANK.pt."""
+    """Train in the process group that torchrun's environment defines; write the results to `out`/RANK.pt."""
     open_group()
     folder = Path(out)
     results = {
@@ -52,12 +52,14 @@ def main(data: str, out: str) -> None:
 
 
 def train_plain(data: str, folder: Path) -> dict:
-    """A convolution by gradient descent; no augmentation, no batch norm; 36 training tiles, 9 of validation."""
+    """A convolution by gradient descent, without augmentation and batch norm; 36 training and 9 validation tiles."""
     cohort = Cohort.load(data)
     cohort = cohort.with_split(["train"] * 4 + ["valid"] + ["ignore"] * (len(cohort) - 5))
     with first_before_others():
-        dls = seg_dataloaders(cohort, 43, share_of_batch(12), augment=[], seed=1, device="cpu", cache=folder / "cache")
-    torch.manual_seed(rank())  # the weights of process 0 hold
+        dls = seg_dataloaders(
+            cohort, tile=43, bs=share_of_batch(12), augment=[], seed=1, device="cpu", cache=folder / "cache"
+        )
+    torch.manual_seed(rank())  # the weights of process 0 are used
     model = torch.nn.Conv2d(1, 2, 5, padding=2)
     cbs = [EpochSeed(3)]
     learn = FieldLearner(dls, model, torch.nn.CrossEntropyLoss(), opt_func=SGD, metrics=[TileIoU()], cbs=cbs)
@@ -68,7 +70,7 @@ def train_plain(data: str, folder: Path) -> dict:
 
 
 def train_augmented(data: str, folder: Path, **changed: object) -> dict:
-    """A run of `seg` up to its evaluation: batch norm, augmentation, schedule; 96 training tiles."""
+    """The training of `seg` with batch norm, augmentation and schedule; 96 training tiles."""
     cohort = Cohort.load(data)
     cohort = cohort.with_split(["train"] * 4 + ["valid"] + ["ignore"] * (len(cohort) - 5))
     options = SegConfig.resolve({**TINY, "data": data, "tile": 24, "bs": 16, "lr": 1e-3, "loss": "ce", **changed})
@@ -82,7 +84,7 @@ def train_augmented(data: str, folder: Path, **changed: object) -> dict:
 
 
 def train_with_app(data: str, folder: Path, interrupt_in: int | None = None) -> dict:
-    """A run of `seg` with APP up to its evaluation, ended within an epoch and then gone on with, if that is wanted."""
+    """The training of `seg` with APP; if `interrupt_in` is given, ended within that epoch and resumed."""
     options = SegConfig.resolve({**TINY, "data": data, "app": "gelu", "app_width": 64})
     if interrupt_in is not None:
         try:
