@@ -107,7 +107,17 @@ class _Planner:
 
         All runs of a fold share the split, which depends on the option `seed` and not on the seeds of the runs.
         """
-        names = ("data", "patient", "split", "splits", "folds", "seed", "limit_fields", "rules", "min_cells")
+        names: tuple[str, ...] = (
+            "data",
+            "patient",
+            "split",
+            "splits",
+            "folds",
+            "seed",
+            "limit_fields",
+            "rules",
+            "min_cells",
+        )
         names += ("thresholds", "tile") if isinstance(base, ClfConfig) else ()
         values = base.to_dict()
         key = json.dumps([type(base).__name__, fold, *(values.get(n) for n in names)])

@@ -42,11 +42,11 @@ def run(
     from ...bench.grid.plan import Request, plan_grid
     from ...bench.paper.tables import load_table
 
-    folder = out or f"grids/{table}"
+    folder, chosen = out or f"grids/{table}", numbers(seeds, "seeds")
+    where = _where(jobs, scheduler, dask_slurm)
+    request = Request(load_table(table).select(rows.split(",")), given, chosen, folds)
     try:
         with _terminate_as_interrupt():
-            request = Request(load_table(table).select(rows.split(",")), given, numbers(seeds, "seeds"), folds)
-            where = _where(jobs, scheduler, dask_slurm)
             runs = plan_grid(request, Path(folder))
             with where as executor:
                 outcomes = run_grid(runs, executor, retry)
