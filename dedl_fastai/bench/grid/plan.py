@@ -21,6 +21,8 @@ from .run_spec import RunSpec
 
 log = logging.getLogger(__name__)
 
+_DATA_OPTIONS = ("data", "patient", "split", "splits", "folds", "seed", "limit_fields", "rules", "min_cells")
+
 
 @dataclass(frozen=True)
 class Request:
@@ -107,18 +109,7 @@ class _Planner:
 
         All runs of a fold share the split, which depends on the option `seed` and not on the seeds of the runs.
         """
-        names: tuple[str, ...] = (
-            "data",
-            "patient",
-            "split",
-            "splits",
-            "folds",
-            "seed",
-            "limit_fields",
-            "rules",
-            "min_cells",
-        )
-        names += ("thresholds", "tile") if isinstance(base, ClfConfig) else ()
+        names = (*_DATA_OPTIONS, *(("thresholds", "tile") if isinstance(base, ClfConfig) else ()))
         values = base.to_dict()
         key = json.dumps([type(base).__name__, fold, *(values.get(n) for n in names)])
         if key not in self.prints:

@@ -68,7 +68,7 @@ def report(
     latex: Annotated[bool, typer.Option("--latex", help="Also write LaTeX files.")] = False,
     html: Annotated[bool, typer.Option("--html", help="Also write report.html, one file with its figures.")] = False,
 ) -> None:
-    """Print the results of a grid next to the published values; write them to GRID/report, with one figure per table."""
+    """Print the results of a grid next to the published values; write GRID/report, with one figure per table."""
     from ...bench.report.grid_report import write_grid_report
 
     typer.echo(write_grid_report(grid, csv, latex, html))
