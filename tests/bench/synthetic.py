@@ -28,7 +28,17 @@ def table(rows: dict[str, Sequence[PaperCell]], name: str = "synthetic") -> Pape
     """A table of these cells."""
     paper_rows = tuple(PaperRow(key, key.title(), tuple(cells)) for key, cells in rows.items())
     columns = tuple(dict.fromkeys(c.column for row in paper_rows for c in row.cells))
-    return PaperTable(name, 0, "Synthetic", "seg", "IoU", "2 seeds", ("A note.",), columns, paper_rows)
+    return PaperTable(
+        name=name,
+        number=0,
+        title="Synthetic",
+        task="seg",
+        metric="IoU",
+        behind="2 seeds",
+        notes=("A note.",),
+        columns=columns,
+        rows=paper_rows,
+    )
 
 
 PAIR = table({"tiny": [cell("without", NETWORK), cell("with", {**NETWORK, **APP}, 0.6)]})

@@ -77,7 +77,7 @@ class _Planner:
             for fold in range(max(1, folds)):
                 fold_name = f" fold {fold}" if folds else ""
                 label = f"{self.request.table.name} {row.key} {cell.column} seed {seed}{fold_name}"
-                run = self._run(cell, base, seed, fold, label)
+                run = self._run(cell, base, seed=seed, fold=fold, label=label)
                 settings = settings_hash(cell.task, run.options, self._data(base, fold)[0])
                 self.runs.setdefault(run.path.name, run)
                 runs.append({"run": run.path.name, "seed": seed, "fold": fold, "kind": settings})
@@ -93,7 +93,7 @@ class _Planner:
         options = {k: absolute(k, v) for k, v in base.to_dict().items()}
         if splits:
             options.update(splits=str(splits), split="auto", folds=0)
-        name = run_name(cell.task, options, seed, fold if base.folds else None, fingerprint)
+        name = run_name(cell.task, options, seed=seed, fold=fold if base.folds else None, fingerprint=fingerprint)
         return RunSpec(
             folder=str(self.folder / "runs" / name),
             task=cell.task,

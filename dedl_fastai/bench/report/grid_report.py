@@ -69,7 +69,7 @@ def write_grid_report(
     for part, name in _named(read_grid(folder)):
         table = find_table(part["table"])
         results = collect(part, table, folder)
-        sections.append(_section(part, table, results, name, out))
+        sections.append(_section(part, table, results, name=name, out=out))
         everything.append((sections[-1].title, name, results))
     for section in sections:
         _write_section(section, out, as_csv, as_latex)
@@ -113,7 +113,14 @@ def _section(
     save_figure(table_figure(table, results, pairs, trivial), path)
     title = f"Table {table.number}: {table.title}" if table.number else table.title
     remarks = _remarks(table, results, pairs) + (_split_remark(part) if table.is_published else [])
-    return Section(name, f"{title} ({_options(part)})", tables, remarks, path, [runs_table(results)])
+    return Section(
+        name=name,
+        title=f"{title} ({_options(part)})",
+        tables=tables,
+        remarks=remarks,
+        figure=path,
+        raw=[runs_table(results)],
+    )
 
 
 def _remarks(table: PaperTable, results: Sequence[CellResult], pairs: Sequence[PairedResult]) -> list[str]:

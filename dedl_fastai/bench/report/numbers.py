@@ -77,9 +77,9 @@ def collect(part: Mapping[str, Any], table: PaperTable, folder: Path) -> list[Ce
 def _collected(row: PaperRow, cell: PaperCell, runs: Sequence[Mapping[str, Any]], folder: Path) -> CellResult:
     states = {(r["seed"], r["fold"]): (folder / r["run"], run_state(folder / r["run"])) for r in runs}
     done = {k: path for k, (path, state) in states.items() if state == DONE}
-    values = {k: result_of(path, cell.metric) for k, path in done.items()}
+    values = {k: value for k, path in done.items() if (value := result_of(path, cell.metric)) is not None}
     failed = sum(state == FAILED for _, state in states.values())
-    return CellResult(row, cell, {k: v for k, v in values.items() if v is not None}, done, len(states), failed)
+    return CellResult(row, cell, values=values, folders=done, asked=len(states), failed=failed)
 
 
 def baselines(results: Sequence[CellResult]) -> dict[str, list[float]]:

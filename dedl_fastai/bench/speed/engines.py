@@ -113,7 +113,7 @@ def _started(model: nn.Module, tiles: np.ndarray, device: torch.device) -> tuple
 def _engine(
     model: nn.Module, shape: tuple[int, ...], device: torch.device, name: str, compiled: bool = False, **how: Any
 ) -> Engine:
-    engine = make_engine(name, model, shape[1], shape[2], device, **how)
+    engine = make_engine(name, model, n_channels=shape[1], tile=shape[2], device=device, **how)
     if compiled and isinstance(engine, TorchEngine):
         engine.model.compile()
     return engine

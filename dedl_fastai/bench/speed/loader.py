@@ -70,7 +70,10 @@ def _decoded(cohort: Cohort, cached: list[CachedField], tile: Tile) -> tuple[np.
     """Read a tile without a cache: decode the whole file with all channels; the tile is not scaled."""
     row = cohort.table.iloc[cached.index(tile.source)]
     pixels, mask = tifffile.imread(row.image)[:1], tifffile.imread(row["mask"]) > 0
-    return cut(pixels, tile.y, tile.x, tile.size, tile.pad), cut(mask, tile.y, tile.x, tile.size, tile.pad)
+    return (
+        cut(pixels, tile.y, tile.x, size=tile.size, pad=tile.pad),
+        cut(mask, tile.y, tile.x, size=tile.size, pad=tile.pad),
+    )
 
 
 def _write_tiles(cohort: Cohort, tile: int, folder: Path) -> list[tuple[Path, Path]]:
@@ -80,8 +83,8 @@ def _write_tiles(cohort: Cohort, tile: int, folder: Path) -> list[tuple[Path, Pa
         pixels, mask = PercentileScaling()(tifffile.imread(image)[0])[None], tifffile.imread(truth) > 0
         for y, x in grid(mask.shape, tile):
             pair = folder / f"{i}_{y}_{x}.npy", folder / f"{i}_{y}_{x}_mask.npy"
-            np.save(pair[0], cut(pixels, y, x, tile, "reflect"))
-            np.save(pair[1], cut(mask, y, x, tile, "reflect"))
+            np.save(pair[0], cut(pixels, y, x, size=tile, pad="reflect"))
+            np.save(pair[1], cut(mask, y, x, size=tile, pad="reflect"))
             files.append(pair)
     return files
 

@@ -65,7 +65,7 @@ def test_all_arms_and_seeds_have_one_split_that_of_the_option_seed(tiny_folder, 
 
 
 def test_each_fold_has_a_split_of_its_own(tiny_folder, tmp_path):
-    runs = plan(tiny_folder, tmp_path, ["gelu"], (5, 6), 2)
+    runs = plan(tiny_folder, tmp_path, ["gelu"], (5, 6), folds=2)
     assert [(arm, run.seed, run.fold) for arm, run in zip(arms_of(runs), runs, strict=True)] == [
         (arm, seed, fold) for seed in (5, 6) for fold in (0, 1) for arm in ("none", "gelu")
     ]
