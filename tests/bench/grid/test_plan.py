@@ -23,7 +23,7 @@ from ...options import NETWORK
 from ..synthetic import APP, PAIR, TINY, cell, one_by_one, table
 from ..waiting import until
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CODE = """
 import sys
 from pathlib import Path
@@ -163,7 +163,7 @@ def test_impossible_requests_are_refused_before_anything_is_written(tiny_folder,
         names(tiny_folder, tmp_path / "g", gamma=1.0)
     with pytest.raises(UserError, match="the network is not ours"):
         names(tiny_folder, tmp_path / "g", table({"a": [cell("x", {}, task="", why_not="the network is not ours")]}))
-    with pytest.raises(UserError, match="folds 9"):
+    with pytest.raises(UserError, match="folds=9"):
         names(tiny_folder, tmp_path / "g", folds=9)
     assert not (tmp_path / "g").exists()
     with pytest.raises(UserError, match="is not a grid"):
