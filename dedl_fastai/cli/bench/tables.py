@@ -69,7 +69,12 @@ def _row_lines(table: "PaperTable", speed: "Speed | None") -> list[str]:
     head = [[b[i - height + len(b)] if i >= height - len(b) else "" for b in broken] for i in range(height)]
     title = f"Table {table.number}. {table.title}" if table.number else table.title
     metrics = ", ".join(dict.fromkeys(c.metric for c in table.cells))
-    reasons = dict.fromkeys(f"{r.key}: no run ({c.why_not})." for r in table.rows for c in r.cells if c.why_not)
+    reasons = dict.fromkeys(
+        f"{r.key if all(o.why_not for o in r.cells) else f'{r.key}, {c.column}'}: no run ({c.why_not})."
+        for r in table.rows
+        for c in r.cells
+        if c.why_not
+    )
     return [
         title,
         *_wrapped(f"{table.metric}; {table.behind}; of our runs: {metrics}"),
