@@ -51,7 +51,8 @@ def train_clf(
     cohort = cohort or load_clf_cohort(options)
     dls = clf_dataloaders_of(options, cohort)
     learn = clf_learner_of(options, dls)
-    open_run(run, options, cohort, clf_model_card(learn.spec, dls.facts), dls.device)
+    card = clf_model_card(learn.spec, dls.facts)
+    open_run(run, options, cohort, card=card, device=dls.device)
     write_labels(dls.labels, run.path / "labels")
     keeper = Keeper(run.path, "f1_macro", patience=options.patience)
     swa = [SwaCallback(options.swa, folder=run.path, seed=options.seed)] if options.swa < 1 else []

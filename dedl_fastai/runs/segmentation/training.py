@@ -48,7 +48,7 @@ def train_seg(options: SegConfig, out: str | Path, fold: int = 0, bar: bool | No
         dls = dataloaders_of(options, cohort)
     learn = learner_of(options, dls)
     card = seg_model_card(learn.spec, dls.facts)
-    from_first(lambda: open_run(run, options, cohort, card, dls.device))
+    from_first(lambda: open_run(run, options, cohort, card=card, device=dls.device))
     fit_run(learn, run, options, Keeper(run.path, "iou", patience=options.patience), bar=bar)
     return from_first(lambda: _finish(run, options, cohort, started))
 
