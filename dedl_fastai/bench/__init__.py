@@ -1,1 +1,1 @@
-"""Measurements: tables of runs side by side; speeds as ratios taken in one run on one machine."""
+"""Benchmarks: the paper's tables as grids of runs with reports, and speeds as ratios measured on one machine."""

@@ -10,6 +10,7 @@ from matplotlib import colormaps
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..data.colors import planes_to_rgb
 from ..errors import UserError
 from ..extras import optional
 
@@ -63,8 +64,8 @@ def overlay(picture: np.ndarray, activation: np.ndarray, strength: float = 0.6) 
 def display_picture(picture: np.ndarray) -> np.ndarray:
     """Picture (H, W), (H, W, 3) or (C, H, W) as float RGB (H, W, 3) in [0, 1]; three channels are red, green and blue.
 
-    With another number of channels each gets its own hue. Values outside [0, 1] are rescaled per channel, except in
-    uint8 pictures.
+    Other numbers of channels are drawn in colours of their own. Values outside [0, 1] are rescaled per channel, except
+    in uint8 pictures.
     """
     picture = np.asarray(picture)
     values = picture.astype(np.float32) / (255 if picture.dtype == np.uint8 else 1)
@@ -76,9 +77,7 @@ def display_picture(picture: np.ndarray) -> np.ndarray:
         low, high = (f(axis=(1, 2), keepdims=True) for f in (values.min, values.max))
         values = (values - low) / np.maximum(high - low, 1e-12)
     if len(values) != 3:
-        hues = np.linspace(0, 1, len(values), endpoint=False)
-        colours = np.ones((1, 3)) if len(values) == 1 else colormaps["hsv"](hues)[:, :3]
-        values = np.tensordot(colours.T, values, axes=1)
+        values = planes_to_rgb(values, [(255, 255, 255)] if len(values) == 1 else None)
     return np.clip(values.transpose(1, 2, 0), 0, 1)
 
 

@@ -43,7 +43,13 @@ class Result:
     def overlay(self) -> Image:
         """The picture of the field with the outlines of its nuclei."""
         found = self.found
-        return draw_overlay(found.field, self.channel, found.labels, found.cells, class_colors(self.phenotypes))
+        return draw_overlay(
+            found.field,
+            channel=self.channel,
+            labels=found.labels,
+            cells=found.cells,
+            colors=class_colors(self.phenotypes),
+        )
 
 
 class _Measurements(Mapping):

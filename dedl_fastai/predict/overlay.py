@@ -72,7 +72,7 @@ def _shrunk_channel(field: Field, channel: int, step: int) -> np.ndarray:
     """Means of step x step pixels as float32; the file is read region by region."""
     small = np.zeros([-(-n // step) for n in field.shape], np.float32)
     for rows, columns in _regions(field.shape, step):
-        block = field.read(channel, rows.start, rows.stop, columns.start, columns.stop)
+        block = field.read(channel, y0=rows.start, y1=rows.stop, x0=columns.start, x1=columns.stop)
         padding = [(0, -n % step) for n in block.shape]
         mean = block_reduce(np.pad(block, padding, mode="edge"), (step, step), np.mean) if step > 1 else block
         y, x = rows.start // step, columns.start // step

@@ -25,6 +25,7 @@ from ..inference.load import load_run
 from ..inference.segmenter import Segmenter
 from ..io.files import written_whole
 from ..scores.agreement import Agreement
+from ..training.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def export_run(
     network, shape = _network(model), inputs.shape[1:]
     program = exported_program(network, shape)
     metadata = export_metadata(model, which)
-    target = Path(out) if out else model.run.path / "export" / FILES[format]
+    target = Path(out) if out else RunFolder.at(path).path / "export" / FILES[format]
     with written_whole(target) as tmp:
         predict = _write_onnx(program, metadata, tmp) if format == "onnx" else _write_torch(program, metadata, tmp)
         agreement = _agreement(predict, network, inputs, _threshold(model))
@@ -114,7 +115,8 @@ def example_inputs(model: Segmenter | Classifier, data: str | Path = "") -> tupl
     if data:
         return f"fields of {data}", _inputs_of(model, Cohort.load(data))
     try:
-        return "the run's own fields", _inputs_of(model, _held_out(model))
+        if model.run:
+            return "the run's own fields", _inputs_of(model, _held_out(model.run))
     except UserError as e:
         log.warning("the run's own fields cannot be read, so noise is used (give others with data=DIR): %s", e)
     edge = model.facts.tile if isinstance(model, Segmenter) else model.facts.size
@@ -122,10 +124,10 @@ def example_inputs(model: Segmenter | Classifier, data: str | Path = "") -> tupl
     return "noise", np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
 
 
-def _held_out(model: Segmenter | Classifier) -> Cohort:
+def _held_out(run: RunFolder) -> Cohort:
     """Return the validation and test fields of the run, or all of its fields if there are none."""
-    options = model.run.read("config")
-    fields = model.run.read("splits")["fields"]
+    options = run.read("config")
+    fields = run.read("splits")["fields"]
     cohort = Cohort.load(options["data"], options.get("patient") or None)
     held_out = [name for name, row in fields.items() if row["split"] in ("valid", "test")]
     return cohort.where(cohort.table.field.isin(held_out or list(fields)))

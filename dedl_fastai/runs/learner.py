@@ -20,7 +20,7 @@ from ..training.segmentation.learner import SegLearner
 from .classification.evaluation import clf_metrics, items_by_split
 from .options.clf import ClfConfig
 from .options.seg import SegConfig
-from .segmentation.evaluation import evaluate_again, tune_and_evaluate
+from .segmentation.evaluation import evaluate_seg_again, tune_and_evaluate
 
 
 @patch
@@ -73,7 +73,7 @@ def _segmentation(learn: SegLearner, cohort: Cohort) -> dict[str, Any]:
     if len(cohort.part("valid")):
         return tune_and_evaluate(segmenter, cohort)
     splits = [s for s in ("test", "train") if len(cohort.part(s))] or ["all"]
-    return evaluate_again(segmenter, cohort, splits)
+    return evaluate_seg_again(segmenter, cohort, splits)
 
 
 def _classification(learn: FieldLearner, cohort: Cohort) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from .options.training import FIND, DataOptions, TrainOptions
 log = logging.getLogger(__name__)
 
 T = TypeVar("T", bound=Options)
+Training = TypeVar("Training", bound=TrainOptions)
 
 # Options that may change when a run is resumed: locations and hardware, and those that define the data and its split,
 # which the fingerprint of the data covers.
@@ -68,7 +69,7 @@ def _continued(run: RunFolder, options_class: type[T], given: Mapping[str, Any])
     return options
 
 
-def settled(run: RunFolder, options: TrainOptions) -> TrainOptions:
+def settled(run: RunFolder, options: Training) -> Training:
     """The options, with the rate that was found when the run was started in the place of lr=find."""
     if options.lr != FIND or not run.is_started:
         return options
@@ -76,7 +77,7 @@ def settled(run: RunFolder, options: TrainOptions) -> TrainOptions:
     return replace(options, lr=before["lr"], lr_min=before["lr_min"])
 
 
-def with_found_rate(options: TrainOptions, learn: Callable[[], FieldLearner]) -> tuple[TrainOptions, RateCurve | None]:
+def with_found_rate(options: Training, learn: Callable[[], FieldLearner]) -> tuple[Training, RateCurve | None]:
     """The options with a number for lr=find, from a Learner made for this alone, and the curve behind it."""
     if options.lr != FIND:
         return options, None

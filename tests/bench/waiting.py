@@ -1,4 +1,4 @@
-"""Waiting for what another process is to do."""
+"""Waiting for another process."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Dask clusters for the runs of a grid: one that is there, by its address, or SLURM jobs."""
+"""Executors on Dask clusters: an existing one, by its address, or SLURM jobs."""
 
 import logging
 import shutil
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_CONNECT = 8  # seconds until a scheduler has to answer
+_CONNECT = 8  # seconds to wait for a scheduler
 
 
 @contextmanager
 def dask_jobs(address: str) -> Iterator[DaskJobs]:
-    """An executor on the Dask cluster whose scheduler is at `address`; what is at work when it ends goes on there.
+    """Yield an executor on the Dask cluster with this scheduler; runs that are still running at the end continue there.
 
-    Raises `UserError` if no scheduler answers, or the extra is missing.
+    Raises `UserError` if no scheduler answers, or if the extra is missing.
     """
     distributed = optional("distributed", "distributed", "runs on a Dask cluster")
     try:
@@ -38,28 +38,28 @@ def dask_jobs(address: str) -> Iterator[DaskJobs]:
             yield jobs
         finally:
             if jobs.at_work:
-                log.warning("%d runs go on to their end on their workers", len(jobs.at_work))
+                log.warning("%d runs continue on their workers until they end", len(jobs.at_work))
 
 
 @contextmanager
 def slurm_jobs(jobs: int) -> Iterator[DaskJobs]:
-    """An executor on `jobs` SLURM jobs, submitted again when one ends, and cancelled at the end.
+    """Yield an executor on `jobs` SLURM jobs, which are submitted again when they end, and cancelled at the end.
 
-    What a job is (cores, memory, queue, walltime, GPUs) is said in Dask's configuration, under jobqueue.slurm. Raises
-    `UserError` if that is missing or SLURM refuses it, there is no SLURM, or the extra is missing.
+    Cores, memory, queue, walltime and GPUs of a job are set in Dask's configuration, under jobqueue.slurm. Raises
+    `UserError` if they are missing or SLURM refuses the job, if there is no SLURM, or if the extra is missing.
     """
     jobqueue = optional("dask_jobqueue", "distributed", "runs on SLURM")
     distributed = optional("distributed", "distributed", "runs on SLURM")
     if not shutil.which("sbatch"):
-        raise UserError("there is no sbatch: `dask_slurm` is for a machine that submits jobs to SLURM.")
+        raise UserError("there is no sbatch: `dask_slurm` needs a machine that can submit jobs to SLURM.")
     try:
         cluster = jobqueue.SLURMCluster()
     except ValueError as e:
         raise UserError(
-            "`dask_slurm`: say in ~/.config/dask/jobqueue.yaml, under jobqueue.slurm, what a job is (cores, memory,"
-            f" walltime, ...); dask-jobqueue has no default for it: {str(e).splitlines()[0]}"
+            "`dask_slurm`: set cores, memory, walltime, ... of a job in ~/.config/dask/jobqueue.yaml, under"
+            f" jobqueue.slurm; dask-jobqueue has no defaults for them: {str(e).splitlines()[0]}"
         ) from e
-    logging.getLogger("distributed").setLevel(logging.WARNING)  # the scheduler is in this process, and tells a lot
+    logging.getLogger("distributed").setLevel(logging.WARNING)  # the scheduler is in this process, and logs a lot
     with cluster, distributed.Client(cluster, name="dedl-fastai", set_as_default=False) as client:
         _check_job(cluster.job_script())
         _log_dashboard(client)
@@ -67,15 +67,15 @@ def slurm_jobs(jobs: int) -> Iterator[DaskJobs]:
 
 
 def _check_job(script: str) -> None:
-    """Ask SLURM whether it would take the job: Dask only logs it when a job is refused, and waits."""
+    """Ask SLURM whether it would accept the job: Dask only logs that a job is refused, and waits."""
     with tempfile.NamedTemporaryFile("w", suffix=".sh") as file:
         file.write(script)
         file.flush()
         asked = subprocess.run(["sbatch", "--test-only", file.name], capture_output=True, text=True)
     if asked.returncode:
-        raise UserError(f"SLURM takes no such job: {asked.stderr.strip()}. It is set up in Dask's jobqueue.slurm.")
+        raise UserError(f"SLURM refuses the job: {asked.stderr.strip()}. Change it in Dask's jobqueue.slurm.")
 
 
 def _log_dashboard(client: "Client") -> None:
-    with suppress(KeyError):  # a scheduler may be started without one
+    with suppress(KeyError):  # a scheduler may have none
         log.info("Dask dashboard: %s", client.dashboard_link)

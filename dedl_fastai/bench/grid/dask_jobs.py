@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_POLL = 0.5  # seconds between looks
-_DEATHS = 3  # workers that may die of a run in a row without an epoch of progress
+_POLL = 0.5  # seconds between checks
+_DEATHS = 3  # deaths of workers in a row, without an epoch of progress, after which a run has failed
 
 
 @dataclass
-class _Try:
-    """A run at work on a worker."""
+class _Sent:
+    """A run that was sent to a worker."""
 
     run: RunSpec
     future: "Future"
@@ -37,26 +37,26 @@ class _Try:
 
 @dataclass
 class DaskJobs:
-    """An executor of `run_grid`: whole runs, each in a process of its own beside the Dask worker that starts it.
+    """An executor for `run_grid`: whole runs, each in a process that a Dask worker starts.
 
-    What the folder of a run says counts, not what comes back by the network. A run whose worker dies goes on, on
-    the next free one, where it was; after three deaths in a row without an epoch in between it has failed. Workers may
-    come and go at any time; each is looked at before its first run. Runs are sent to a worker that is free, not left
-    to Dask's queue, which would give the first worker all of them.
+    The state of a run is read from its folder and not from the result of the Dask task. A run whose worker dies is
+    continued on the next free one; after three deaths in a row without an epoch in between it has failed. Workers may
+    join and leave at any time; each is checked before its first run. Runs are sent to free workers and not left to
+    Dask's queue, which would give all of them to the first worker.
     """
 
     client: "Client"
-    keep_up: Callable[[], None] = lambda: None  # called at every look: asks for workers that are missing
-    at_work: dict[str, _Try] = field(default_factory=dict)  # address of a worker -> its run
-    _is_waiting: bool = False  # for a first worker, or another one
+    keep_up: Callable[[], None] = lambda: None  # called at every check: replaces missing workers
+    at_work: dict[str, _Sent] = field(default_factory=dict)  # address of a worker -> its run
+    _is_waiting: bool = False  # for a usable worker
     _seen: set[str] = field(default_factory=set)
     _refused: set[str] = field(default_factory=set)
     _deaths: Counter[str] = field(default_factory=Counter)
 
     def __call__(self, runs: Sequence[RunSpec]) -> Iterator[dict[str, Any]]:
-        """Yield the `outcome` of each run as it comes.
+        """Yield the `outcome` of each run when it ends.
 
-        Raises `UserError` if none of the workers can be used, or the scheduler is gone.
+        Raises `UserError` if none of the workers can be used, or if the scheduler is gone.
         """
         waiting, folder = deque(runs), runs[0].path.parent
         data = sorted({run.options["data"] for run in runs})
@@ -71,14 +71,14 @@ class DaskJobs:
             time.sleep(_POLL)
 
     def _present(self) -> set[str]:
-        """Addresses of the workers."""
+        """Addresses of the present workers."""
         try:
             return set(self.client.nthreads())
         except OSError as e:
-            raise UserError(f"the Dask scheduler is gone ({e}): start it and the same command again.") from e
+            raise UserError(f"the Dask scheduler is gone ({e}): start it again, and repeat the command.") from e
 
     def _usable(self, present: set[str], folder: Path, data: Sequence[str]) -> set[str]:
-        """The workers that see the folders; new ones are asked first. That there are none is logged once."""
+        """The workers that see the folders; new ones are checked first. It is logged once if there are none."""
         new = present - self._seen
         self._seen = present
         problems = _problems(self.client, sorted(new), folder, data) if new else {}
@@ -95,18 +95,18 @@ class DaskJobs:
         return usable
 
     def _send(self, run: RunSpec, address: str) -> dict[str, Any] | None:
-        """Start a run on a worker, or give its outcome if there is nothing to start."""
+        """Start a run on a worker, or return its outcome if there is nothing to start."""
         if run_state(run.path) in (DONE, FAILED) or is_locked(run.path):
             return _result(run)
         run.path.mkdir(parents=True, exist_ok=True)
-        key = f"{run.path.name}-{uuid.uuid4().hex}"  # a new one each time: the old task may still be known
+        key = f"{run.path.name}-{uuid.uuid4().hex}"  # unique, as Dask may still know the old task
         before = _progress(run)
         future = self.client.submit(carry_on_worker, run.to_dict(), key=key, workers=[address])
-        self.at_work[address] = _Try(run, future, before)
+        self.at_work[address] = _Sent(run, future, before)
         return None
 
     def _ended(self) -> Iterator[dict[str, Any]]:
-        """Outcomes of the runs whose tasks ended."""
+        """Yield the outcomes of the runs whose tasks have ended."""
         for address, sent in list(self.at_work.items()):
             if sent.future.done():
                 del self.at_work[address]
@@ -115,22 +115,22 @@ class DaskJobs:
                 yield _result(sent.run)
 
     def _lost(self, present: set[str], waiting: deque[RunSpec]) -> Iterator[dict[str, Any]]:
-        """Take back the runs of workers that are gone: the next ones to be sent, unless they die of it."""
+        """Put the runs of lost workers at the head of the queue; yield those that have failed by `_DEATHS`."""
         for address in set(self.at_work) - present:
             sent = self.at_work.pop(address)
             run, name = sent.run, sent.run.path.name
             sent.future.cancel()
             self._deaths[name] = 1 if _progress(run) > sent.before else self._deaths[name] + 1
             if self._deaths[name] >= _DEATHS:
-                _fail(run, f"{_DEATHS} Dask workers died while they were at it, the last: {address}\n")
+                _fail(run, f"{_DEATHS} Dask workers died during the run, the last: {address}\n")
                 yield _result(run)
             else:
-                log.warning("the Dask worker %s is gone: %s goes on elsewhere", address, run.label)
+                log.warning("the Dask worker %s is gone: %s is continued on another one", address, run.label)
                 waiting.appendleft(run)
 
 
 def _problems(client: "Client", workers: list[str], folder: Path, data: Sequence[str]) -> dict[str, str]:
-    """What is wrong with workers, by address, as a half-sentence; other versions than here are only logged."""
+    """Problems of workers, by address, as half-sentences; versions that differ from those here are only logged."""
     ours, problems = package_versions(), {}
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".seen-by-workers-") as probe:
@@ -138,7 +138,7 @@ def _problems(client: "Client", workers: list[str], folder: Path, data: Sequence
     for address, answer in answers.items():
         if isinstance(answer, str):
             problems[address] = answer
-        elif isinstance(answer, Exception) and not isinstance(answer, OSError):  # OSError: it is gone again
+        elif isinstance(answer, Exception) and not isinstance(answer, OSError):  # OSError: the worker has left
             problems[address] = f"cannot load this version of dedl-fastai: {answer!r}"
         elif isinstance(answer, dict) and answer != ours:
             other = ", ".join(f"{p} {v or 'missing'}" for p, v in answer.items() if v != ours.get(p))
@@ -147,8 +147,10 @@ def _problems(client: "Client", workers: list[str], folder: Path, data: Sequence
 
 
 def _result(run: RunSpec) -> dict[str, Any]:
-    """What the folder says. A run that has not ended there is to be looked at again: another process is at it, or
-    the file system is slow to show here what a worker wrote."""
+    """The outcome in the folder of the run; "locked" if it has not ended.
+
+    Then another process works on it, or the file system is slow to show what a worker wrote.
+    """
     return outcome(run) if run_state(run.path) in (DONE, FAILED) else outcome(run, LOCKED)
 
 
@@ -159,6 +161,6 @@ def _fail(run: RunSpec, text: str) -> None:
 
 
 def _progress(run: RunSpec) -> int:
-    """Grows with every epoch: when its state was saved."""
+    """Time when the state was saved, which grows with every epoch."""
     resume = run.path / "resume.pt"
     return resume.stat().st_mtime_ns if resume.exists() else 0

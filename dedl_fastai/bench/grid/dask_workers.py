@@ -1,15 +1,13 @@
-"""What happens on a Dask worker: a look at whether it can carry out the runs of a grid, and the process of a run.
+"""The part of a grid that runs on a Dask worker: a check of the worker, and the process of each run.
 
-A Dask worker loads this module: it needs nothing but the standard library, since Dask restarts a worker whose own
-memory grows, and a run has a process of its own.
+It imports the standard library alone: Dask restarts a worker whose own memory grows, so that runs have processes of
+their own.
 """
 
 import importlib.metadata
-import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -17,25 +15,27 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from .worker_process import start_worker
+
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-_STOPPED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # as at the end of a SLURM job: the run can go on
-_EXITS = (0, 1, 75)  # of a process that wrote how its run ended, or found it taken: bench.worker
+_STOPPED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # as at the end of a SLURM job: the run can be continued
+_EXITS = (0, 1, 75)  # of a process that wrote how its run ended, or found the run locked: `worker.main`
 _WHOLE_WORKER = threading.Lock()
 
 
 def what_it_sees(probe: str, data: Sequence[str], packages: Sequence[str]) -> str | dict[str, str]:
-    """What is wrong, as a half-sentence, or the versions of the packages.
+    """Check a worker: return its versions of the packages, or a half-sentence that says what is wrong.
 
-    The worker has to see the data and `probe`, a file in the grid's folder, and to write beside that.
+    The worker must be able to read the data and `probe`, a file in the grid's folder, and to write to that folder.
     """
     folder = Path(probe).parent
     missing = [p for p in data if not Path(p).exists()] if Path(probe).exists() else [folder]
     if missing:
-        return f"does not see {missing[0]}: grid and data have to lie on a file system that all workers share"
+        return f"does not see {missing[0]}: grid and data must be on a file system that all workers share"
     try:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as e:
-        return f"cannot write into {folder}: {e}"
+        return f"cannot write to {folder}: {e}"
     versions = dict.fromkeys(packages, "")
     for package in packages:
         with suppress(importlib.metadata.PackageNotFoundError):
@@ -52,19 +52,8 @@ def carry_on_worker(run: dict[str, Any]) -> None:
 
     # Dask sets these to 1 for tasks that share its process.
     threads = dict.fromkeys(_THREADS, str(get_worker().state.nthreads))
-    command = [sys.executable, "-m", "dedl_fastai.bench.grid.worker"]
     with _WHOLE_WORKER, (Path(run["folder"]) / "log.txt").open("a", encoding="utf-8") as log:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            text=True,
-            env={**os.environ, "MPLBACKEND": "Agg", **threads},
-            start_new_session=True,  # Ctrl-C is for the worker
-        )
-        process.stdin.write(json.dumps(run) + "\n")
-        process.stdin.flush()
+        process = start_worker(run, log, {**os.environ, "MPLBACKEND": "Agg", **threads})
         code = process.wait()
     if code not in _EXITS and -code not in _STOPPED:
-        raise subprocess.CalledProcessError(code, command)
+        raise subprocess.CalledProcessError(code, process.args)

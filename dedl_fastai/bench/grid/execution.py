@@ -1,4 +1,4 @@
-"""`run_grid`: carry out the runs of a grid with an executor, until each is done or has failed."""
+"""`run_grid`: carry out the runs of a grid with an executor until each is done or has failed."""
 
 import logging
 import time
@@ -12,14 +12,14 @@ from .run_spec import DONE, FAILED, RunSpec, forget_failure, outcome, run_lock, 
 log = logging.getLogger(__name__)
 
 Outcome = dict[str, Any]
-Executor = Callable[[Sequence[RunSpec]], Iterable[Outcome]]  # `carry_out` of each run, as they come, in any order
+Executor = Callable[[Sequence[RunSpec]], Iterable[Outcome]]  # yields outcomes of `carry_out` in any order
 
 
 def run_grid(runs: Sequence[RunSpec], executor: Executor, retry: bool = False, wait: float = 2.0) -> list[Outcome]:
-    """The `outcome` of every run, in order; a line is logged for each that ends.
+    """Return the `outcome` of every run, in order; a line is logged when a run ends.
 
-    Finished runs are not repeated, unfinished ones go on, failed ones are left unless `retry`. Where another process
-    is at a run, the others are done first; then it is looked at again every `wait` seconds.
+    Finished runs are not repeated and unfinished ones are continued; failed ones are skipped unless `retry`. Runs that
+    are locked by another process are left to the end and then checked every `wait` seconds.
     """
     if retry:
         _forget_failures(runs)
@@ -40,7 +40,7 @@ def run_grid(runs: Sequence[RunSpec], executor: Executor, retry: bool = False, w
 
 
 def progress_line(n: int, total: int, run: RunSpec, result: Outcome) -> str:
-    """A run that ended, in a line."""
+    """Describe a run that has ended, in one line."""
     if result["state"] == FAILED:
         return f"{n}/{total} runs done, {run.label}: FAILED ({result['error']})"
     value = "no value" if result["value"] is None else f"{result['value']:.4g}"
@@ -48,7 +48,7 @@ def progress_line(n: int, total: int, run: RunSpec, result: Outcome) -> str:
 
 
 def failures(runs: Sequence[RunSpec], outcomes: Sequence[Outcome]) -> list[str]:
-    """A line for each run that failed: which, why, where its log is."""
+    """Describe each failed run: its label, the error, and where its log is."""
     pairs = zip(runs, outcomes, strict=True)
     return [f"failed: {r.label}: {o['error']}\n  log: {r.log}" for r, o in pairs if o["state"] == FAILED]
 

@@ -1,9 +1,7 @@
-"""`LocalJobs`: runs in processes on this machine, several at once; one that crashes does not end the others."""
+"""`LocalJobs`: runs in processes on this machine, several at once; a crash of one does not end the others."""
 
-import json
 import logging
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -14,25 +12,28 @@ from .locks import held
 from .machine import available_mb, estimated_mb, measured_peaks, worker_environment
 from .run_spec import DONE, FAILED, LOCKED, RunSpec, is_locked, note_failure, outcome, run_lock, run_state
 from .worker import LOCKED_EXIT
+from .worker_process import start_worker
 
 log = logging.getLogger(__name__)
 
-_POLL, _PATIENCE = 0.1, 10.0  # seconds between looks, and until a process that should end is killed
+_POLL, _PATIENCE = 0.1, 10.0  # seconds between checks, and until a process that should end is killed
+_Process = subprocess.Popen[str]
 
 
 @dataclass
 class LocalJobs:
-    """An executor of `run_grid`: every run in a fresh process, so that its peak memory is its own.
+    """An executor for `run_grid`: every run has a fresh process, so that its peak memory can be measured.
 
-    With several jobs the threads are divided among them and GPUs dealt out in turn. Closing the generator (Ctrl-C)
-    ends the processes; their runs can be resumed.
+    With several jobs the threads are divided among them and the GPUs are assigned in turn. Closing the generator
+    (Ctrl-C) ends the processes; their runs can be resumed.
     """
 
     jobs: int = 1
 
     def __call__(self, runs: Sequence[RunSpec]) -> Iterator[dict[str, Any]]:
-        """Yield the `outcome` of each run as it comes."""
-        waiting, running, slots = deque(runs), {}, 0
+        """Yield the `outcome` of each run when it ends."""
+        waiting, slots = deque(runs), 0
+        running: dict[int, tuple[RunSpec, _Process]] = {}
         try:
             while waiting or running:
                 while waiting and (not slots or len(running) < slots):
@@ -53,7 +54,7 @@ class LocalJobs:
 
 
 def jobs_that_fit(jobs: int, runs: Sequence[RunSpec]) -> int:
-    """`jobs`, or as many as the free memory holds; that it was lowered is logged."""
+    """Return `jobs`, or the number that fits into the free memory; a lower number is logged."""
     free = available_mb()
     if jobs <= 1 or not runs or free is None:
         return max(1, jobs)
@@ -67,28 +68,17 @@ def jobs_that_fit(jobs: int, runs: Sequence[RunSpec]) -> int:
 
 
 def _known(run: RunSpec) -> dict[str, Any] | None:
-    """The outcome of a run that no process needs to be started for."""
+    """The outcome of a run that needs no process."""
     if run_state(run.path) in (DONE, FAILED):
         return outcome(run)
     return outcome(run, LOCKED) if is_locked(run.path) else None
 
 
-def _start(run: RunSpec, slot: int, slots: int) -> subprocess.Popen:
+def _start(run: RunSpec, slot: int, slots: int) -> _Process:
     run.path.mkdir(parents=True, exist_ok=True)
     spread = run.options["device"] in ("auto", "cuda")
     with run.log.open("a", encoding="utf-8") as f:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dedl_fastai.bench.grid.worker"],
-            stdin=subprocess.PIPE,
-            stdout=f,
-            stderr=f,
-            text=True,
-            env=worker_environment(slot, slots, spread),
-            start_new_session=True,  # Ctrl-C is for the grid, which then ends its processes
-        )
-    process.stdin.write(json.dumps(run.to_dict()) + "\n")
-    process.stdin.flush()  # and left open: when it closes, the grid is gone
-    return process
+        return start_worker(run.to_dict(), f, worker_environment(slot, slots, spread))
 
 
 def _finished(run: RunSpec, code: int) -> dict[str, Any]:
@@ -102,7 +92,7 @@ def _finished(run: RunSpec, code: int) -> dict[str, Any]:
     return outcome(run) if is_ours else outcome(run, LOCKED)
 
 
-def _end(processes: Sequence[subprocess.Popen]) -> None:
+def _end(processes: Sequence[_Process]) -> None:
     for process in processes:
         process.terminate()
     for process in processes:

@@ -1,4 +1,4 @@
-"""`held`: a lock file that one process at a time holds; the kernel frees it when that dies, even by kill -9."""
+"""`held`: a lock file for one process at a time; the kernel frees it when the process dies, even by kill -9."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,11 +9,11 @@ from filelock import FileLock, Timeout
 
 @contextmanager
 def held(path: str | Path, wait: float = 0) -> Iterator[bool]:
-    """Yield True while this process holds the lock at `path`, False if another one has it after `wait` seconds.
+    """Yield True while this process holds the lock at `path`, False if another one still has it after `wait` seconds.
 
-    With `wait` -1 it waits until it is free. It is flock, which Linux passes on to the server for files on NFS:
-    processes on several machines exclude each other. The empty file stays: removing it would let two processes hold
-    two locks of one name.
+    `wait=-1` waits until the lock is free. The lock is flock, which Linux forwards to the server for files on NFS, so
+    that processes on several machines exclude each other. The empty file stays: if it were removed, two processes
+    could hold two locks of the same name.
     """
     lock = FileLock(path, timeout=wait)
     try:

@@ -1,4 +1,4 @@
-"""`RunSpec`, one run of a grid, and what its folder says of it: state, results, how often it was started."""
+"""`RunSpec`: one run of a grid; and the state, results and starts that are recorded in its folder."""
 
 import os
 import socket
@@ -17,14 +17,14 @@ DONE, FAILED, LOCKED, UNFINISHED, WAITING = "done", "failed", "locked", "unfinis
 
 @dataclass(frozen=True)
 class RunSpec:
-    """All that a process anywhere needs to carry out a run; a JSON object as `asdict`."""
+    """Everything that a process on any machine needs to carry out a run."""
 
     folder: str
     task: str  # seg, clf
-    label: str  # for people
-    metric: str  # shown when it is done, such as test.iou
-    options: dict[str, Any]  # of SegConfig or ClfConfig, resolved; its seed is that of the split
-    seed: int  # of the weights and the order of the items
+    label: str  # for messages
+    metric: str  # shown when the run is done, such as test.iou
+    options: dict[str, Any]  # of SegConfig or ClfConfig, resolved; their seed is that of the split
+    seed: int  # of the initial weights and the order of the items
     fold: int = 0
 
     @property
@@ -34,16 +34,16 @@ class RunSpec:
 
     @property
     def log(self) -> Path:
-        """What its processes logged, all starts in one file."""
+        """Log file of all processes that worked on the run."""
         return self.path / "log.txt"
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the fields as a JSON object."""
         return asdict(self)
 
 
 def run_state(folder: Path) -> str:
-    """What lies on the disk: done, failed, unfinished or waiting. Whether a process is at it, `is_locked` tells."""
+    """State of a run on disk: done, failed, unfinished or waiting; `is_locked` says whether a process works on it."""
     if (folder / "cost.json").is_file() and RunFolder.at(folder).is_complete:
         return DONE
     if (folder / "error.txt").is_file():
@@ -52,12 +52,12 @@ def run_state(folder: Path) -> str:
 
 
 def run_lock(folder: Path) -> Path:
-    """The file that the process of a run holds locked."""
+    """Return the lock file of a run."""
     return folder / "run.lock"
 
 
 def is_locked(folder: Path) -> bool:
-    """True while a process is at the run."""
+    """Whether a process is working on the run."""
     if not run_lock(folder).exists():
         return False
     with held(run_lock(folder)) as is_ours:
@@ -65,50 +65,57 @@ def is_locked(folder: Path) -> bool:
 
 
 def note(folder: Path, what: str) -> None:
-    """Add a line to the run's starts.log: when, which process, what (start, done, failed, stopped, died)."""
+    """Add a line to the run's starts.log: time, process, and event (start, done, failed, stopped)."""
     line = f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {socket.gethostname()}:{os.getpid()} {what}\n"
     with (folder / "starts.log").open("a", encoding="utf-8") as f:
         f.write(line)
 
 
 def notes(folder: Path) -> list[str]:
-    """What starts.log says happened, in order: start, done, ..."""
+    """Return the events in starts.log, in order: start, done, ..."""
     path = folder / "starts.log"
     return [line.split()[2] for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 def note_failure(folder: Path, text: str) -> None:
-    """Mark a run as failed; `text` ends with the reason."""
+    """Mark a run as failed; the last line of `text` is the reason."""
     write_text(folder / "error.txt", text)
     note(folder, FAILED)
 
 
 def forget_failure(folder: Path) -> None:
-    """Take the mark away: the run may be started again."""
+    """Remove the mark of a failure, so that the run may be started again."""
     (folder / "error.txt").unlink(missing_ok=True)
 
 
 def outcome(run: RunSpec, state: str = "") -> dict[str, Any]:
-    """What a grid wants to know of a run: its state, and its result or the last line of its error."""
+    """Return the name and state of a run, and its result or the last line of its error."""
     state = state or run_state(run.path)
-    found: dict[str, Any] = {"run": run.path.name, "state": state}
+    facts: dict[str, Any] = {"run": run.path.name, "state": state}
     if state == DONE:
-        found["value"] = result_of(run.path, run.metric)
-        found["seconds"] = result_of(run.path, "train_seconds")
+        facts["value"] = result_of(run.path, run.metric)
+        facts["seconds"] = result_of(run.path, "train_seconds")
     if state == FAILED:
         lines = (run.path / "error.txt").read_text(encoding="utf-8").strip().splitlines()
-        found["error"] = lines[-1] if lines else "no reason was written"
-    return found
+        facts["error"] = lines[-1] if lines else "no reason was written"
+    return facts
 
 
 def result_of(folder: Path, metric: str) -> float | None:
-    """A number of a finished run: "test.iou" of its metrics, or train_seconds and peak_mb of its cost."""
+    """Return a number of a finished run, or None if it has none.
+
+    It is "test.iou" of the metrics, train_seconds or peak_mb of the cost, or "history.COLUMN" of the last epoch.
+    """
+    file, _, column = metric.partition(".")
+    if file == "history":
+        value = RunFolder.at(folder).history()[-1].get(column)
+        return float(value) if value else None
     cost = read_json(folder / "cost.json")
     return cost[metric] if metric in cost else looked_up(read_json(folder / "metrics.json"), metric)
 
 
 def looked_up(values: Any, path: str) -> float | None:
-    """The number at "test.at_0.5.iou" in nested objects; None if there is none."""
+    """Return the number at a path such as "test.at_0.5.iou" in nested objects; None if there is none."""
     while path:
         if not isinstance(values, Mapping):
             return None

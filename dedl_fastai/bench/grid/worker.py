@@ -1,4 +1,4 @@
-"""`carry_out`: one run of a grid, in this process: take its lock, train, write everything into its folder."""
+"""`carry_out`: one run of a grid in this process: take its lock, train, and write everything to its folder."""
 
 import json
 import logging
@@ -24,21 +24,21 @@ from ..speed.process import peak_mb
 from .locks import held
 from .run_spec import DONE, FAILED, LOCKED, RunSpec, note, note_failure, outcome, run_lock, run_state
 
-LOCKED_EXIT = 75  # of a process that found its run taken
+LOCKED_EXIT = 75  # exit code of a process that finds its run locked
 _ORPHANED_EXIT = 3
 
 
 def carry_out(run: RunSpec) -> dict[str, Any]:
-    """Train the run unless it is done, has failed or is at work elsewhere; returns its `outcome`.
+    """Train the run unless it is done, has failed or is locked by another process; return its `outcome`.
 
-    An unfinished run goes on where it was. What goes wrong is written to its folder (error.txt, log.txt) and told as
-    state "failed", not raised.
+    An unfinished run is continued. An error is not raised: it is written to the folder (error.txt, log.txt), and the
+    state is "failed".
     """
     run.path.mkdir(parents=True, exist_ok=True)
     with held(run_lock(run.path)) as is_ours:
         if not is_ours:
             return outcome(run, LOCKED)
-        if run_state(run.path) not in (DONE, FAILED):  # it may have been finished before we had the lock
+        if run_state(run.path) not in (DONE, FAILED):  # another process may have finished it before we had the lock
             with _logged(run.log):
                 _attempt(run)
         return outcome(run)
@@ -49,7 +49,7 @@ def _attempt(run: RunSpec) -> None:
     write_json(run.path / "run.json", run.to_dict())
     try:
         cost = _train(run)
-    except Exception:  # a run that fails must not end the grid; the reason is kept
+    except Exception:  # a run that fails must not end the grid
         logging.getLogger(__name__).exception("the run failed")
         note_failure(run.path, traceback.format_exc())
     except BaseException:
@@ -73,14 +73,14 @@ def _train(run: RunSpec) -> dict[str, Any]:
 
 
 def _peaks() -> dict[str, int]:
-    """Peak memory of this process in MB, and what it took of the GPU."""
+    """Peak memory of this process in MB, and its peak GPU memory if it used one."""
     gpu = round(torch.cuda.max_memory_allocated() / 2**20) if torch.cuda.is_initialized() else 0
     return {"peak_mb": round(peak_mb()), **({"peak_gpu_mb": gpu} if gpu else {})}
 
 
 @contextmanager
 def _logged(path: Path) -> Iterator[None]:
-    """What the package logs goes to the file too."""
+    """Write the log of the package to a file too."""
     log = logging.getLogger("dedl_fastai")
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
@@ -96,9 +96,9 @@ def _logged(path: Path) -> Iterator[None]:
 
 
 def main() -> None:
-    """A process for one run: its `RunSpec` comes as a line on stdin, and when stdin closes, whoever started it is gone.
+    """Carry out the run whose `RunSpec` is a line on stdin; end when stdin closes, as the starting process is gone.
 
-    Exits with 0 if the run is done, 1 if it failed, `LOCKED_EXIT` if another process is at it.
+    Exits with 0 if the run is done, 1 if it failed, `LOCKED_EXIT` if another process works on it.
     """
     run = RunSpec(**json.loads(sys.stdin.readline()))
     threading.Thread(target=_end_with_starter, daemon=True).start()
@@ -107,9 +107,9 @@ def main() -> None:
 
 
 def _end_with_starter() -> None:
-    while os.read(0, 4096):  # not sys.stdin.read(): it holds a lock that a forked loader process waits for for ever
+    while os.read(0, 4096):  # not sys.stdin.read(): forked loader processes would wait forever for its lock
         pass
-    os._exit(_ORPHANED_EXIT)  # a grid that was killed is not to go on unseen; the run can be resumed
+    os._exit(_ORPHANED_EXIT)  # nothing continues unseen when a grid is killed; the run can be resumed
 
 
 if __name__ == "__main__":

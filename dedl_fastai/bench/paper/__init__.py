@@ -1,1 +1,1 @@
-"""The paper's tables as data, and what its runs would cost."""
+"""The paper's tables as data, and estimates of what its runs cost."""

@@ -1,4 +1,4 @@
-"""`networks_csv`: multiply-adds and activations of every network of the paper, counted without computing."""
+"""`networks_csv`: multiply-adds and activations of every network of the paper, counted on meta tensors."""
 
 import csv
 import io
@@ -12,17 +12,17 @@ from ...models.classification import ClfSpec, create_clf_model
 from ...models.segmentation import SegSpec, create_seg_model
 from ...runs.options.seg import SegConfig
 from ...training.segmentation.autoencoder import AppAutoencoder
-from .costs import NetworkCost
-from .tables import MORE, TABLES, PaperCell, load_table
+from .costs import NetworkCost, network_name
+from .tables import MORE, TABLES, load_table
 
 _COLUMNS = ("task", "network", "size", "gmacs", "mega_activations")
 _SIZES = {"seg": 480, "clf": 384}  # the paper's edges, in pixels
 
 
 def networks_csv() -> str:
-    """The text of published/networks.csv, counted anew (a minute): to be written again when a network changes."""
+    """Count all networks (a minute) and return the text of published/networks.csv, to be updated when one changes."""
     cells = [c for name in (*TABLES, *MORE) for c in load_table(name).cells if not c.why_not]
-    networks = dict.fromkeys((c.task, _network(c)) for c in cells)
+    networks = dict.fromkeys((c.task, network_name(c.task, c.options)) for c in cells)
     costs = {(task, name, _SIZES[task]): count_network(task, name, _SIZES[task]) for task, name in networks}
     costs["seg", "app", _SIZES["seg"]] = count_app(_SIZES["seg"])
     out = io.StringIO()
@@ -32,23 +32,20 @@ def networks_csv() -> str:
     return out.getvalue()
 
 
-def _network(cell: PaperCell) -> str:
-    return cell.options["model"] if cell.task == "clf" else f"{cell.options['arch']} {cell.options['encoder']}"
-
-
 def count_network(task: str, network: str, size: int) -> NetworkCost:
-    """Count one of the paper's networks ("unet resnet18", or a classification model) for an item of `size` pixels."""
+    """Count a network ("unet resnet18", or a classification model) for an item of `size` x `size` pixels."""
     with torch.device("meta"):
         if task == "clf":
             spec = ClfSpec(network, size)
             return _count(create_clf_model(spec, "none"), torch.empty(1, spec.in_channels, size, size))
-        seg = SegSpec(*network.split())
-        model = create_seg_model(seg, "none", size).to("meta")  # smp makes the first convolution on the CPU
+        arch, encoder = network.split()
+        seg = SegSpec(arch, encoder)
+        model = create_seg_model(seg, "none", size).to("meta")  # smp creates the first convolution on the CPU
         return _count(model, torch.empty(1, seg.in_channels, size, size))
 
 
 def count_app(tile: int) -> NetworkCost:
-    """Count APP's autoencoder over the share of a tile's rows that its loss is estimated from by default."""
+    """Count APP's autoencoder for the share of a tile's rows that its loss is estimated from by default."""
     rows = round(tile * SegConfig.default_of("app_rows"))
     with torch.device("meta"):
         return _count(AppAutoencoder(tile), torch.empty(rows, tile))
@@ -69,6 +66,6 @@ class _Written(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         if not func.is_view:
-            made = out if isinstance(out, tuple | list) else (out,)
-            self.numbers += sum(t.numel() for t in made if isinstance(t, torch.Tensor))
+            outputs = out if isinstance(out, tuple | list) else (out,)
+            self.numbers += sum(t.numel() for t in outputs if isinstance(t, torch.Tensor))
         return out

@@ -1,4 +1,4 @@
-"""The paper's tables as data: every value as printed, the run of ours behind each cell, and what contradicts what."""
+"""The paper's tables as data: every value as printed, the training behind each cell, and contradictions."""
 
 import csv
 import io
@@ -13,32 +13,32 @@ from typing import Any
 from ...errors import UserError
 
 TABLES = tuple(f"table{n}" for n in range(1, 14))
-MORE = ("prior",)  # what the paper compares in its text alone
-SEEDS = (26, 77, 334, 517, 994)  # its 7.5
+MORE = ("prior", "app-ablation")  # two numbers of the paper's text; variants of APP, which the paper does not compare
+SEEDS = (26, 77, 334, 517, 994)  # the paper's, 7.5
 _ROW_OPTION = {"seg": "encoder", "clf": "model"}
 _TIME = re.compile(r"(\d+)h(?: (\d+)m)?(?: (\d+)s)?")
 
 
 @dataclass(frozen=True)
 class PaperCell:
-    """A published number, and the run of ours that it may be compared with."""
+    """A published number, and the training that it may be compared with."""
 
     column: str
-    printed: str  # as in the paper: "0.4347 ± 0.0006", "1h 24m 44s"
+    printed: str  # as in the paper: "0.4347 ± 0.0006", "1h 24m 44s"; "" if nothing is published
     value: float | None  # times in seconds
     sd: float | None  # over the seeds
-    unit: str  # "s", or "" for scores from 0 to 1
+    unit: str  # "s", "ratio", or "" for scores from 0 to 1
     task: str  # seg, clf
     options: dict[str, Any]  # of `seg` or `clf`, beyond the preset; without seed, folds and data
-    metric: str  # path in metrics.json, such as test.at_0.5.iou, or train_seconds
+    metric: str  # path in metrics.json, such as test.at_0.5.iou; train_seconds; or history.COLUMN, of the last epoch
     seeds: tuple[int, ...]
-    folds: int  # 0: one model a seed
-    why_not: str  # why there is no run for it; "" if there is
+    folds: int  # 0: one model per seed
+    why_not: str  # why the cell has no run; "" if it has
 
 
 @dataclass(frozen=True)
 class PaperRow:
-    """A row; `key` selects it on the command line."""
+    """A row; users select it by its `key`."""
 
     key: str
     label: str  # as printed
@@ -47,37 +47,47 @@ class PaperRow:
 
 @dataclass(frozen=True)
 class PaperTable:
-    """A table of the paper; title and notes are ours."""
+    """A table of the paper; title and notes are not the paper's."""
 
-    name: str  # table1 ... table13, prior
+    name: str  # table1 ... table13, or one of `MORE`
     number: int  # 0: not a table of the paper
     title: str
     task: str
     metric: str  # in words
-    behind: str  # runs behind a cell, as far as the paper tells
-    notes: tuple[str, ...]  # what contradicts the table, or is to be known before comparing
+    behind: str  # runs behind a cell, if the paper says so
+    notes: tuple[str, ...]  # contradictions, and caveats of a comparison
     columns: tuple[str, ...]
     rows: tuple[PaperRow, ...]
+    baseline: str = ""  # key of the row that the others are compared with; their options then win over a user's
+    row_options: tuple[str, ...] = ()  # options that only the rows set
 
     @property
     def cells(self) -> tuple[PaperCell, ...]:
         """All cells, row by row."""
         return tuple(cell for row in self.rows for cell in row.cells)
 
+    @property
+    def is_published(self) -> bool:
+        """Whether any cell has a published value."""
+        return any(cell.value is not None for cell in self.cells)
+
     def select(self, rows: Sequence[str]) -> "PaperTable":
-        """The table with these rows only, in its own order; all of them if none is named. `UserError` if unknown."""
+        """Return the table with these rows and the baseline, in its own order; with all rows if none is named.
+
+        Raises `UserError` for an unknown row.
+        """
         wanted = [r.strip().lower() for r in rows if r.strip()]
         known = [row.key for row in self.rows]
         if unknown := [r for r in wanted if r not in known]:
             raise UserError(f"{self.name} has no row {unknown[0]!r}; it has {', '.join(known)}.")
-        return replace(self, rows=tuple(r for r in self.rows if r.key in wanted)) if wanted else self
+        return replace(self, rows=tuple(r for r in self.rows if r.key in (*wanted, self.baseline))) if wanted else self
 
 
 @cache
 def load_table(name: str) -> PaperTable:
-    """A table by its name ("table2"); `UserError` for an unknown one, with those there are."""
+    """Return a table by its name ("table2"); raises `UserError` for an unknown name."""
     if name not in (*TABLES, *MORE):
-        raise UserError(f"the paper has no table {name!r}; there are {', '.join((*TABLES, *MORE))}.")
+        raise UserError(f"there is no table {name!r}; the tables are {', '.join((*TABLES, *MORE))}.")
     about = json.loads(_text("tables.json"))[name]
     head, *lines = csv.reader(io.StringIO(_text(f"{name}.csv")))
     columns = tuple(head[2:])  # after key and label
@@ -91,6 +101,8 @@ def load_table(name: str) -> PaperTable:
         notes=tuple(about["notes"]),
         columns=columns,
         rows=tuple(_row(about, columns, line) for line in lines),
+        baseline=about.get("baseline", ""),
+        row_options=tuple(about.get("row_options", ())),
     )
 
 
@@ -104,19 +116,23 @@ def _row(about: Mapping[str, Any], columns: Sequence[str], line: Sequence[str]) 
 
 
 def _cell(about: Mapping[str, Any], key: str, column: str, printed: str) -> PaperCell:
-    task = about["task"]
-    value, sd = parse_printed(printed)
-    why_not = about.get("rows", {}).get(key, {}).get("why_not", "")
-    options = {_ROW_OPTION[task]: key, **about.get("options", {}), **about["columns"][column]}
+    task, about_row = about["task"], about.get("rows", {}).get(key, {})
+    measured = about.get("metrics", {}).get(column, about)
+    value, sd = parse_printed(printed) if printed else (None, None)
+    why_not = about_row.get("why_not", "")
+    if isinstance(why_not, Mapping):  # of single columns
+        why_not = why_not.get(column, "")
+    row_options = about_row.get("options", {_ROW_OPTION[task]: key})
+    options = {**row_options, **about.get("options", {}), **about["columns"][column]}
     return PaperCell(
         column=column,
         printed=printed,
         value=value,
         sd=sd,
-        unit=about.get("unit", ""),
+        unit=measured.get("unit", ""),
         task=task,
         options={} if why_not else options,
-        metric=about["path"],
+        metric=measured["path"],
         seeds=() if why_not else SEEDS,
         folds=0 if why_not else about.get("folds", 0),
         why_not=why_not,
@@ -124,7 +140,7 @@ def _cell(about: Mapping[str, Any], key: str, column: str, printed: str) -> Pape
 
 
 def parse_printed(text: str) -> tuple[float, float | None]:
-    """ "0.4347 ± 0.0006" as value and spread, "1h 24m 44s" as seconds; `ValueError` for anything else."""
+    """Parse "0.4347 ± 0.0006" into value and spread, "1h 24m 44s" into seconds; raises `ValueError` for other text."""
     if match := _TIME.fullmatch(text):
         hours, minutes, seconds = (int(part or 0) for part in match.groups())
         return float(hours * 3600 + minutes * 60 + seconds), None

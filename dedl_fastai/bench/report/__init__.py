@@ -1,1 +1,1 @@
-"""Reports of a grid beside the paper: numbers, tables, figures."""
+"""Reports of grids: numbers, tables and figures next to the published values."""

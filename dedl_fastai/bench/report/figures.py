@@ -1,4 +1,4 @@
-"""The figure of a table: published and measured values with their spreads, and what APP adds, pair by pair."""
+"""The figure of a table: published and measured values with their spreads, and paired differences that APP makes."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..paper.tables import PaperTable
-from .numbers import CellResult, PairedResult
+from .numbers import CellResult
+from .pairs import PairedResult
 
 _PUBLISHED, _HERE = "0.45", "tab:blue"
 _LINES = (":", "--", "-.", (0, (5, 1)))
@@ -19,11 +20,14 @@ def table_figure(
     pairs: Sequence[PairedResult],
     trivial: Mapping[str, Sequence[float]],
 ) -> Figure:
-    """A line a cell: published (grey) and here (blue) with standard deviations, each run a dot; the differences beside.
+    """Draw one line per cell: published (grey) and measured (blue) with standard deviations, and a dot per run.
 
-    The trivial predictors' means are vertical lines.
+    Differences are drawn in a panel next to it; means of trivial predictors are vertical lines. Cells with another
+    unit than the first have no place on its axis and are left out.
     """
     shown = [r for r in results if r.cell.value is not None or r.values]
+    shown = [r for r in shown if r.cell.unit == shown[0].cell.unit]
+    pairs = [p for p in pairs if any(p.result is r for r in shown)]
     figure = Figure(figsize=(11 if pairs else 8, 1.6 + 0.3 * max(len(shown), 1)), layout="constrained")
     axes = figure.subplots(1, 2, width_ratios=(3, 2), squeeze=False)[0] if pairs else [figure.subplots()]
     _draw_values(axes[0], table, shown, trivial)
@@ -32,15 +36,18 @@ def table_figure(
     return figure
 
 
-def _draw_values(ax: Axes, table: PaperTable, shown: Sequence[CellResult], trivial: Mapping[str, Sequence[float]]):
+def _draw_values(
+    ax: Axes, table: PaperTable, shown: Sequence[CellResult], trivial: Mapping[str, Sequence[float]]
+) -> None:
     for y, r in enumerate(shown):
-        values = list(r.values.values())
-        ax.plot(values, [y + 0.15] * len(values), ".", color=_HERE, alpha=0.4, markersize=5)
+        runs = list(r.values.values())
+        ax.plot(runs, [y + 0.15] * len(runs), ".", color=_HERE, alpha=0.4, markersize=5)
         if r.cell.value is not None:
             ax.errorbar(r.cell.value, y - 0.15, xerr=r.cell.sd, fmt="s", color=_PUBLISHED, markersize=5, capsize=2)
         if r.mean is not None:
             ax.errorbar(r.mean, y + 0.15, xerr=r.sd, fmt="o", color=_HERE, markersize=5, capsize=2)
-    ax.plot([], [], "s", color=_PUBLISHED, label="published")
+    if table.is_published:
+        ax.plot([], [], "s", color=_PUBLISHED, label="published")
     ax.plot([], [], "o", color=_HERE, label="here")
     for (name, values), style in zip(trivial.items(), _LINES, strict=False):
         ax.axvline(statistics.fmean(values), color="tab:orange", linestyle=style, linewidth=1, label=name)
@@ -52,7 +59,7 @@ def _draw_values(ax: Axes, table: PaperTable, shown: Sequence[CellResult], trivi
     ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=6, frameon=False, fontsize=8)
 
 
-def _draw_differences(ax: Axes, pairs: Sequence[PairedResult], shown: Sequence[CellResult]):
+def _draw_differences(ax: Axes, pairs: Sequence[PairedResult], shown: Sequence[CellResult]) -> None:
     place = {id(r): y for y, r in enumerate(shown)}
     ax.axvline(0, color="0.6", linewidth=1)
     for pair in pairs:

@@ -1,8 +1,7 @@
-"""`write_grid_report`: what a grid came to, beside the paper: Markdown, figures, and CSV, LaTeX and HTML if wanted."""
+"""`write_grid_report`: results of a grid next to the published values, as Markdown, figures, CSV, LaTeX and HTML."""
 
 import base64
 import html
-import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,11 +10,13 @@ from typing import Any
 
 from ...io.files import write_text
 from ...runs.figures import save_figure
-from ..grid.plan import read_grid
+from ..grid.grid_file import read_grid
 from ..paper.tables import PaperTable, load_table
 from .figures import table_figure
-from .numbers import CellResult, PairedResult, app_differences, baselines, collect, costs, machines
-from .text_tables import NONE, TextTable, shown, shown_difference, shown_p
+from .numbers import CellResult, baselines, collect, machines
+from .pairs import PairedResult, app_differences
+from .result_tables import baseline_table, cost_table, main_table, paired_table, runs_table
+from .text_tables import TextTable
 
 _STYLE = (
     "body{font:15px sans-serif;max-width:70em;margin:2em auto;padding:0 1em}"
@@ -27,23 +28,23 @@ _STYLE = (
 
 @dataclass(frozen=True)
 class Section:
-    """One table of the paper with one set of options: its tables of numbers, remarks and figure."""
+    """A table of the paper with one set of options: its tables of numbers, remarks and figure."""
 
     name: str  # of its files
     title: str
     tables: list[TextTable]
     remarks: list[str] = field(default_factory=list)
     figure: Path | None = None
-    raw: Sequence[TextTable] = ()  # for CSV alone
+    raw: Sequence[TextTable] = ()  # written as CSV only
 
     def markdown(self) -> str:
-        """Heading, tables, remarks."""
+        """Return heading, tables and remarks."""
         remarks = [f"- {r}" for r in self.remarks]
         parts = [f"## {self.title}", *(t.markdown() for t in self.tables), "\n".join(remarks)]
         return "\n\n".join(p for p in parts if p) + "\n"
 
     def html(self) -> str:
-        """The same, with the figure inside."""
+        """Return the same, with the figure embedded."""
         remarks = "".join(f"<li>{html.escape(r)}</li>" for r in self.remarks)
         image = base64.b64encode(self.figure.read_bytes()).decode() if self.figure else ""
         picture = f'<img alt="{html.escape(self.title)}" src="data:image/png;base64,{image}">' if image else ""
@@ -60,15 +61,15 @@ def write_grid_report(
 ) -> str:
     """Write `folder`/report and return its Markdown.
 
-    A .md and a .png a table hold what the runs determine; costs.md holds what they took and where. So the former
-    come out again to the letter when a grid is interrupted and goes on. Raises `UserError` if there is no grid.
+    TABLE.md and TABLE.png hold the results; costs.md holds times, memory and machines. The results are thus the same
+    to the byte when a grid is interrupted and continued. Raises `UserError` if there is no grid.
     """
     folder, out = Path(folder), Path(folder) / "report"
     sections, everything = [], []
     for part, name in _named(read_grid(folder)):
         table = find_table(part["table"])
         results = collect(part, table, folder)
-        sections.append(_section(part, table, results, name, out))
+        sections.append(_section(part, table, results, name=name, out=out))
         everything.append((sections[-1].title, name, results))
     for section in sections:
         _write_section(section, out, as_csv, as_latex)
@@ -82,7 +83,7 @@ def write_grid_report(
 
 
 def _named(parts: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], str]]:
-    """Each part with the name of its files: table2, and table2-b for the same table with other options."""
+    """Return each part with the name of its files: table2, and table2-b for the same table with other options."""
     counts: Counter[str] = Counter()
     named = []
     for part in parts:
@@ -105,71 +106,21 @@ def _section(
     part: Mapping[str, Any], table: PaperTable, results: Sequence[CellResult], name: str, out: Path
 ) -> Section:
     pairs, trivial = app_differences(results), baselines(results)
-    tables = [_main_table(table, results)]
-    tables += [_paired_table(pairs)] if pairs else []
-    tables += [_baseline_table(trivial)] if trivial else []
+    tables = [main_table(table, results)]
+    tables += [paired_table(table, pairs)] if pairs else []
+    tables += [baseline_table(trivial)] if trivial else []
     path = out / f"{name}.png"
     save_figure(table_figure(table, results, pairs, trivial), path)
     title = f"Table {table.number}: {table.title}" if table.number else table.title
-    remarks = _remarks(table, results, pairs) + _split_remark(part)
-    return Section(name, f"{title} ({_options(part)})", tables, remarks, path, [_runs_table(results)])
-
-
-def _main_table(table: PaperTable, results: Sequence[CellResult]) -> TextTable:
-    rows = [
-        [
-            r.row.label,
-            r.cell.column,
-            r.cell.printed,
-            shown(r.mean, r.sd, r.cell.unit),
-            shown_difference(r.difference, r.cell.unit),
-            _runs(r),
-        ]
-        for r in results
-    ]
-    return TextTable(
-        f"{table.metric}, published and here", ["row", "column", "published", "here", "difference", "runs"], rows
+    remarks = _remarks(table, results, pairs) + (_split_remark(part) if table.is_published else [])
+    return Section(
+        name=name,
+        title=f"{title} ({_options(part)})",
+        tables=tables,
+        remarks=remarks,
+        figure=path,
+        raw=[runs_table(results)],
     )
-
-
-def _runs(r: CellResult) -> str:
-    """ "5", "2/5" if some are missing, "2/5, 1 failed"."""
-    if not r.asked:
-        return f"not run: {r.cell.why_not}" if r.cell.why_not else "not asked for"
-    count = str(r.asked) if len(r.values) == r.asked else f"{len(r.values)}/{r.asked}"
-    return f"{count}, {r.failed} failed" if r.failed else count
-
-
-def _runs_table(results: Sequence[CellResult]) -> TextTable:
-    """Every finished run's value in full, for other programs."""
-    rows = [
-        [r.row.label, r.cell.column, r.cell.metric, str(seed), str(fold), repr(value), r.folders[seed, fold].name]
-        for r in results
-        for (seed, fold), value in sorted(r.values.items())
-    ]
-    heads = ["row", "column", "metric", "seed", "fold", "value", "run"]
-    return TextTable("The runs", heads, rows, "-runs")
-
-
-def _paired_table(pairs: Sequence[PairedResult]) -> TextTable:
-    rows = []
-    for p in pairs:
-        unit, h = p.result.cell.unit, p.here
-        interval = NONE
-        if h["n"] > 1:
-            interval = f"{shown_difference(h['low'], unit)} to {shown_difference(h['high'], unit)}"
-        here = [shown_difference(h["mean"], unit), interval, shown_p(h["p"]), shown_p(p.signed_rank_p), str(h["n"])]
-        rows.append([p.result.row.label, p.result.cell.column, shown_difference(p.published, unit), *here])
-    heads = ["row", "column", "published", "here", "95 % interval", "p, t test", "p, signed rank", "pairs"]
-    return TextTable("With APP minus without, paired", heads, rows, "-paired")
-
-
-def _baseline_table(trivial: Mapping[str, Sequence[float]]) -> TextTable:
-    rows = [
-        [name, shown(statistics.fmean(v), statistics.stdev(v) if len(v) > 1 else None, ""), str(len(v))]
-        for name, v in trivial.items()
-    ]
-    return TextTable("Trivial predictors on the same items", ["baseline", "here", "runs"], rows, "-baselines")
 
 
 def _remarks(table: PaperTable, results: Sequence[CellResult], pairs: Sequence[PairedResult]) -> list[str]:
@@ -192,31 +143,17 @@ def _split_remark(part: Mapping[str, Any]) -> list[str]:
 
 
 def _options(part: Mapping[str, Any]) -> str:
-    """What the part was run with, without the places of files."""
-    said = []
+    """The options that the part was run with, without the paths of files."""
+    parts = []
     for task, given in part["options"].items():
         values = {**given, "data": Path(given["data"]).name}
-        said.append(f"{task}: " + ", ".join(f"{k} {v}" for k, v in sorted(values.items())))
-    return "; ".join(said) + (f"; {part['folds']} folds" if part["folds"] is not None else "")
+        parts.append(f"{task}: " + ", ".join(f"{k} {v}" for k, v in sorted(values.items())))
+    return "; ".join(parts) + (f"; {part['folds']} folds" if part["folds"] is not None else "")
 
 
 def _cost_section(everything: Sequence[tuple[str, str, Sequence[CellResult]]]) -> Section:
-    tables = [_cost_table(title, name, results) for title, name, results in everything]
+    tables = [cost_table(title, name, results) for title, name, results in everything]
     lines = machines([r for _, _, results in everything for r in results])
     rows = [[str(n), m] for m, n in lines]
     tables.append(TextTable("Machines and versions", ["runs", "where, with what"], rows, "-machines"))
     return Section("costs", "Time and memory", tables)
-
-
-def _cost_table(title: str, name: str, results: Sequence[CellResult]) -> TextTable:
-    rows = []
-    for r in results:
-        if r.folders:
-            c = costs(r)
-            seconds = c["train_seconds"]
-            spread = statistics.stdev(seconds) if len(seconds) > 1 else None
-            memory = [f"{max(c[n])} MB" if c[n] else NONE for n in ("peak_mb", "peak_gpu_mb")]
-            time = shown(statistics.fmean(seconds), spread, "s") if seconds else NONE
-            rows.append([r.row.label, r.cell.column, str(len(r.folders)), time, *memory])
-    heads = ["row", "column", "runs", "training", "peak memory", "peak GPU memory"]
-    return TextTable(title, heads, rows, f"-{name}")

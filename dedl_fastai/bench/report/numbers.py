@@ -1,4 +1,4 @@
-"""The numbers of a grid's report: values behind each cell, means, spreads, paired differences, baselines, costs."""
+"""The numbers of a grid's report: the values of each cell, means, spreads, baselines, costs and machines."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -7,19 +7,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from scipy import stats
-
 from ...io.files import read_json
 from ..grid.run_spec import DONE, FAILED, looked_up, result_of, run_state
 from ..paper.tables import PaperCell, PaperRow, PaperTable
-from .paired import paired_difference
 
 Run = tuple[int, int]  # seed, fold
 
 
 @dataclass(frozen=True)
 class CellResult:
-    """A cell of the paper and the runs that were asked for in its place."""
+    """A cell of the paper and the runs that were requested for it."""
 
     row: PaperRow
     cell: PaperCell
@@ -30,7 +27,7 @@ class CellResult:
 
     @cached_property
     def replicates(self) -> list[float]:
-        """What the spread is taken over: see `replicates_of`."""
+        """The values whose mean and spread are reported, see `replicates_of`."""
         return list(replicates_of(self.values).values())
 
     @property
@@ -45,24 +42,15 @@ class CellResult:
 
     @property
     def difference(self) -> float | None:
-        """Here minus published."""
+        """Mean of the runs minus the published value."""
         return None if self.mean is None or self.cell.value is None else self.mean - self.cell.value
 
 
-@dataclass(frozen=True)
-class PairedResult:
-    """A cell with APP against the same without: published difference, and the one here, pair by pair."""
-
-    result: CellResult
-    published: float | None
-    here: dict[str, float]  # as `paired_difference` gives it
-    signed_rank_p: float
-
-
 def replicates_of(values: Mapping[Run, float]) -> dict[int, float]:
-    """seed -> mean over its folds, of the seeds with the most folds; with a single such seed, fold -> value.
+    """Return the mean over folds of each seed, or the value of each fold if there is a single seed.
 
-    Folds differ more than seeds do: a seed that lacks some would shift the mean and widen the spread.
+    Only the seeds with the most folds count: folds differ more than seeds, so that a seed that lacks some would shift
+    the mean and widen the spread.
     """
     by_seed: dict[int, dict[int, float]] = {}
     for (seed, fold), value in sorted(values.items()):
@@ -75,7 +63,7 @@ def replicates_of(values: Mapping[Run, float]) -> dict[int, float]:
 
 
 def collect(part: Mapping[str, Any], table: PaperTable, folder: Path) -> list[CellResult]:
-    """The results of one part of a grid (see `read_grid`), in the paper's order: the asked rows, all their cells."""
+    """Return the results of one part of a grid (see `read_grid`): all cells of the requested rows, in order."""
     asked = {(c["row"], c["column"]): c["runs"] for c in part["cells"]}
     rows = {row for row, _ in asked}
     return [
@@ -89,49 +77,17 @@ def collect(part: Mapping[str, Any], table: PaperTable, folder: Path) -> list[Ce
 def _collected(row: PaperRow, cell: PaperCell, runs: Sequence[Mapping[str, Any]], folder: Path) -> CellResult:
     states = {(r["seed"], r["fold"]): (folder / r["run"], run_state(folder / r["run"])) for r in runs}
     done = {k: path for k, (path, state) in states.items() if state == DONE}
-    values = {k: result_of(path, cell.metric) for k, path in done.items()}
+    values = {k: value for k, path in done.items() if (value := result_of(path, cell.metric)) is not None}
     failed = sum(state == FAILED for _, state in states.values())
-    return CellResult(row, cell, {k: v for k, v in values.items() if v is not None}, done, len(states), failed)
-
-
-def app_differences(results: Sequence[CellResult]) -> list[PairedResult]:
-    """Each cell with APP against the one of its row that has the same options and none, over the runs both have."""
-    found = []
-    for result in results:
-        if result.cell.options.get("app", "none") == "none":
-            continue
-        without = next((r for r in results if _is_baseline(r, result)), None)
-        both_have = set(result.values) & set(without.values) if without else set()
-        common = sorted(k for k in both_have if result.folders[k] != without.folders[k])  # one run is no pair
-        if not common:
-            continue
-        ours, theirs = [replicates_of({k: r.values[k] for k in common}) for r in (result, without)]
-        pair = list(ours.values()), list(theirs.values())
-        both = (result.cell.value, without.cell.value)
-        published = None if None in both else both[0] - both[1]
-        found.append(PairedResult(result, published, paired_difference(*pair), _signed_rank(*pair)))
-    return found
-
-
-def _is_baseline(other: CellResult, result: CellResult) -> bool:
-    plain = {k: v for k, v in result.cell.options.items() if not k.startswith("app")}
-    theirs = {k: v for k, v in other.cell.options.items() if (k, v) != ("app", "none")}
-    return other.row.key == result.row.key and other.cell.metric == result.cell.metric and theirs == plain
-
-
-def _signed_rank(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """p of Wilcoxon's signed-rank test; NaN without two pairs that differ."""
-    if len(ours) < 2 or all(a == b for a, b in zip(ours, theirs, strict=True)):
-        return float("nan")
-    return float(stats.wilcoxon(ours, theirs).pvalue)
+    return CellResult(row, cell, values=values, folders=done, asked=len(states), failed=failed)
 
 
 def baselines(results: Sequence[CellResult]) -> dict[str, list[float]]:
-    """The trivial predictors' scores in the runs' own metric, a value a run; runs of several cells count once."""
-    found: dict[str, list[float]] = {}
-    runs = {path: r.cell.metric for r in results for path in r.folders.values()}
-    for path, metric in sorted(runs.items()):
-        metric = metric.replace(".at_0.5.", ".")  # they have no threshold
+    """Return the trivial predictors' scores in the metrics of the runs; a run behind several cells counts once."""
+    scores: dict[str, list[float]] = {}
+    # They have no threshold.
+    runs = {(path, r.cell.metric.replace(".at_0.5.", ".")) for r in results for path in r.folders.values()}
+    for path, metric in sorted(runs):
         split, _, name = metric.partition(".")
         metrics = read_json(path / "metrics.json")
         for baseline in metrics.get("baselines", {}):
@@ -139,19 +95,19 @@ def baselines(results: Sequence[CellResult]) -> dict[str, list[float]]:
             best = looked_up(metrics, f"baselines.{baseline}.{split}.best_{name.removeprefix('f1_')}.{name}")
             for title, v in ((baseline, value), (f"{baseline}, best label set", best)):
                 if v is not None:
-                    found.setdefault(title, []).append(v)
-    return found
+                    scores.setdefault(title, []).append(v)
+    return scores
 
 
 def costs(result: CellResult) -> dict[str, list[float]]:
-    """Seconds of training and peak memory (of the process, and on the GPU) of the finished runs."""
+    """Return seconds of training and peak memory (of the process, and on the GPU) of the finished runs."""
     read = [read_json(path / "cost.json") for _, path in sorted(result.folders.items())]
     names = ("train_seconds", "peak_mb", "peak_gpu_mb")
     return {n: [c[n] for c in read if c.get(n) is not None] for n in names}
 
 
 def machines(results: Sequence[CellResult]) -> list[tuple[str, int]]:
-    """Where the runs were done, with what: a line each, and how many runs."""
+    """Return a description of each hardware and software that runs were done with, and the number of the runs."""
     counts: dict[str, int] = {}
     for path in sorted({p for r in results for p in r.folders.values()}):
         m = read_json(path / "manifest.json")

@@ -1,4 +1,4 @@
-"""A table of strings as Markdown, LaTeX, CSV and HTML; scores, times and p values as such strings."""
+"""`TextTable`: a table of strings as Markdown, LaTeX, CSV and HTML; and scores, times and p values as strings."""
 
 import csv
 import html
@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-NONE = "–"  # where there is no number
+NONE = "–"  # for a missing number
 _LATEX = {c: rf"\{c}" for c in "&%_#${}"} | {"±": r"$\pm$", "–": "--", "−": "$-$", "<": "$<$", ">": "$>$"}
 _LATEX |= {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
 
@@ -18,15 +18,15 @@ class TextTable:
     title: str
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
-    name: str = ""  # what the name of its CSV file ends with
+    name: str = ""  # end of the name of its CSV file
 
     def markdown(self) -> str:
-        """A pipe table below its title in bold."""
+        """Return a pipe table below its title in bold."""
         lines = [self.heads, ["---"] * len(self.heads), *self.rows]
         return "\n".join([f"**{self.title}**", "", *(f"| {' | '.join(map(_no_pipe, line))} |" for line in lines)])
 
     def latex(self) -> str:
-        """A table environment with booktabs rules."""
+        """Return a table environment with booktabs rules."""
         body = [_latex_line(row) for row in self.rows]
         return "\n".join(
             [
@@ -44,13 +44,13 @@ class TextTable:
         )
 
     def csv(self) -> str:
-        """Heads and rows, with commas between."""
+        """Return heads and rows, separated by commas."""
         out = io.StringIO()
         csv.writer(out, lineterminator="\n").writerows([self.heads, *self.rows])
         return out.getvalue()
 
     def html(self) -> str:
-        """A table element."""
+        """Return a table element."""
         head = "".join(f"<th>{html.escape(h)}</th>" for h in self.heads)
         rows = ("".join(f"<td>{html.escape(c)}</td>" for c in row) for row in self.rows)
         body = "\n".join(f"<tr>{row}</tr>" for row in rows)
@@ -70,24 +70,29 @@ def _latex_line(cells: Sequence[str]) -> str:
 
 
 def shown(value: float | None, sd: float | None, unit: str) -> str:
-    """ "0.9123 ± 0.0045", "1h 24m 44s ± 3s"."""
+    """Write a value and its spread: "0.9123 ± 0.0045", "1h 24m 44s ± 3.0s", "9.7e-02 ± 1.2e-03" for a ratio."""
     if value is None:
         return NONE
-    text = duration(value) if unit == "s" else f"{value:.4f}"
-    if sd is None:
-        return text
-    return f"{text} ± {duration(sd) if unit == 's' else f'{sd:.4f}'}"
+    return _number(value, unit) if sd is None else f"{_number(value, unit)} ± {_number(sd, unit)}"
+
+
+def _number(value: float, unit: str) -> str:
+    if unit == "s":
+        return duration(value)
+    return f"{value:.1e}" if unit == "ratio" else f"{value:.4f}"
 
 
 def shown_difference(value: float | None, unit: str) -> str:
-    """ "+0.0123", "-2m 03s"."""
+    """Write a difference with its sign: "+0.0123", "-2m 03s"."""
     if value is None:
         return NONE
-    return ("-" if value < 0 else "+") + duration(abs(value)) if unit == "s" else f"{value:+.4f}"
+    if unit == "s":
+        return ("-" if value < 0 else "+") + duration(abs(value))
+    return f"{value:+.1e}" if unit == "ratio" else f"{value:+.4f}"
 
 
 def duration(seconds: float) -> str:
-    """ "1h 24m 44s", "2m 03s", "4.2s"."""
+    """Write seconds as "1h 24m 44s", "2m 03s" or "4.2s"."""
     if seconds < 60:
         return f"{seconds:.1f}s"
     minutes, s = divmod(round(seconds), 60)
@@ -96,7 +101,7 @@ def duration(seconds: float) -> str:
 
 
 def shown_p(value: float) -> str:
-    """ "0.012", "<0.001"; a dash for NaN."""
+    """Write a p value as "0.012" or "<0.001"; NaN is a dash."""
     if value != value:
         return NONE
     return "<0.001" if value < 0.001 else f"{value:.3f}"

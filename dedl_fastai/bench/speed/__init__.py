@@ -1,1 +1,1 @@
-"""Speeds and memory as ratios taken in one run on one machine."""
+"""Speed and memory of training, inference and data loading, as ratios measured in one run on one machine."""

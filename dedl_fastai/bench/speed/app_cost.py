@@ -1,7 +1,8 @@
-"""`app_cost`: time and peak memory of a training step with APP over one without, for shares of the rows."""
+"""`app_cost`: time and peak memory of a training step with APP relative to one without, for shares of the rows."""
 
 import statistics
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -12,6 +13,18 @@ from .process import in_own_process, peak_mb
 from .step import device_name, learner_on_batches, seconds_of
 
 
+@dataclass(frozen=True)
+class _Network:
+    """Network and batches of a measurement."""
+
+    arch: str
+    encoder: str
+    decoder: tuple[int, ...]
+    tile: int
+    bs: int
+    amp: str
+
+
 def app_cost(
     arch: str = "unet",
     encoder: str = "efficientnet-b0",
@@ -20,20 +33,20 @@ def app_cost(
     bs: int = 16,
     amp: str = "no",
     rows: tuple[float, ...] = (0.25, 1.0),  # shares of the rows to measure
-    rounds: int = 5,  # of two steps each, by turns
+    rounds: int = 5,  # of two steps of each variant in turn
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Medians over the rounds, taken by turns in this process; memory in a process for each variant."""
+    """Return medians over the rounds, measured in this process; memory is measured in one process per variant."""
     where = pick_device(device)
-    network = (arch, encoder, decoder, tile, bs, amp)
+    network = _Network(arch=arch, encoder=encoder, decoder=decoder, tile=tile, bs=bs, amp=amp)
     loops = {_label(share): _loop(network, share, device) for share in (0.0, *rows)}
     seconds: dict[str, list[float]] = {name: [] for name in loops}
     for name in [*loops] + [*loops] * rounds:
         seconds[name].append(seconds_of(loops[name], where) / 2)
-    medians = {name: statistics.median(s[1:]) for name, s in seconds.items()}  # the first of each warms up
+    medians = {name: statistics.median(s[1:]) for name, s in seconds.items()}  # the first round warms up
     memory = {_label(share): _peak_mb(network, share, device) for share in (0.0, *rows)}
     return {
-        **dict(zip(("arch", "encoder", "decoder", "tile", "bs", "amp"), network, strict=True)),
+        **asdict(network),
         "device": device_name(where),
         "seconds": {name: round(s, 3) for name, s in medians.items()},
         "time_over_none": {name: round(s / medians["none"], 3) for name, s in medians.items()},
@@ -46,11 +59,21 @@ def _label(share: float) -> str:
     return f"rows {share:g}" if share else "none"
 
 
-def _loop(network: tuple, share: float, device: str) -> Callable[[], None]:
-    """Two training steps; `share` 0 is a training without APP."""
-    arch, encoder, decoder, tile, bs, amp = network
+def _loop(network: _Network, share: float, device: str) -> Callable[[], None]:
+    """Return a function that does two training steps; with `share=0`, without APP."""
     app = AppCallback(rows=share) if share else "none"
-    learn = learner_on_batches(arch, encoder, decoder, tile, bs, amp, False, 2, pick_device(device), app)
+    learn = learner_on_batches(
+        arch=network.arch,
+        encoder=network.encoder,
+        decoder=network.decoder,
+        tile=network.tile,
+        bs=network.bs,
+        amp=network.amp,
+        channels_last=False,
+        steps=2,
+        device=pick_device(device),
+        app=app,
+    )
 
     def loop() -> None:
         with learn.no_bar(), learn.no_logging():
@@ -59,11 +82,11 @@ def _loop(network: tuple, share: float, device: str) -> Callable[[], None]:
     return loop
 
 
-def _peak_mb(network: tuple, share: float, device: str) -> int:
+def _peak_mb(network: _Network, share: float, device: str) -> int:
     return in_own_process(_measured_peak, network, share, device)
 
 
-def _measured_peak(network: tuple, share: float, device: str) -> int:
+def _measured_peak(network: _Network, share: float, device: str) -> int:
     _loop(network, share, device)()
     if pick_device(device).type == "cuda":
         return round(torch.cuda.max_memory_allocated() / 2**20)

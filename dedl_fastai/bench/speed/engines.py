@@ -1,7 +1,8 @@
-"""`engine_speed`: tiles a second of PyTorch, ONNX Runtime and OpenVINO on the same tiles, and how far they agree."""
+"""`engine_speed`: tiles per second of PyTorch, ONNX Runtime and OpenVINO on the same tiles, and their agreement."""
 
 import copy
 import statistics
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ...runs.export import example_inputs
 from ...scores.agreement import Agreement
 from .step import device_name, seconds_of
 
-VARIANTS: dict[str, dict[str, Any]] = {  # the first is what the others are compared with
+VARIANTS: dict[str, dict[str, Any]] = {  # the others are compared with the first
     "torch": {"name": "torch"},
     "torch channels_last": {"name": "torch", "channels_last": True},
     "torch bf16": {"name": "torch", "amp": "bf16"},
@@ -38,16 +39,16 @@ def engine_speed(
     decoder: tuple[int, ...] = (),  # default: the paper's 256, 128, 64
     tile: int = 480,
     bs: int = 8,
-    rounds: int = 5,  # of each engine, by turns
+    rounds: int = 5,  # of each engine in turn
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Speeds of a new network of this shape, on noise; its masks mean nothing, so only probabilities are compared."""
+    """Measure a new network on noise; its masks have no meaning, so that only probabilities are compared."""
     spec = SegSpec(arch, encoder, decoder_channels=decoder, depth=len(decoder) or 3)
     torch.manual_seed(0)
     model = create_seg_model(spec, "none", tile)
     tiles = np.random.default_rng(0).standard_normal((bs, 1, tile, tile), dtype=np.float32)
     head = {"arch": spec.arch, "encoder": spec.encoder, "decoder": list(spec.decoder_channels), "tiles": "noise"}
-    return head | _measured(model, tiles, bs, rounds, device)
+    return head | _measured(model, tiles, bs=bs, rounds=rounds, device=device)
 
 
 def run_engine_speed(
@@ -57,7 +58,7 @@ def run_engine_speed(
     rounds: int = 5,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Speeds of a trained segmentation on real tiles, and the largest difference in IoU that any truth would see."""
+    """Measure a trained segmentation on real tiles, and the largest possible difference in IoU for any true mask."""
     segmenter = load_run(path, device="cpu")
     if not isinstance(segmenter, Segmenter):
         raise UserError(f"{path} is a classification: engines are for segmentations.")
@@ -65,7 +66,7 @@ def run_engine_speed(
     tiles = np.concatenate([tiles] * -(-bs // len(tiles)))[:bs]
     network = {k: segmenter.card["network"][k] for k in ("arch", "encoder")}
     head = network | {"decoder": segmenter.card["network"]["decoder_channels"], "tiles": source}
-    return head | _measured(segmenter.model, tiles, bs, rounds, device, segmenter.threshold)
+    return head | _measured(segmenter.model, tiles, bs=bs, rounds=rounds, device=device, threshold=segmenter.threshold)
 
 
 def _measured(
@@ -75,7 +76,7 @@ def _measured(
     engines, failed = _started(model, tiles, where)
     seconds: dict[str, list[float]] = {name: [] for name in engines}
     for name in [*engines] * rounds:
-        seconds[name].append(seconds_of(lambda engine=engines[name]: engine(tiles), where))
+        seconds[name].append(seconds_of(partial(engines[name], tiles), where))
     medians = {name: statistics.median(s) for name, s in seconds.items()}
     reference = engines[_REFERENCE](tiles)
     agreements = {
@@ -96,13 +97,13 @@ def _measured(
 
 
 def _started(model: nn.Module, tiles: np.ndarray, device: torch.device) -> tuple[dict[str, Engine], dict[str, str]]:
-    """The engines that run here, warmed up, and why the others do not."""
+    """The engines that run on this machine, warmed up, and the reasons why the others do not."""
     engines, failed = {}, {}
     for name, how in VARIANTS.items():
         try:
             engine = _engine(copy.deepcopy(model), tiles.shape, device, **how)
             engine(tiles)  # compiles
-        except (UserError, RuntimeError) as e:  # a package, a compiler, a kernel or memory is missing
+        except (UserError, RuntimeError) as e:  # no package, compiler, kernel or memory
             failed[name] = f"{type(e).__name__}: {next(iter(str(e).splitlines()), '')}"
         else:
             engines[name] = engine
@@ -112,7 +113,7 @@ def _started(model: nn.Module, tiles: np.ndarray, device: torch.device) -> tuple
 def _engine(
     model: nn.Module, shape: tuple[int, ...], device: torch.device, name: str, compiled: bool = False, **how: Any
 ) -> Engine:
-    engine = make_engine(name, model, shape[1], shape[2], device, **how)
+    engine = make_engine(name, model, n_channels=shape[1], tile=shape[2], device=device, **how)
     if compiled and isinstance(engine, TorchEngine):
         engine.model.compile()
     return engine

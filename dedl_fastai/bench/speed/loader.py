@@ -1,4 +1,4 @@
-"""`loader_speed`: an epoch of tiles from the cache against decoding TIFFs for each tile, and against tiles as .npy."""
+"""`loader_speed`: time of an epoch of tiles from the cache, from TIFFs decoded for each tile, and from .npy tiles."""
 
 import tempfile
 import time
@@ -19,11 +19,11 @@ from .process import in_own_process, peak_mb
 
 
 def loader_speed(fields: int = 2, size: tuple[int, int] = FULL_SIZE, tile: int = 480, bs: int = 16) -> dict[str, Any]:
-    """Seconds of an epoch of `fields` made-up component TIFFs (8 channels) without a model, for three ways to read.
+    """Time an epoch over synthetic component TIFFs (8 channels), without a model, for three ways to read them.
 
-    "cache" is ours; "decode" reads every page of the TIFF for each tile; "npy" first writes each tile to a file and
-    then reads those. Peak resident memory of an epoch is taken in processes of their own, for a quarter of the fields
-    and for all of them (each field once and four times).
+    "cache" is that of this package; "decode" reads every page of the TIFF for each tile; "npy" first writes each tile
+    to a file and then reads the files. Peak resident memory of an epoch is measured in separate processes, for the
+    fields once and four times.
     """
     with tempfile.TemporaryDirectory(prefix="dedl-bench-") as folder:
         cohort = demo_cohort(Path(folder) / "cohort", fields, min(fields, 7), size)
@@ -49,14 +49,14 @@ def loader_speed(fields: int = 2, size: tuple[int, int] = FULL_SIZE, tile: int =
         }
 
 
-def _timed(work: Callable) -> tuple[float, Any]:
+def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
     started = time.perf_counter()
     value = work()
     return time.perf_counter() - started, value
 
 
-def _epoch(read: Callable, items: list, bs: int) -> float:
-    """Seconds to read all items in random order and to collate them to batches of tensors."""
+def _epoch(read: Callable[[Any], tuple[np.ndarray, np.ndarray]], items: list[Any], bs: int) -> float:
+    """Seconds to read all items in random order and to collate them into batches of tensors."""
     order = np.random.default_rng(0).permutation(len(items))
     started = time.perf_counter()
     for i in range(0, len(order), bs):
@@ -67,27 +67,30 @@ def _epoch(read: Callable, items: list, bs: int) -> float:
 
 
 def _decoded(cohort: Cohort, cached: list[CachedField], tile: Tile) -> tuple[np.ndarray, np.ndarray]:
-    """A tile as the straightforward way reads it: the whole file, all channels; not even scaled."""
+    """Read a tile without a cache: decode the whole file with all channels; the tile is not scaled."""
     row = cohort.table.iloc[cached.index(tile.source)]
     pixels, mask = tifffile.imread(row.image)[:1], tifffile.imread(row["mask"]) > 0
-    return cut(pixels, tile.y, tile.x, tile.size, tile.pad), cut(mask, tile.y, tile.x, tile.size, tile.pad)
+    return (
+        cut(pixels, tile.y, tile.x, size=tile.size, pad=tile.pad),
+        cut(mask, tile.y, tile.x, size=tile.size, pad=tile.pad),
+    )
 
 
 def _write_tiles(cohort: Cohort, tile: int, folder: Path) -> list[tuple[Path, Path]]:
     folder.mkdir()
     files = []
-    for row in cohort.table.itertuples():
-        pixels, mask = PercentileScaling()(tifffile.imread(row.image)[0])[None], tifffile.imread(row.mask) > 0
+    for i, image, truth in zip(cohort.table.index, cohort.table["image"], cohort.table["mask"], strict=True):
+        pixels, mask = PercentileScaling()(tifffile.imread(image)[0])[None], tifffile.imread(truth) > 0
         for y, x in grid(mask.shape, tile):
-            pair = folder / f"{row.Index}_{y}_{x}.npy", folder / f"{row.Index}_{y}_{x}_mask.npy"
-            np.save(pair[0], cut(pixels, y, x, tile, "reflect"))
-            np.save(pair[1], cut(mask, y, x, tile, "reflect"))
+            pair = folder / f"{i}_{y}_{x}.npy", folder / f"{i}_{y}_{x}_mask.npy"
+            np.save(pair[0], cut(pixels, y, x, size=tile, pad="reflect"))
+            np.save(pair[1], cut(mask, y, x, size=tile, pad="reflect"))
             files.append(pair)
     return files
 
 
 def _peak_mb(tiles: list[Tile], bs: int) -> float:
-    """Peak resident memory in MB of a fresh process that reads an epoch."""
+    """Peak resident memory of a fresh process that reads an epoch, in MB."""
     return in_own_process(_read_all, tiles, bs)
 
 

@@ -1,4 +1,4 @@
-"""`speed`: tiles a second of training, what APP adds, the loader and the engines, per model, with the hardware."""
+"""`speed`: tiles per second of training, cost of APP, loader and engines, per model, with the hardware."""
 
 import os
 import statistics
@@ -30,13 +30,13 @@ def speed(
     decoder: tuple[int, ...] = (),
     tile: int = 480,
     bs: int = 16,
-    rounds: int = 5,  # of each variant, by turns
+    rounds: int = 5,  # of each variant in turn
     parts: Sequence[str] = PARTS,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Everything this machine's speed is compared by; ratios are taken within this call."""
+    """Measure the speeds of this machine; ratios are taken within this call."""
     where = pick_device(device)
-    found: dict[str, Any] = {
+    speeds: dict[str, Any] = {
         "hardware": device_name(where),
         "cpus": os.cpu_count(),
         "versions": package_versions(),
@@ -45,18 +45,22 @@ def speed(
         "models": {},
     }
     for arch, encoder in models:
-        network = (arch, encoder, decoder, tile, bs)
-        one = {}
+        of_model: dict[str, Any] = {}
         if "train" in parts:
-            one["train"] = training_speed(*network, rounds=rounds, device=device)
+            of_model["train"] = training_speed(
+                arch, encoder, decoder=decoder, tile=tile, bs=bs, rounds=rounds, device=device
+            )
         if "app" in parts:
-            one["app_time_over_none"] = app_cost(*network, rounds=rounds, device=device)["time_over_none"]
+            cost = app_cost(arch, encoder, decoder=decoder, tile=tile, bs=bs, rounds=rounds, device=device)
+            of_model["app_time_over_none"] = cost["time_over_none"]
         if "engines" in parts:
-            one["engines"] = engine_speed(*network, rounds=rounds, device=device)
-        found["models"][f"{arch}/{encoder}"] = one
+            of_model["engines"] = engine_speed(
+                arch, encoder, decoder=decoder, tile=tile, bs=bs, rounds=rounds, device=device
+            )
+        speeds["models"][f"{arch}/{encoder}"] = of_model
     if "loader" in parts:
-        found["loader"] = loader_speed(tile=tile, bs=bs)
-    return found
+        speeds["loader"] = loader_speed(tile=tile, bs=bs)
+    return speeds
 
 
 def training_speed(
@@ -65,19 +69,21 @@ def training_speed(
     decoder: tuple[int, ...] = (),
     tile: int = 480,
     bs: int = 16,
-    steps: int = 2,  # a round
+    steps: int = 2,  # per round
     rounds: int = 5,
     device: str = "auto",
     variants: Sequence[str] = tuple(TRAINING),
 ) -> dict[str, Any]:
-    """Tiles a second of a training step, median over the rounds, and its ratio to fp32; or why a variant cannot run."""
+    """Return tiles per second of training steps (medians), their ratio to fp32, and why variants cannot run."""
     where = pick_device(device)
     loops, failed = {}, {}
     for name in variants:
         try:
-            loop = _training_loop(arch, encoder, decoder, tile, bs, steps, where, **TRAINING[name])
+            loop = _training_loop(
+                arch, encoder, decoder=decoder, tile=tile, bs=bs, steps=steps, device=where, **TRAINING[name]
+            )
             loop()  # warms up, and compiles
-        except (RuntimeError, NotImplementedError) as e:  # no compiler, no memory, no kernel in bf16
+        except (RuntimeError, NotImplementedError) as e:  # no compiler, memory or kernel for bf16
             failed[name] = f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}"
         else:
             loops[name] = loop
@@ -104,7 +110,17 @@ def _training_loop(
     channels_last: bool = False,
     compiled: bool = False,
 ) -> Callable[[], None]:
-    learn = learner_on_batches(arch, encoder, decoder, tile, bs, amp, channels_last, steps, device)
+    learn = learner_on_batches(
+        arch=arch,
+        encoder=encoder,
+        decoder=decoder,
+        tile=tile,
+        bs=bs,
+        amp=amp,
+        channels_last=channels_last,
+        steps=steps,
+        device=device,
+    )
     if compiled:
         learn.model.compile()
 
@@ -116,7 +132,7 @@ def _training_loop(
 
 
 def speed_lines(found: Mapping[str, Any], against: Mapping[str, Any] | None = None) -> list[str]:
-    """A Markdown table of `speed`'s numbers; with `against`, an earlier one, its numbers and the ratio beside them."""
+    """Return a Markdown table of `speed`'s numbers; with earlier ones as `against`, also those and the ratios."""
     now, before = numbers_of(found), numbers_of(against or {})
     head = ["", "here"] + (["before", "here / before"] if against else [])
     lines = [
@@ -127,14 +143,14 @@ def speed_lines(found: Mapping[str, Any], against: Mapping[str, Any] | None = No
     ]
     for name, value in now.items():
         old = before.get(name)
-        beside = [f"{old:g}" if old else "", f"{value / old:.2f}" if old else ""] if against else []
-        lines.append(_row([name, f"{value:g}", *beside]))
+        compared = [f"{old:g}" if old else "", f"{value / old:.2f}" if old else ""] if against else []
+        lines.append(_row([name, f"{value:g}", *compared]))
     return lines + (_warnings(found, against) if against else [])
 
 
 def numbers_of(found: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Every number of a nested result, by the names on the way to it."""
-    flat = {}
+    """Return every number of a nested result, by its path."""
+    flat: dict[str, float] = {}
     for name, value in found.items():
         path = f"{prefix}, {name}" if prefix else name
         if isinstance(value, Mapping):
@@ -149,7 +165,7 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _warnings(found: Mapping[str, Any], against: Mapping[str, Any]) -> list[str]:
-    """What was different then, so that nobody takes it for a change of the code."""
+    """Name differences of hardware, settings and versions: a change of speed may be due to them."""
     differs = [k for k in ("hardware", "cpus", "tile", "bs") if found.get(k) != against.get(k)]
     ours, theirs = found.get("versions", {}), against.get("versions", {})
     differs += [f"{k} ({theirs.get(k)} then, {v} now)" for k, v in ours.items() if theirs.get(k) != v]

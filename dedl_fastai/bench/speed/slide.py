@@ -1,10 +1,10 @@
-"""`slide_cost`: memory and time of the prediction of a whole slide; `window_overhead`: what the window costs of it."""
+"""`slide_cost`: memory and time of the prediction of a whole slide; `window_overhead`: time of the window in it."""
 
 import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -27,19 +27,29 @@ from ...training.model_card import seg_model_card
 from ...training.run_folder import RunFolder
 from .process import in_own_process, peak_mb
 
-_BLOCK = 1024  # edge of what a made-up slide repeats
-TINY = {"encoder": "tu-test_resnet", "depth": 2, "decoder": (16, 16)}
+_BLOCK = 1024  # edge of the block that a synthetic slide repeats
+
+
+class _Network(TypedDict):
+    """Encoder and decoder channels of a network."""
+
+    encoder: str
+    depth: int
+    decoder: tuple[int, ...]
+
+
+TINY: _Network = {"encoder": "tu-test_resnet", "depth": 2, "decoder": (16, 16)}
 
 
 class SureOfNuclei(nn.Module):
-    """A network with made-up weights that costs what it costs, and answers by the first channel's brightness."""
+    """An untrained network that is computed in full, with the brightness of the first channel as the result."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
         self.network = network
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits (b, 2, t, t)."""
+        """Return logits (b, 2, t, t)."""
         nuclei = 20 * (x[:, :1] - 0.4)
         return torch.cat([-nuclei, nuclei], dim=1) + 1e-6 * self.network(x)
 
@@ -52,11 +62,11 @@ def slide_cost(
     decoder: tuple[int, ...] = TINY["decoder"],
     tile: int = 480,
     device: str = "auto",
-    folder: str | Path | None = None,  # for the slide and what lies on disk meanwhile; None: the system's
+    folder: str | Path | None = None,  # for the slide and temporary files; None: the system's
 ) -> dict[str, Any]:
-    """Seconds, megapixels a second, peak memory in MB and disk of a prediction from file to cells, in an own process.
+    """Measure time, peak memory and disk space of a prediction from file to cells, in a separate process.
 
-    The slide is a made-up tiled and compressed OME-TIFF of size x size pixels with nuclei all over it.
+    The slide is a synthetic, tiled and compressed OME-TIFF of size x size pixels, full of nuclei.
     """
     with tempfile.TemporaryDirectory(prefix="dedl-bench-", dir=folder) as own:
         slide = made_up_slide(Path(own) / "slide.ome.tif", size)
@@ -65,7 +75,7 @@ def slide_cost(
 
 
 def made_up_slide(path: Path, size: int) -> Path:
-    """A DAPI slide of size x size pixels, 16 bit, in compressed tiles: one block of nuclei again and again."""
+    """Write a 16-bit DAPI slide of size x size pixels in compressed tiles: one block of nuclei, repeated."""
     block = made_up_dapi(_BLOCK)
 
     def read(channel: int, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
@@ -77,7 +87,7 @@ def made_up_slide(path: Path, size: int) -> Path:
 
 
 def made_up_dapi(edge: int) -> np.ndarray:
-    """Nuclei of a made-up field as uint16 (edge, edge)."""
+    """Return the DAPI channel of a synthetic field as uint16 (edge, edge)."""
     rng = np.random.default_rng(0)
     planes, _ = render_field(rng, (edge, edge), scatter_cells(rng, (edge, edge), 0.5, Rules.load("vanburen3")))
     dapi = next(plane for name, plane in planes.items() if name.upper().startswith("DAPI"))
@@ -94,7 +104,7 @@ def window_overhead(
     rounds: int = 3,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Seconds of the window over a field against its network alone on the same batches: medians over rounds."""
+    """Time the window over a field, and its network alone on the same batches: medians over rounds."""
     member = made_up_segmenter(SegSpec(arch, encoder, depth), tile, device, bs)
     pixels = PercentileScaling()(made_up_dapi(size))[None]
     batches = [(tiles - 0.5) / 0.25 for _, tiles in window_batches(pixels, tile, member.overlap, bs)]
@@ -107,7 +117,7 @@ def window_overhead(
         started = time.perf_counter()
         loops[name]()
         seconds[name].append(time.perf_counter() - started)
-    medians = {name: statistics.median(s[1:]) for name, s in seconds.items()}  # the first of each warms up
+    medians = {name: statistics.median(s[1:]) for name, s in seconds.items()}  # the first round warms up
     return {
         "encoder": encoder,
         "size": size,
@@ -119,15 +129,17 @@ def window_overhead(
 
 
 def made_up_segmenter(spec: SegSpec, tile: int, device: str, bs: int = 8) -> Segmenter:
-    """A `Segmenter` of this network with made-up weights that finds what is bright."""
+    """Return a `Segmenter` of an untrained network that takes bright pixels for nuclei."""
     torch.manual_seed(0)
-    facts = SegFacts(("DAPI",), PercentileScaling(), (0.5,), (0.25,), tile, 0.15)
+    facts = SegFacts(
+        channels=("DAPI",), scaling=PercentileScaling(), mean=(0.5,), std=(0.25,), tile=tile, foreground=0.15
+    )
     model = SureOfNuclei(create_seg_model(spec, "none", tile))
     return Segmenter(model, seg_model_card(spec, facts), RunFolder(Path("none")), pick_device(device), bs=bs)
 
 
 def _predict_slide(path: Path, spec: SegSpec, tile: int, device: str) -> dict[str, Any]:
-    """What `slide_cost` tells, of this process."""
+    """Measure the prediction of a slide in this process."""
     before = peak_mb()
     ensemble = Ensemble([made_up_segmenter(spec, tile, device)])
     started, cpu = time.perf_counter(), time.process_time()

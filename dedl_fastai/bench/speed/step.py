@@ -1,4 +1,4 @@
-"""`step_cost`: what a Learner's training step costs over a bare PyTorch loop with the same model and batches."""
+"""`step_cost`: time of a Learner's training step relative to a bare PyTorch loop with the same model and batches."""
 
 import statistics
 import time
@@ -22,10 +22,10 @@ from ...training.precision import AMPS
 from ...training.segmentation.learner import seg_learner
 
 
-class _Batches(list):
-    """A list of batches that fastai takes for a loader."""
+class _Batches(list[Any]):
+    """A list of batches that fastai accepts as a loader."""
 
-    def __init__(self, batches: list, bs: int, device: torch.device):
+    def __init__(self, batches: list[Any], bs: int, device: torch.device):
         super().__init__(batches)
         self.bs, self.device, self.dataset, self.rng = bs, device, range(len(batches) * bs), None
 
@@ -38,19 +38,29 @@ def step_cost(
     bs: int = 16,
     amp: str = "no",
     channels_last: bool = False,
-    steps: int = 5,  # a round
-    rounds: int = 6,  # of each, by turns
+    steps: int = 5,  # per round
+    rounds: int = 6,  # of each loop in turn
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Seconds a step and tiles a second of the Learner and of a bare loop, and their ratio: medians over rounds."""
+    """Return seconds per step and tiles per second of the Learner and of a bare loop, and their ratio (medians)."""
     where = pick_device(device)
-    learn = learner_on_batches(arch, encoder, decoder, tile, bs, amp, channels_last, steps, where)
+    learn = learner_on_batches(
+        arch=arch,
+        encoder=encoder,
+        decoder=decoder,
+        tile=tile,
+        bs=bs,
+        amp=amp,
+        channels_last=channels_last,
+        steps=steps,
+        device=where,
+    )
     loops = {"learner": lambda: learn.fit_schedule("constant", 1, 1e-4, 1e-4), "bare": _bare(learn, amp, channels_last)}
     seconds: dict[str, list[float]] = {name: [] for name in loops}
     with learn.no_bar(), learn.no_logging():
         for name in [*loops] + [*loops] * rounds:
             seconds[name].append(seconds_of(loops[name], where) / steps)
-    medians = {name: statistics.median(s[1:]) for name, s in seconds.items()}  # the first of each warms up
+    medians = {name: statistics.median(s[1:]) for name, s in seconds.items()}  # the first round warms up
     return {
         "arch": arch,
         "encoder": encoder,
@@ -78,21 +88,23 @@ def learner_on_batches(
     device: torch.device,
     app: str | Callback = "none",
 ) -> FieldLearner:
-    """A Learner over `steps` made-up batches that are in memory already."""
+    """Return a Learner over `steps` random batches in memory."""
     torch.manual_seed(0)
     x = torch.rand(steps, bs, 1, tile, tile, device=device)
     y = (x[:, :, 0] > 0.85).long()
     batches = _Batches(list(zip(x, y, strict=True)), bs, device)
     dls = DataLoaders(batches, _Batches([], bs, device), device=device)
-    dls.facts = SegFacts(("DAPI",), PercentileScaling(), (0.5,), (0.3,), tile, 0.15)
+    dls.facts = SegFacts(
+        channels=("DAPI",), scaling=PercentileScaling(), mean=(0.5,), std=(0.3,), tile=tile, foreground=0.15
+    )
     cbs = [EpochSeed(0)] + ([ChannelsLast()] if channels_last else [])
     learn = seg_learner(dls, arch, encoder, "none", decoder_channels=decoder, amp=amp, app=app, cbs=cbs)
     learn.model.to(device)
     return learn
 
 
-def _bare(learn: FieldLearner, amp: str, channels_last: bool) -> Callable:
-    """The shortest loop that trains the same model on the same batches."""
+def _bare(learn: FieldLearner, amp: str, channels_last: bool) -> Callable[[], None]:
+    """Return the shortest loop that trains the same model on the same batches."""
     model: nn.Module = learn.model
     opt = torch.optim.Adam(model.parameters(), lr=1e-4, weight_decay=1e-5)
     device = learn.dls.device
@@ -113,14 +125,14 @@ def _bare(learn: FieldLearner, amp: str, channels_last: bool) -> Callable:
 
 
 def device_name(device: torch.device) -> str:
-    """The GPU's name, or the processor's with the threads that are used."""
+    """Return the name of the GPU, or of the processor with the number of threads in use."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{cpu_name()}, {torch.get_num_threads()} threads"
 
 
-def seconds_of(loop: Callable, device: torch.device) -> float:
-    """Seconds of a call, with what it left running on the device."""
+def seconds_of(loop: Callable[[], Any], device: torch.device) -> float:
+    """Time a call, including the work that it leaves running on the device."""
     started = time.perf_counter()
     loop()
     if device.type == "cuda":

@@ -1,4 +1,4 @@
-"""`dedl-fastai bench loader`, `step`, `app-cost`, `slide`, `engines`: ratios taken in one run on this machine."""
+"""`dedl-fastai bench loader`, `step`, `app-cost`, `slide`, `engines`: ratios measured in one run on this machine."""
 
 import json
 from typing import Annotated
@@ -9,18 +9,18 @@ from ...runs.options.base import numbers
 
 Arch = Annotated[str, typer.Option(help="Decoder.")]
 Encoder = Annotated[str, typer.Option(help="Encoder.")]
-Decoder = Annotated[str, typer.Option(help="Widths of the decoder, with commas between.")]
-TileEdge = Annotated[int, typer.Option(help="Edge of a tile in pixels.")]
-BatchSize = Annotated[int, typer.Option(help="Tiles a batch.")]
+Decoder = Annotated[str, typer.Option(help="Decoder channels, separated by commas.")]
+TileEdge = Annotated[int, typer.Option(help="Tile edge in pixels.")]
+BatchSize = Annotated[int, typer.Option(help="Tiles per batch.")]
 Amp = Annotated[str, typer.Option(help="no, fp16, bf16.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 
 
 def loader(
-    fields: Annotated[int, typer.Option(help="Made-up fields of the paper's size.")] = 2,
+    fields: Annotated[int, typer.Option(help="Number of synthetic fields of the paper's size.")] = 2,
     tile: TileEdge = 480,
 ) -> None:
-    """Time an epoch of tiles without a model: from the cache, decoding TIFFs, from .npy tiles. Prints JSON."""
+    """Time an epoch of tiles without a model: from the cache, from TIFFs, from .npy tiles. Prints JSON."""
     from ...bench.speed.loader import loader_speed
 
     typer.echo(json.dumps(loader_speed(fields, tile=tile), indent=2))
@@ -34,15 +34,26 @@ def step(
     bs: BatchSize = 16,
     amp: Amp = "no",
     channels_last: Annotated[bool, typer.Option(help="Memory format of the tensors.")] = False,
-    steps: Annotated[int, typer.Option(help="Steps a round.")] = 5,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each loop, by turns.")] = 6,
+    steps: Annotated[int, typer.Option(help="Steps per round.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each loop in turn.")] = 6,
     device: Device = "auto",
 ) -> None:
     """Time the Learner's training step and a bare loop over the same model and batches. Prints JSON."""
     from ...bench.speed.step import step_cost
 
     widths = numbers(decoder, "decoder")
-    cost = step_cost(arch, encoder, widths, tile, bs, amp, channels_last, steps, rounds, device)
+    cost = step_cost(
+        arch,
+        encoder,
+        decoder=widths,
+        tile=tile,
+        bs=bs,
+        amp=amp,
+        channels_last=channels_last,
+        steps=steps,
+        rounds=rounds,
+        device=device,
+    )
     typer.echo(json.dumps(cost, indent=2))
 
 
@@ -53,34 +64,37 @@ def app_cost(
     tile: TileEdge = 480,
     bs: BatchSize = 16,
     amp: Amp = "no",
-    rows: Annotated[str, typer.Option(help="Shares of the rows, with commas between.")] = "0.25,1",
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each, by turns.")] = 5,
+    rows: Annotated[str, typer.Option(help="Shares of the rows, separated by commas.")] = "0.25,1",
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each variant in turn.")] = 5,
     device: Device = "auto",
 ) -> None:
-    """Time and peak memory of training steps with and without APP. Prints JSON."""
+    """Measure time and peak memory of training steps with and without APP. Prints JSON."""
     from ...bench.speed.app_cost import app_cost
 
     widths, shares = numbers(decoder, "decoder"), numbers(rows, "rows", float)
-    cost = app_cost(arch, encoder, widths, tile, bs, amp, shares, rounds, device)
+    cost = app_cost(arch, encoder, decoder=widths, tile=tile, bs=bs, amp=amp, rows=shares, rounds=rounds, device=device)
     typer.echo(json.dumps(cost, indent=2))
 
 
 def slide(
-    size: Annotated[int, typer.Option(help="Edge of the made-up slide in pixels.")] = 20000,
-    encoder: Annotated[str, typer.Option(help="Encoder [a tiny one, which shows the rest].")] = "",
+    size: Annotated[int, typer.Option(help="Edge of the synthetic slide in pixels.")] = 20000,
+    encoder: Annotated[str, typer.Option(help="Encoder [a tiny one, to measure the rest].")] = "",
     tile: TileEdge = 480,
-    window: Annotated[bool, typer.Option("--window", help="Only the window against its network, on a field.")] = False,
+    window: Annotated[
+        bool, typer.Option("--window", help="Compare only the window with its network, on a field.")
+    ] = False,
     device: Device = "auto",
 ) -> None:
-    """Peak memory and time of a prediction from a made-up slide to its cells, in a process of its own. Prints JSON."""
-    from ...bench.speed.slide import TINY, slide_cost, window_overhead
+    """Measure peak memory and time of a prediction, from a synthetic slide to its cells. Prints JSON."""
+    from ...bench.speed.slide import slide_cost, window_overhead
 
     if window:
-        found = window_overhead(size, encoder=encoder or "resnet18", tile=tile, device=device)
+        cost = window_overhead(size, encoder=encoder or "resnet18", tile=tile, device=device)
+    elif encoder:
+        cost = slide_cost(size, encoder=encoder, depth=3, decoder=(), tile=tile, device=device)
     else:
-        network = {"encoder": encoder, "depth": 3, "decoder": ()} if encoder else TINY
-        found = slide_cost(size, **network, tile=tile, device=device)
-    typer.echo(json.dumps(found, indent=2))
+        cost = slide_cost(size, tile=tile, device=device)
+    typer.echo(json.dumps(cost, indent=2))
 
 
 def engines(
@@ -91,14 +105,15 @@ def engines(
     decoder: Decoder = "",
     tile: TileEdge = 480,
     bs: BatchSize = 8,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each engine, by turns.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each engine in turn.")] = 5,
     device: Device = "auto",
 ) -> None:
     """Time the engines of `predict` and compare their results with PyTorch's in float32. Prints JSON."""
     from ...bench.speed.engines import engine_speed, run_engine_speed
 
     if of:
-        found = run_engine_speed(of, data, bs, rounds, device)
+        speeds = run_engine_speed(of, data, bs=bs, rounds=rounds, device=device)
     else:
-        found = engine_speed(arch, encoder, numbers(decoder, "decoder"), tile, bs, rounds, device)
-    typer.echo(json.dumps(found, indent=2))
+        widths = numbers(decoder, "decoder")
+        speeds = engine_speed(arch, encoder, decoder=widths, tile=tile, bs=bs, rounds=rounds, device=device)
+    typer.echo(json.dumps(speeds, indent=2))

@@ -1,4 +1,4 @@
-"""`dedl-fastai bench list`: the paper's tables, the runs behind them, and how long those would take here."""
+"""`dedl-fastai bench list`: the paper's tables, the runs behind them, and an estimate of their hours here."""
 
 import json
 import textwrap
@@ -12,18 +12,20 @@ if TYPE_CHECKING:
     from ...bench.paper.tables import PaperTable
 
 WIDTH = 100
-_NUMBER = 7  # narrowest column, so that headings break between words
+_NUMBER = 7  # least width of a column, so that headings break between words
 
 
 def list_tables(
-    table: Annotated[str, typer.Argument(help="A table, such as table9, for its rows (default: all tables).")] = "",
-    time: Annotated[bool, typer.Option("--time/--no-time", help="Measure a step, and estimate hours.")] = True,
+    table: Annotated[
+        str, typer.Argument(help="Show the rows of a table, such as table9 (default: list all tables).")
+    ] = "",
+    time: Annotated[bool, typer.Option("--time/--no-time", help="Measure a training step and estimate hours.")] = True,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show the paper's tables: cells, runs at its seeds and folds, and hours on this machine.
+    """List the paper's tables: cells, runs at the paper's seeds and folds, and hours on this machine.
 
-    The hours are an estimate: a measured training step, scaled by what each network calculates and stores.
+    The hours are an estimate: a measured training step, scaled by the operations and activations of each network.
     """
     from ...bench.paper.costs import measure_speed
     from ...bench.paper.tables import MORE, TABLES, load_table
@@ -38,7 +40,7 @@ def list_tables(
 
 
 def _cost(cells: Sequence[Any], speed: "Speed | None") -> list[str]:
-    """Distinct runs, and with a speed their hours."""
+    """Number of distinct runs, and with a speed their hours."""
     from ...bench.paper.costs import distinct_runs, hours
 
     runs = len(distinct_runs(cells))
@@ -54,9 +56,7 @@ def _table_lines(tables: Sequence["PaperTable"], speed: "Speed | None") -> list[
     return [
         *_aligned(rows, left=2),
         "",
-        *_wrapped(
-            "runs: trainings at the paper's seeds and folds; tables that share runs share them in the last line."
-        ),
+        *_wrapped("runs: trainings at the paper's seeds and folds; the last line counts runs that tables share once."),
     ]
 
 
@@ -65,13 +65,19 @@ def _row_lines(table: "PaperTable", speed: "Speed | None") -> list[str]:
     body = [[row.key, *(c.printed for c in row.cells), *_cost(row.cells, speed)] for row in table.rows]
     widths = [max(_NUMBER, *(len(line[i]) for line in body)) for i in range(len(heads))]
     broken = [textwrap.wrap(h, w, break_long_words=False) for h, w in zip(heads, widths, strict=True)]
-    deep = max(len(b) for b in broken)
-    head = [[b[i - deep + len(b)] if i >= deep - len(b) else "" for b in broken] for i in range(deep)]
+    height = max(len(b) for b in broken)
+    head = [[b[i - height + len(b)] if i >= height - len(b) else "" for b in broken] for i in range(height)]
     title = f"Table {table.number}. {table.title}" if table.number else table.title
-    reasons = dict.fromkeys(f"{r.key}: no run ({c.why_not})." for r in table.rows for c in r.cells if c.why_not)
+    metrics = ", ".join(dict.fromkeys(c.metric for c in table.cells))
+    reasons = dict.fromkeys(
+        f"{r.key if all(o.why_not for o in r.cells) else f'{r.key}, {c.column}'}: no run ({c.why_not})."
+        for r in table.rows
+        for c in r.cells
+        if c.why_not
+    )
     return [
         title,
-        *_wrapped(f"{table.metric}; {table.behind}; of our runs: {table.cells[0].metric}"),
+        *_wrapped(f"{table.metric}; {table.behind}; of our runs: {metrics}"),
         "",
         *_aligned([*head, *body], left=1),
         "",
@@ -80,7 +86,7 @@ def _row_lines(table: "PaperTable", speed: "Speed | None") -> list[str]:
 
 
 def _aligned(rows: Sequence[Sequence[str]], left: int) -> list[str]:
-    """Columns beside each other, the first ones to the left."""
+    """Pad cells to columns, the first `left` ones left-aligned."""
     widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
     sides = ["<" if i < left else ">" for i in range(len(widths))]
     return ["  ".join(f"{c:{s}{w}}" for c, s, w in zip(r, sides, widths, strict=True)).rstrip() for r in rows]
@@ -95,9 +101,9 @@ def _estimate_lines(speed: "Speed | None") -> list[str]:
         return []
     text = (
         f"hours: an estimate for one run after another on {speed.device}, from a step of a small U-Net measured now "
-        f"({speed.seconds_a_unit:.2g} s a billion multiply-adds) and what each network calculates and stores; all "
-        "epochs on the paper's amount of data, training alone; right within a factor of about two. "
-        "Early stopping makes it less."
+        f"({speed.seconds_a_unit:.2g} s per billion multiply-adds) and the operations and activations of each network; "
+        "all epochs on the paper's amount of data, without evaluation; correct within a factor of about two. "
+        "Early stopping shortens it."
     )
     return ["", *_wrapped(text)]
 
@@ -107,8 +113,11 @@ def _as_dict(table: "PaperTable", speed: "Speed | None") -> dict[str, Any]:
 
     from ...bench.paper.costs import distinct_runs, hours
 
+    about = asdict(table)
+    if not table.baseline:  # only a table of arms has these
+        del about["baseline"], about["row_options"]
     return {
-        **asdict(table),
+        **about,
         "runs": len(distinct_runs(table.cells)),
         "hours_estimate": None if speed is None else round(hours(table.cells, speed), 2),
     }

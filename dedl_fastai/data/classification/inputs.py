@@ -13,6 +13,7 @@ from ...errors import UserError
 from ...io.fields.field import Field
 from ...io.fields.picture_field import RGB
 from ...io.fields.readers import open_field
+from ..colors import planes_to_rgb
 from ..pixels import pick_channels, read_scaled
 from ..scaling import PercentileScaling
 
@@ -20,16 +21,6 @@ log = logging.getLogger(__name__)
 
 INPUTS = ("thumbnail", "autofluorescence", "composite", "markers")
 SHRINK = 4  # inForm's thumbnails have a quarter of the field's width and height
-COLORS = (  # used in turn for channels without a colour in the file
-    (0, 0, 255),
-    (0, 255, 0),
-    (255, 0, 0),
-    (255, 255, 0),
-    (255, 0, 255),
-    (0, 255, 255),
-    (255, 128, 0),
-    (255, 255, 255),
-)
 _AUTOFLUORESCENCE = re.compile(r"auto|af\b", re.IGNORECASE)
 
 
@@ -89,19 +80,11 @@ def read_input(
     planes = read_scaled(path, names, scaling)
     if names == ["grey"]:
         return np.repeat(planes, 3, axis=0)
-    composite = render(planes, colors)
+    composite = planes_to_rgb(planes, colors)
     if input == "composite":
         return composite
     log.info("%s has no thumbnail page: its composite at 1/%d of the size is used", path, SHRINK)
     return resized(composite, (max(1, composite.shape[1] // SHRINK), max(1, composite.shape[2] // SHRINK)))
-
-
-def render(planes: np.ndarray, colors: Sequence[tuple[int, int, int] | None] | None = None) -> np.ndarray:
-    """Add planes (C, H, W) in [0, 1] in their colours; float32 (3, H, W) in [0, 1]."""
-    colors = colors or [None] * len(planes)
-    filled = [c or COLORS[i % len(COLORS)] for i, c in enumerate(colors)]
-    mixed = np.tensordot(np.array(filled, dtype=np.float32).T / np.float32(255), planes, axes=1)
-    return np.clip(mixed, 0, 1, dtype=np.float32)
 
 
 def resized(pixels: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:

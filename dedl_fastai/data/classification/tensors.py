@@ -11,7 +11,7 @@ from fastai.vision.data import get_grid
 from matplotlib.axes import Axes
 from plum import dispatch
 
-from .inputs import render
+from ..colors import planes_to_rgb
 from .items import ClfItem
 
 RIGHT, WRONG, MISSED = "white", "#ff6b6b", "#ffc14d"
@@ -30,7 +30,7 @@ class TensorPicture(TensorImage):
         image = self.as_subclass(torch.Tensor).detach().cpu().clamp(0, 1).numpy()
         if len(image) == 1:
             return show_image(image[0], ctx=ctx, **{"cmap": "gray", "vmin": 0, "vmax": 1, **kwargs})
-        colored = image if len(image) == 3 else render(image)
+        colored = image if len(image) == 3 else planes_to_rgb(image)
         return show_image(colored.transpose(1, 2, 0), ctx=ctx, **kwargs)
 
 

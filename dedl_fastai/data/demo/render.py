@@ -95,7 +95,7 @@ def _noisy(rng: np.random.Generator, signal: np.ndarray, gain: float) -> np.ndar
 
 def composite(planes: dict[str, np.ndarray], shrink: int = 4) -> np.ndarray:
     """Return the RGB thumbnail as uint8 (h, w, 3): the sum of the channels in their colours, at 1/4 of the size."""
-    total = 0.0
+    total = 0.0  # not `planes_to_rgb`: its other order of rounding would change the bytes of the cohort
     for name, plane in planes.items():
         h, w = (n // shrink for n in plane.shape)
         small = plane[: h * shrink, : w * shrink].reshape(h, shrink, w, shrink).mean(axis=(1, 3))

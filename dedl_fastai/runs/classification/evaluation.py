@@ -155,7 +155,7 @@ def evaluate_clf_again(classifier: Classifier, cohort: Cohort, split: str) -> di
 def _scores_of_weights(run: RunFolder, options: ClfConfig, items: Items, best: Predictions) -> dict[str, Any]:
     """Score each file of weights, at thresholds tuned for it and at 0.5; `best` are the predictions of the best one."""
     splits = [s for s in items if s != "train"]
-    scores = {}
+    scores: dict[str, dict[str, Any]] = {}
     for which in WEIGHT_FILES:
         if not (run.path / f"{which}.safetensors").is_file():
             continue

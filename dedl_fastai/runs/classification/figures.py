@@ -65,7 +65,7 @@ def precision_recall_figure(
     figure.suptitle(_SIGNS, fontsize=8)
     limits = np.broadcast_to(thresholds, len(vocab))
     for k, (ax, name) in enumerate(zip(panels, vocab, strict=False)):
-        _draw_class(ax, name, probabilities[:, k], truth[:, k], limits[k])
+        _draw_class(ax, name, probabilities[:, k], truth[:, k], threshold=limits[k])
     return figure
 
 

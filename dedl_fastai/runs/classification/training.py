@@ -55,7 +55,8 @@ def train_clf(
     dls = clf_dataloaders_of(options, cohort)
     options, curve = with_found_rate(options, lambda: clf_learner_of(options, dls))
     learn = clf_learner_of(options, dls)
-    open_run(run, options, cohort, clf_model_card(learn.spec, dls.facts), dls.device)
+    card = clf_model_card(learn.spec, dls.facts)
+    open_run(run, options, cohort, card=card, device=dls.device)
     if curve:
         curve.write(run.path / "figures")
     write_labels(dls.labels, run.path / "labels")

@@ -83,7 +83,7 @@ class TrainOptions(DataOptions):
         """As `Options.resolve`; with `lr` alone, the floor is as far below it as the preset's is below its rate."""
         preset = given.get("preset", cls.default_of("preset"))
         if given.get("lr", FIND) != FIND and "lr_min" not in given and preset in cls.presets:
-            given = {**given, "lr_min": cls.floor(rate(given["lr"]), preset)}
+            given = {**given, "lr_min": cls.floor(float(rate(given["lr"])), preset)}
         return super().resolve(given)
 
     @classmethod

@@ -54,7 +54,7 @@ def predict_splits(
             continue
         fields = cache_cohort(part, channels, facts.scaling)
         log.info("predicting %d fields of %s", len(fields), split)
-        predictions[split] = predict_fields(fields, part.table, channels, predict, f"{folder}/{split}")
+        predictions[split] = predict_fields(fields, part.table, channels, predict=predict, folder=f"{folder}/{split}")
     return predictions
 
 
@@ -143,5 +143,5 @@ def evaluate_seg_again(
     """Score the fields of these splits with the threshold stored in the model (in an ensemble: the mean threshold)."""
     threshold = round(model.threshold * STEPS) / STEPS  # a mean threshold can be between two steps of the maps
     with temporary_maps() as folder:
-        predictions = predict_splits(model, cohort, splits, folder, channels)
+        predictions = predict_splits(model, cohort, splits, folder=folder, channels=channels)
         return seg_metrics(predictions, threshold, nuclei=nuclei) if predictions else {}

@@ -45,7 +45,7 @@ def examples_figure(metrics: dict[str, Any], segmenter: Segmenter, cohort: Cohor
     files = cohort.table.set_index("field")
     figure = Figure(figsize=(11, 9.6), layout="constrained")
     for axes, (rank, row) in zip(figure.subplots(3, 3), picked.items(), strict=True):
-        _draw_field(axes, rank, row, files.loc[row["field"]], segmenter)
+        _draw_field(axes, rank, row, files=files.loc[row["field"]], segmenter=segmenter)
     figure.suptitle(f"{split} fields at threshold {segmenter.threshold:g}:  white right, orange false, blue missed")
     return figure
 

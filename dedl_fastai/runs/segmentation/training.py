@@ -50,7 +50,7 @@ def train_seg(options: SegConfig, out: str | Path, fold: int = 0, bar: bool | No
     options, curve = from_first(lambda: with_found_rate(options, lambda: learner_of(options, dls)))
     learn = learner_of(options, dls)
     card = seg_model_card(learn.spec, dls.facts)
-    from_first(lambda: open_run(run, options, cohort, card, dls.device))
+    from_first(lambda: open_run(run, options, cohort, card=card, device=dls.device))
     if curve and is_first():
         curve.write(run.path / "figures")
     fit_run(learn, run, options, Keeper(run.path, "iou", patience=options.patience), bar=bar)

@@ -7,6 +7,7 @@ import torch
 from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
+from segmentation_models_pytorch.base import SegmentationModel
 from torch import nn
 
 from ...errors import UserError
@@ -102,7 +103,7 @@ def seg_learner(
     return learn
 
 
-def encoder_and_decoder(model: nn.Module) -> list[list[nn.Parameter]]:
+def encoder_and_decoder(model: SegmentationModel) -> list[list[nn.Parameter]]:
     """Splitter: the parameters of the encoder, and all others; `freeze` leaves the latter trainable."""
     encoder = {id(p) for p in model.encoder.parameters()}
     groups: list[list[nn.Parameter]] = [[], []]

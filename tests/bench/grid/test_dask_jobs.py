@@ -1,4 +1,4 @@
-"""Runs on a Dask cluster of processes: a worker that is killed, workers that do not do, SLURM jobs that end."""
+"""Runs on a Dask cluster of processes: a worker that is killed, unusable workers, SLURM jobs that end."""
 
 import importlib.metadata
 import json
@@ -26,7 +26,7 @@ from dedl_fastai.cli import app
 from dedl_fastai.errors import UserError
 
 from ...options import as_flags
-from ..made_up import PAIR, TINY, one_by_one
+from ..synthetic import PAIR, TINY, one_by_one
 from ..waiting import until
 
 dask = pytest.importorskip("dask")
@@ -40,19 +40,19 @@ def planned(data, folder, epochs=1, seeds=(1,)):
 
 
 def is_under_way(run: RunSpec) -> bool:
-    """True once it has an epoch, and is not done."""
+    """Whether the run has finished an epoch and is not done."""
     return (run.path / "resume.pt").exists() and notes(run.path)[-1] == "start"
 
 
 def starter_of(run: RunSpec) -> int:
-    """The process that started the run's."""
+    """The process that started the process of the run."""
     import psutil
 
     return psutil.Process(int((run.path / "starts.log").read_text().split()[1].rpartition(":")[2])).ppid()
 
 
 class Cluster:
-    """`dask scheduler` and `dask worker`, as processes."""
+    """`dask scheduler` and `dask worker` as processes."""
 
     def __init__(self, folder: Path):
         self.file, self.processes = folder / "scheduler.json", []
@@ -77,9 +77,9 @@ class Cluster:
 @pytest.fixture
 def cluster(tmp_path_factory):
     with ExitStack() as stack:
-        made = Cluster(tmp_path_factory.mktemp("dask"))
-        stack.callback(made.close)
-        yield made
+        processes = Cluster(tmp_path_factory.mktemp("dask"))
+        stack.callback(processes.close)
+        yield processes
 
 
 def test_a_grid_waits_for_workers_and_survives_the_death_of_one(tiny_folder, tmp_path, cluster, caplog):
@@ -104,7 +104,7 @@ def test_a_grid_waits_for_workers_and_survives_the_death_of_one(tiny_folder, tmp
     started = {run.path.name: notes(run.path) for run in runs}
     assert started.pop(killed[0].path.name) == ["start", "start", "done"]
     assert list(started.values()) == [["start", "done"]] * 2
-    assert f"is gone: {killed[0].label} goes on elsewhere" in caplog.text
+    assert f"is gone: {killed[0].label} is continued on another one" in caplog.text
     assert "continuing after epoch" in killed[0].log.read_text()
 
 
@@ -122,7 +122,7 @@ def test_workers_that_do_not_see_the_data_are_named(tiny_folder, tmp_path, clust
 
 
 class StubClient:
-    """A client whose workers' tasks are carried out at once, here, or never end."""
+    """A client whose tasks are carried out at once in this process, or never end."""
 
     def __init__(self, answers, submit):
         self.answers, self.submitted, self._submit = answers, [], submit
@@ -138,7 +138,7 @@ class StubClient:
         return self._submit(RunSpec(**run))
 
 
-def test_workers_that_do_not_do_are_left_out(tiny_folder, tmp_path, caplog):
+def test_unusable_workers_are_left_out(tiny_folder, tmp_path, caplog):
     def at_once(run):
         carry_out(run)
         return SimpleNamespace(done=lambda: True, status="finished")
@@ -152,7 +152,7 @@ def test_workers_that_do_not_do_are_left_out(tiny_folder, tmp_path, caplog):
     assert "worker b has other versions than this process: torch 0.1" in caplog.text
 
 
-def test_that_only_refused_workers_are_left_is_told(tiny_folder, tmp_path, monkeypatch, caplog):
+def test_it_is_logged_that_only_refused_workers_are_left(tiny_folder, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("dedl_fastai.bench.grid.dask_jobs._POLL", 0)
     answers, looks = {"a": {}, "b": "does not see /data"}, iter(range(100))
 
@@ -191,9 +191,9 @@ def test_a_run_that_no_worker_survives_fails(tiny_folder, tmp_path, monkeypatch)
             os.utime(run.path / "resume.pt", (epoch, epoch))
         return SimpleNamespace(done=lambda: False, cancel=lambda: None)
 
-    client = StubClient(lambda: [f"worker-{next(names)}"], never_ends)  # another one at every look
+    client = StubClient(lambda: [f"worker-{next(names)}"], never_ends)  # another one at every check
     (result,) = DaskJobs(client)([run])
-    assert result["state"] == "failed" and "3 Dask workers died while they were at it" in result["error"]
+    assert result["state"] == "failed" and "3 Dask workers died during the run" in result["error"]
     assert len(client.submitted) == 4 + 2  # a death after progress is the first of three
 
 
@@ -213,7 +213,7 @@ def test_a_dask_worker_does_not_load_torch():
 
 
 @pytest.mark.parametrize(("end", "fails"), [("exit 1", False), ("kill -TERM $$", False), ("kill -KILL $$", True)])
-def test_the_process_of_a_run_has_all_threads_and_its_crash_is_told(tmp_path, monkeypatch, end, fails):
+def test_the_process_of_a_run_has_all_threads_and_its_crash_raises(tmp_path, monkeypatch, end, fails):
     script = tmp_path / "python"
     script.write_text(f'#!/bin/bash\nread run\necho "$run" $OMP_NUM_THREADS $MKL_NUM_THREADS\n{end}\n')
     script.chmod(0o755)
@@ -226,8 +226,8 @@ def test_the_process_of_a_run_has_all_threads_and_its_crash_is_told(tmp_path, mo
 
 @pytest.fixture
 def slurm(tmp_path, monkeypatch):
-    """sbatch and scancel that run jobs as processes of this machine; gives the file of their numbers."""
-    pytest.importorskip("dask_jobqueue")  # its defaults come first
+    """Stand-ins for sbatch and scancel that run jobs as processes; the value is the file of their process ids."""
+    pytest.importorskip("dask_jobqueue")  # imported first, as it sets defaults
     tools = tmp_path / "bin"
     tools.mkdir()
     (tools / "sbatch").write_text(f"""#!/bin/bash
@@ -290,7 +290,7 @@ def test_a_stopped_grid_leaves_its_runs_on_the_workers(tiny_folder, tmp_path, cl
             run_grid([run], executor)
     finally:
         signal.signal(signal.SIGALRM, before)
-    assert "1 runs go on to their end on their workers" in caplog.text and is_locked(run.path)
+    assert "1 runs continue on their workers until they end" in caplog.text and is_locked(run.path)
     cluster.close()
     until(lambda: not is_locked(run.path), 20)
 
@@ -305,7 +305,7 @@ def test_a_stopped_grid_leaves_its_runs_on_the_workers(tiny_folder, tmp_path, cl
         (["--scheduler", "tcp://127.0.0.1:1", "--jobs", "2"], "give one of them"),
     ],
 )
-def test_where_it_cannot_run_is_said(tiny_folder, tmp_path, monkeypatch, flags, reason):
+def test_an_executor_that_cannot_start_is_a_user_error(tiny_folder, tmp_path, monkeypatch, flags, reason):
     monkeypatch.setattr("dedl_fastai.bench.grid.dask_clusters._CONNECT", 1)
     monkeypatch.setenv("PATH", str(tmp_path))
     options = as_flags({**TINY, "data": tiny_folder, "out": tmp_path / "grid", "seeds": 1, "rows": "resnet18"})
@@ -315,9 +315,9 @@ def test_where_it_cannot_run_is_said(tiny_folder, tmp_path, monkeypatch, flags, 
 
 @pytest.mark.parametrize(
     ("setting", "reason"),
-    [({"cores": None}, r"jobqueue\.yaml"), ({"queue": "nowhere"}, "SLURM takes no such job: invalid partition")],
+    [({"cores": None}, r"jobqueue\.yaml"), ({"queue": "nowhere"}, "SLURM refuses the job: invalid partition")],
 )
-def test_what_slurm_cannot_do_is_said(slurm, setting, reason):
+def test_a_job_that_slurm_cannot_run_is_a_user_error(slurm, setting, reason):
     settings = {f"jobqueue.slurm.{k}": v for k, v in setting.items()}
     with dask.config.set(settings), pytest.raises(UserError, match=reason), slurm_jobs(1):
         pass

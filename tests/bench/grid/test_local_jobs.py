@@ -1,4 +1,4 @@
-"""Runs in processes of this machine: crashes, interruptions, threads and memory."""
+"""Runs in processes on this machine: crashes, interruptions, threads and memory."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from dedl_fastai.bench.grid.machine import available_mb, cores, estimated_mb, me
 from dedl_fastai.bench.grid.plan import Request, plan_grid
 from dedl_fastai.bench.grid.run_spec import is_locked, notes, run_lock, run_state
 
-from ..made_up import PAIR, TINY
+from ..synthetic import PAIR, TINY
 from ..waiting import until
 
 ENDLESS = 100000  # epochs
@@ -40,7 +40,7 @@ def pid_of(run) -> int:
     return int((run.path / "starts.log").read_text().split()[1].rpartition(":")[2])
 
 
-def test_a_process_that_dies_fails_its_run_and_the_others_go_on(tiny_folder, tmp_path):
+def test_a_process_that_dies_fails_its_run_and_the_others_continue(tiny_folder, tmp_path):
     endless, short = planned(tiny_folder, tmp_path, ENDLESS)[0], planned(tiny_folder, tmp_path)[1]
     ended = {}
     for result in LocalJobs(2)([endless, short]):
@@ -57,7 +57,7 @@ def test_a_process_that_dies_fails_its_run_and_the_others_go_on(tiny_folder, tmp
     assert cost["peak_mb"] > 100 and cost["train_seconds"] > 0
 
 
-def test_an_interrupted_grid_ends_its_processes_and_can_go_on(tiny_folder, tmp_path):
+def test_an_interrupted_grid_ends_its_processes_and_can_be_continued(tiny_folder, tmp_path):
     run = planned(tiny_folder, tmp_path, ENDLESS)[0]
     results = LocalJobs()([run])
 
@@ -80,12 +80,12 @@ def test_a_worker_ends_with_the_process_that_started_it(tiny_folder, tmp_path):
     worker = start(run)
     until(lambda: notes(run.path) == ["start"])
     assert is_locked(run.path) and worker.poll() is None
-    worker.stdin.close()  # as when its starter is killed
+    worker.stdin.close()  # as when the process that started it is killed
     assert worker.wait(30) != 0 and not is_locked(run.path)
 
 
-def test_a_run_with_loader_processes_comes_to_its_end(tiny_folder, tmp_path):
-    """The thread that watches stdin must not hold what a forked process needs to close its own."""
+def test_a_run_with_loader_processes_ends(tiny_folder, tmp_path):
+    """The thread that watches stdin must not hold a lock that a forked process needs to close its stdin."""
     run = planned(tiny_folder, tmp_path, workers=1)[0]
     worker = start(run, start_new_session=True)
     try:
@@ -97,7 +97,7 @@ def test_a_run_with_loader_processes_comes_to_its_end(tiny_folder, tmp_path):
     assert notes(run.path) == ["start", "done"]
 
 
-def test_a_run_at_work_elsewhere_is_waited_for(tiny_folder, tmp_path):
+def test_a_run_that_another_process_has_locked_is_waited_for(tiny_folder, tmp_path):
     run = planned(tiny_folder, tmp_path)[0]
     run.path.mkdir(parents=True)
     with held(run_lock(run.path)) as is_ours:
@@ -113,7 +113,7 @@ def test_a_run_at_work_elsewhere_is_waited_for(tiny_folder, tmp_path):
     assert calls == [1, 1, 1]
 
 
-def test_threads_are_divided_and_gpus_dealt_out(monkeypatch):
+def test_threads_are_divided_and_gpus_assigned_in_turn(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert worker_environment(0, cores(), False)["OMP_NUM_THREADS"] == "1"
     assert "OMP_NUM_THREADS" not in worker_environment(0, 1, False)

@@ -1,4 +1,4 @@
-"""Grids: which runs a table becomes; stopped, killed, shared between processes and started again."""
+"""Grids: the runs of a table; stopped, killed, shared between processes and started again."""
 
 import json
 import os
@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from dedl_fastai.bench.grid.execution import failures, run_grid
-from dedl_fastai.bench.grid.plan import Request, plan_grid, read_grid
+from dedl_fastai.bench.grid.grid_file import read_grid
+from dedl_fastai.bench.grid.plan import Request, plan_grid
 from dedl_fastai.bench.grid.run_spec import notes
 from dedl_fastai.bench.report.grid_report import write_grid_report
 from dedl_fastai.data import Cohort, split_cohort
@@ -19,16 +20,16 @@ from dedl_fastai.data.splits import save_splits
 from dedl_fastai.errors import UserError
 
 from ...options import NETWORK
-from ..made_up import APP, PAIR, TINY, cell, one_by_one, table
+from ..synthetic import APP, PAIR, TINY, cell, one_by_one, table
 from ..waiting import until
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CODE = """
 import sys
 from pathlib import Path
 from dedl_fastai.bench.grid.plan import Request, plan_grid
 from dedl_fastai.bench.grid.execution import run_grid
-from tests.bench.made_up import PAIR, TINY, one_by_one
+from tests.bench.synthetic import PAIR, TINY, one_by_one
 data, grid, epochs, *seeds = sys.argv[1:]
 request = Request(PAIR, {**TINY, "data": data, "epochs": int(epochs)}, tuple(map(int, seeds)))
 run_grid(plan_grid(request, Path(grid)), one_by_one, wait=0.2)
@@ -106,7 +107,7 @@ def test_options_that_change_nothing_share_part_and_runs(tiny_folder, tmp_path):
     assert other[0] == first[0] and other[1] != first[1]  # the run without APP is the same
 
 
-def test_a_run_without_app_is_started_alike_whatever_is_said_of_app(tiny_folder, tmp_path):
+def test_options_of_app_do_not_change_a_run_without_app(tiny_folder, tmp_path):
     given = {**TINY, "data": str(tiny_folder)}
     for changes in ({"app_rows": 1.0}, {"app_width": 128, "app_released": True}):
         plain, with_app = plan_grid(Request(PAIR, given, (1,)), tmp_path)
@@ -115,13 +116,13 @@ def test_a_run_without_app_is_started_alike_whatever_is_said_of_app(tiny_folder,
         assert other.folder != with_app.folder and other.options["app"] == "gelu"
 
 
-def test_runs_of_an_older_recipe_are_not_taken(tiny_folder, tmp_path, monkeypatch):
+def test_runs_of_an_older_recipe_are_not_reused(tiny_folder, tmp_path, monkeypatch):
     before = names(tiny_folder, tmp_path)
-    monkeypatch.setattr("dedl_fastai.bench.grid.plan._RECIPE", 0)
+    monkeypatch.setattr("dedl_fastai.bench.grid.run_names._RECIPE", 0)
     assert not set(names(tiny_folder, tmp_path)) & set(before)
 
 
-def test_data_that_moved_goes_on_in_the_same_table(tiny_folder, tmp_path):
+def test_moved_data_stays_in_the_same_table(tiny_folder, tmp_path):
     names(shutil.copytree(tiny_folder, tmp_path / "here" / "cohort"), tmp_path / "g", seeds=(1,))
     names(shutil.copytree(tiny_folder, tmp_path / "there" / "cohort"), tmp_path / "g", seeds=(2,), preset="demo")
     (part,) = read_grid(tmp_path / "g")
@@ -136,7 +137,7 @@ def test_rows_that_cannot_run_are_kept_for_the_report(tiny_folder, tmp_path):
     assert "| B | x | 0.63 | – | – | not run: quoted |" in write_grid_report(tmp_path, find_table=lambda name: quoted)
 
 
-def test_runs_of_changed_data_leave_the_report_with_a_word(tiny_folder, tmp_path, caplog):
+def test_runs_of_changed_data_leave_the_report_with_a_warning(tiny_folder, tmp_path, caplog):
     copy = shutil.copytree(tiny_folder, tmp_path / "copy")
     names(copy, tmp_path / "g", seeds=(1, 2))
     mask = next(copy.rglob("*Mask.tif"))
@@ -144,10 +145,10 @@ def test_runs_of_changed_data_leave_the_report_with_a_word(tiny_folder, tmp_path
     now = names(copy, tmp_path / "g", seeds=(1,))
     (part,) = read_grid(tmp_path / "g")
     assert [[r["run"] for r in c["runs"]] for c in part["cells"]] == [[n] for n in now]
-    assert "2 earlier runs are of other data" in caplog.text
+    assert "2 earlier runs have other data" in caplog.text
 
 
-def test_a_file_of_splits_takes_the_place_of_the_folds(tiny_folder, tmp_path):
+def test_a_file_of_splits_replaces_the_folds(tiny_folder, tmp_path):
     splits = tmp_path / "splits.json"
     save_splits(split_cohort(Cohort.load(tiny_folder), "paper"), splits)
     folded = table({"a": [cell("x", NETWORK, folds=2)]})
@@ -157,12 +158,12 @@ def test_a_file_of_splits_takes_the_place_of_the_folds(tiny_folder, tmp_path):
     assert run.fold == 0 and Path(run.options["splits"]).is_absolute()
 
 
-def test_what_cannot_be_asked_is_said_before_anything_is_written(tiny_folder, tmp_path):
+def test_impossible_requests_are_refused_before_anything_is_written(tiny_folder, tmp_path):
     with pytest.raises(UserError, match="have no 'gamma'"):
         names(tiny_folder, tmp_path / "g", gamma=1.0)
     with pytest.raises(UserError, match="the network is not ours"):
         names(tiny_folder, tmp_path / "g", table({"a": [cell("x", {}, task="", why_not="the network is not ours")]}))
-    with pytest.raises(UserError, match="folds 9"):
+    with pytest.raises(UserError, match="folds=9"):
         names(tiny_folder, tmp_path / "g", folds=9)
     assert not (tmp_path / "g").exists()
     with pytest.raises(UserError, match="is not a grid"):
@@ -183,7 +184,7 @@ def test_killed_and_started_again_it_reports_the_same_and_repeats_nothing(tiny_f
     for name, grid in grids.items():
         assert all(o["state"] == "done" for o in run_grid(runs[name], one_by_one))
         write_grid_report(grid, find_table=lambda name: PAIR)
-        texts.append((grid / "report" / "made-up.md").read_text())
+        texts.append((grid / "report" / "synthetic.md").read_text())
     assert notes(first) == ["start", "done"] and notes(second) == ["start", "start", "done"]
     assert "continuing after epoch" in (second / "log.txt").read_text()
     assert texts[0] == texts[1] and "| Tiny | with |" in texts[0]
@@ -198,7 +199,7 @@ def test_two_processes_at_once_do_each_run_once(tiny_folder, tmp_path):
     assert len(read_grid(tmp_path)) == 1
 
 
-def test_a_failed_run_is_told_skipped_and_retried(tiny_folder, tmp_path, monkeypatch):
+def test_a_failed_run_is_reported_skipped_and_retried(tiny_folder, tmp_path, monkeypatch):
     from dedl_fastai.bench.grid import worker
 
     train, request = worker.train_seg, Request(PAIR, {**TINY, "data": str(tiny_folder), "epochs": 1}, (1,))

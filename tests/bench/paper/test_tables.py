@@ -1,4 +1,4 @@
-"""The paper's tables against its text: counts, sums and single values were taken from the text by other means."""
+"""The paper's tables: counts, sums and single values, which were taken from its text by other means."""
 
 import math
 from dataclasses import replace
@@ -52,7 +52,8 @@ SPREADS = {
 
 
 def all_cells():
-    return [c for name in (*TABLES, *MORE) for c in load_table(name).cells]
+    """The cells of the tables and of the text."""
+    return [c for name in (*TABLES, "prior") for c in load_table(name).cells]
 
 
 def column(name, index, what="value"):
@@ -67,6 +68,7 @@ def test_cells_and_numbers_of_the_tables():
     assert tuple(f"table{n}" for n in range(1, 14)) == TABLES
     assert [len(load_table(n).cells) for n in TABLES] == CELLS
     assert [load_table(n).number for n in TABLES] == list(range(1, 14))
+    assert sum(CELLS) == 216
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -170,6 +172,32 @@ def test_rows_can_be_selected_in_any_order_and_unknown_ones_are_named():
         load_table("table14")
 
 
+def test_arms_of_the_ablation_are_compared_with_none_and_nothing_is_published():
+    table = load_table("app-ablation")
+    assert table.baseline == table.rows[0].key == "none" and table.row_options == ("app", "app_released")
+    assert not table.is_published and all((c.printed, c.value, c.sd) == ("", None, None) for c in table.cells)
+    assert [c.metric for c in table.rows[1].cells] == ["test.iou", "test.at_0.5.iou", "history.app_grad_ratio"]
+    assert [c.why_not for c in table.cells if c.why_not] == ["without APP there is no gradient of it"]
+    runs = [c for c in table.cells if not c.why_not]
+    assert {(c.seeds, c.folds) for c in runs} == {(SEEDS, 0)} and len(distinct_runs(runs)) == 8 * 5
+    assert all(name.startswith("app") for c in runs for name in c.options)  # network and data are a user's
+
+
+def test_selected_arms_come_with_the_baseline():
+    table = load_table("app-ablation")
+    assert [r.key for r in table.select(["relu", "gelu"]).rows] == ["none", "gelu", "relu"]
+    assert table.select([]) == table
+    with pytest.raises(UserError, match=r"no row 'tanh'.*none, gelu, gelu-cosine"):
+        table.select(["tanh"])
+
+
+def test_arms_cover_activation_schedule_and_weight():
+    options = [row.cells[0].options for row in load_table("app-ablation").rows]
+    assert {o["app"] for o in options} == {"none", "gelu", "relu"}
+    assert any(o.get("app_schedule") == "cosine" for o in options) and any(o.get("app_released") for o in options)
+    assert {o["app_weight"] for o in options if "app_weight" in o} == {"1", "summed"}
+
+
 @pytest.mark.parametrize(
     ("text", "parsed"),
     [
@@ -224,7 +252,8 @@ def test_app_costs_eleven_layers_on_a_quarter_of_the_rows():
 
 
 def test_every_run_has_a_stored_cost():
-    assert all(stored_cost(c.task, c.options).gmacs > 0.1 for c in all_cells() if not c.why_not)
+    cells = [*all_cells(), *load_table("app-ablation").cells]
+    assert all(stored_cost(c.task, c.options).gmacs > 0.1 for c in cells if not c.why_not)
 
 
 def test_hours_are_seconds_of_a_step_times_items_and_epochs():

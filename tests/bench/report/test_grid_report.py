@@ -1,4 +1,4 @@
-"""The report of a grid, from constructed runs: means, spreads, pairs, what is missing, formats."""
+"""The report of a grid of constructed runs: means, spreads, pairs, missing runs, formats."""
 
 import json
 import math
@@ -10,37 +10,13 @@ import pytest
 from scipy import stats
 
 from dedl_fastai.bench.report.grid_report import write_grid_report
-from dedl_fastai.bench.report.numbers import app_differences, baselines, collect
+from dedl_fastai.bench.report.numbers import baselines, collect
+from dedl_fastai.bench.report.pairs import app_differences
 from dedl_fastai.bench.report.text_tables import TextTable, duration, shown_p
 
-from ..made_up import APP, cell, table
+from ..synthetic import APP, cell, failed, finished, grid_of, table
 
 WITHOUT, WITH = (0.80, 0.82, 0.81), (0.81, 0.85, 0.81)
-MACHINE = {
-    **{"gpu": "", "cpus": 2, "threads": 1, "platform": "Here", "python": "3", "dedl_fastai": "1"},
-    "packages": {"torch": "2", "timm": ""},
-}
-
-
-def finished(folder, name, iou, **cost):
-    run = folder / "runs" / name
-    run.mkdir(parents=True)
-    metrics = {"test": {"iou": iou, "at_0.5": {"iou": iou - 0.1}}, "baselines": {"otsu": {"test": {"iou": 0.6}}}}
-    files = {"metrics": metrics, "cost": {"train_seconds": 10.0, "peak_mb": 700, **cost}, "manifest": MACHINE}
-    for file, value in files.items():
-        (run / f"{file}.json").write_text(json.dumps(value))
-
-
-def grid_of(folder, cells, options=None):
-    part = {"table": "made-up", "options": {"seg": {"data": "/there/cohort", **(options or {})}}, "folds": None}
-    runs = [
-        {"row": r, "column": c, "runs": [dict(zip(("run", "seed", "fold"), x, strict=True)) for x in found]}
-        for (r, c), found in cells.items()
-    ]
-    folder.mkdir(exist_ok=True)
-    (folder / "grid.json").write_text(json.dumps({"parts": [{**part, "cells": runs}]}))
-    return {**part, "cells": runs}
-
 
 PAPER = table(
     {
@@ -56,9 +32,7 @@ def grid(tmp_path):
         finished(tmp_path, f"a{seed}", a)
         finished(tmp_path, f"b{seed}", b, train_seconds=70.0)
     finished(tmp_path, "c0", 0.7)
-    failed = tmp_path / "runs" / "c1"
-    failed.mkdir()
-    (failed / "error.txt").write_text("no luck\n")
+    failed(tmp_path, "c1")
     cells = {
         ("r", "without"): [(f"a{s}", s, 0) for s in range(3)],
         ("r", "with"): [(f"b{s}", s, 0) for s in range(3)],
@@ -126,18 +100,18 @@ def test_csv_files_are_read_by_other_programs(grid):
     report(grid[0], as_csv=True)
     out = grid[0] / "report"
     assert sorted(p.name for p in out.glob("*.csv")) == [
-        *("costs-machines.csv", "costs-made-up.csv"),
-        *("made-up-baselines.csv", "made-up-paired.csv", "made-up-runs.csv", "made-up.csv"),
+        *("costs-machines.csv", "costs-synthetic.csv"),
+        *("synthetic-baselines.csv", "synthetic-paired.csv", "synthetic-runs.csv", "synthetic.csv"),
     ]
     tables = {p.name: pd.read_csv(p) for p in out.glob("*.csv")}
-    runs = tables["made-up-runs.csv"]
+    runs = tables["synthetic-runs.csv"]
     with_app = runs[runs.column == "with"]
     assert (
         list(with_app.value) == list(WITH)
         and list(with_app.seed) == [0, 1, 2]
         and set(with_app.run) == {"b0", "b1", "b2"}
     )
-    assert len(tables["made-up.csv"]) == 4 and len(tables["made-up-paired.csv"]) == 1
+    assert len(tables["synthetic.csv"]) == 4 and len(tables["synthetic-paired.csv"]) == 1
 
 
 def test_the_report_says_which_patients_were_tested(tmp_path):
@@ -159,21 +133,21 @@ def test_constant_label_sets_are_baselines_of_f1(tmp_path):
 
 def test_times_are_kept_out_of_the_results(grid):
     report(grid[0])
-    before = (grid[0] / "report" / "made-up.md").read_text()
+    before = (grid[0] / "report" / "synthetic.md").read_text()
     finished_again = json.dumps({"train_seconds": 99.0, "peak_mb": 1})
     (grid[0] / "runs" / "b0" / "cost.json").write_text(finished_again)
     assert "| R | with | 3 | 1m 20s ± 16.7s | 700 MB | – |" in report(grid[0])
-    assert (grid[0] / "report" / "made-up.md").read_text() == before
+    assert (grid[0] / "report" / "synthetic.md").read_text() == before
 
 
-def test_files_are_those_asked_for_and_html_stands_alone(grid):
+def test_files_are_those_asked_for_and_html_is_self_contained(grid):
     out = grid[0] / "report"
     report(grid[0])
-    assert sorted(p.name for p in out.iterdir()) == ["costs.md", "made-up.md", "made-up.png"]
+    assert sorted(p.name for p in out.iterdir()) == ["costs.md", "synthetic.md", "synthetic.png"]
     report(grid[0], as_csv=True, as_latex=True, as_html=True)
-    rows = (out / "made-up.csv").read_text().splitlines()
+    rows = (out / "synthetic.csv").read_text().splitlines()
     assert rows[1].startswith("R,without,0.4,0.8100 ± 0.0100")
-    assert r"R & with & 0.45 & 0.8233 $\pm$ 0.0231" in (out / "made-up.tex").read_text()
+    assert r"R & with & 0.45 & 0.8233 $\pm$ 0.0231" in (out / "synthetic.tex").read_text()
     page = (out / "report.html").read_text()
     tags = []
     parser = HTMLParser()
@@ -190,6 +164,6 @@ def test_a_pipe_and_a_tag_are_escaped():
     assert r"$<$0.001 \textasciicircum{}(Myo\textbackslash{}d+) \{\textasciitilde{}\}" in odd
 
 
-def test_durations_read_like_the_papers():
+def test_durations_are_written_as_in_the_paper():
     assert [duration(s) for s in (5084, 63, 4.25)] == ["1h 24m 44s", "1m 03s", "4.2s"]
     assert [shown_p(p) for p in (0.0123, 1e-5, math.nan)] == ["0.012", "<0.001", "–"]

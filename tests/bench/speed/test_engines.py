@@ -1,4 +1,4 @@
-"""`bench engines`: what it reports of engines that run and of those that do not; how fast they are, is no test."""
+"""`bench engines`: its reports of engines that run and of those that do not. Speeds are not tested."""
 
 import importlib
 import json
@@ -17,7 +17,7 @@ from ...options import TINY
 
 @pytest.fixture(autouse=True)
 def _no_compiler(monkeypatch):
-    """A minute of compiling tells nothing here."""
+    """Leave out `torch compile`, which takes a minute."""
     kept = {name: how for name, how in bench_engines.VARIANTS.items() if name != "torch compile"}
     monkeypatch.setattr(bench_engines, "VARIANTS", kept)
 
@@ -27,12 +27,12 @@ def dedl(*args):
 
 
 def test_every_engine_is_measured_or_says_why_not(monkeypatch):
-    there = importlib.import_module
+    import_any = importlib.import_module
 
     def import_module(module, *args):
         if module == "openvino":
             raise ImportError(module)
-        return there(module, *args)
+        return import_any(module, *args)
 
     monkeypatch.setattr("dedl_fastai.extras.importlib.import_module", import_module)
     found = engine_speed("unet", "tu-test_resnet", (16, 16), tile=32, bs=2, rounds=1, device="cpu")

@@ -1,4 +1,4 @@
-"""The measurements run and say what they should; how fast this machine is, is no test."""
+"""The measurements run and report what they should. Speeds are not tested."""
 
 import json
 
@@ -38,7 +38,7 @@ def test_speed_reports_variants_that_run_and_why_one_cannot(monkeypatch):
     assert found["failed"] == {"compile": "RuntimeError: no C++ compiler"}
 
 
-def test_speed_is_set_beside_an_earlier_file():
+def test_speed_is_compared_with_an_earlier_file():
     now = {"hardware": "2 CPU threads", "tile": 32, "bs": 2, "cpus": 2, "versions": {"torch": "2"}}
     now["models"] = {"unet/resnet18": {"train": {"tiles_per_second": {"fp32": 30.0}}}}
     lines = speed_lines(now, now | {"models": {"unet/resnet18": {"train": {"tiles_per_second": {"fp32": 20.0}}}}})
@@ -49,7 +49,7 @@ def test_speed_is_set_beside_an_earlier_file():
     assert speed_lines(now)[-1] == "| unet/resnet18, train, tiles_per_second, fp32 | 30 |"
 
 
-def test_bench_speed_writes_its_numbers_and_refuses_what_it_does_not_know(tmp_path):
+def test_bench_speed_writes_its_numbers_and_refuses_unknown_arguments(tmp_path):
     run = CliRunner().invoke
     file = tmp_path / "speed.json"
     small = ["--models", "unet/tu-test_resnet", "--decoder", "16,16,16", "--tile", "32", "--bs", "2", "--rounds", "1"]

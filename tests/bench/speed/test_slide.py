@@ -1,4 +1,4 @@
-"""The measurements of slides run and say what they should; how fast this machine is, is no test."""
+"""The measurements of slides run and report what they should. Speeds are not tested."""
 
 from dedl_fastai.bench.speed.slide import slide_cost, window_overhead
 

@@ -22,7 +22,7 @@ def ran(tiny_folder, tmp_path_factory):
     return grid, command, dedl(*command, "--jobs", 2)
 
 
-def test_a_table_is_run_and_reported_beside_the_paper(ran):
+def test_a_table_is_run_and_reported_next_to_the_published_values(ran):
     grid, _, result = ran
     assert result.exit_code == 0, result.output
     assert "| Resnet-18 | Without APP | 1h 24m 44s |" in result.stdout and "| 1 |" in result.stdout
@@ -55,11 +55,13 @@ def test_a_failed_run_ends_with_1_and_names_its_log(tiny_folder, tmp_path):
         (["run", "table99"], "table99"),
         (["run", "table2", "--rows", "vgg"], "resnet18"),
         (["run", "table2", "--gamma", "1"], "gamma"),
-        (["run", "app-ablation", "--folds", "2"], "--folds"),
+        (["run", "app-ablation", "--app", "gelu"], "--app is what the arms differ in: choose arms with --rows"),
+        (["run", "app-ablation", "--app-released"], "--app-released is what the arms differ in"),
+        (["run", "app-ablation", "--rows", "tanh"], "gelu-cosine"),
         (["report", "nowhere"], "grid.json"),
     ],
 )
-def test_what_is_wrong_is_one_sentence(args, said, tmp_path, monkeypatch):
+def test_an_error_is_one_sentence(args, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = dedl("bench", *args)
     assert result.exit_code == 2 and said in result.stderr and not list(tmp_path.iterdir())

@@ -20,7 +20,9 @@ def test_every_table_has_a_line_with_cells_and_runs():
     found = {words[0]: words[-2:] for words in lines if words and words[0].startswith("table") and len(words) > 3}
     assert list(found) == [f"table{n}" for n in range(1, 14)]
     assert found["table2"] == ["24", "120"] and found["table4"] == ["29", "870"]
-    assert ["all", "218", "1755"] in lines  # with the two numbers of the text
+    (prior,), (ablation,) = ([words for words in lines if words[:1] == [name]] for name in ("prior", "app-ablation"))
+    assert prior[-2:] == ["2", "5"] and ablation[-2:] == ["24", "40"]
+    assert ["all", "242", "1775"] in lines  # four arms of the ablation share the runs of tables 2 and 3
 
 
 def test_rows_of_a_table_show_published_values_and_notes():
@@ -30,7 +32,7 @@ def test_rows_of_a_table_show_published_values_and_notes():
     assert "- B4 without APP is 0.3826 here and 0.3819 in table 12" in text
 
 
-@pytest.mark.parametrize("table", [*(f"table{n}" for n in range(1, 14)), "prior", ""])
+@pytest.mark.parametrize("table", [*(f"table{n}" for n in range(1, 14)), "prior", "app-ablation", ""])
 def test_lines_fit_into_100_columns(table, monkeypatch):
     monkeypatch.setattr(costs, "measure_speed", lambda device: costs.Speed(0.03, "2 CPU threads"))
     text = listed(*filter(None, [table]))
@@ -51,8 +53,20 @@ def test_quoted_rows_say_why_they_have_no_run():
     assert "vanburen: no run" in text
 
 
+def test_the_ablation_is_listed_by_arms_with_its_metrics():
+    text = listed("app-ablation", "--no-time")
+    rows = [line.split() for line in text.splitlines() if line.startswith(("none", "gelu", "released"))]
+    assert [r for r in rows if len(r) == 2] == [
+        [arm, "5"] for arm in ("none", "gelu", "gelu-cosine", "gelu-fixed", "released")
+    ]
+    assert "test.iou, test.at_0.5.iou, history.app_grad_ratio" in " ".join(text.split())
+    about = json.loads(listed("app-ablation", "--no-time", "--json"))[0]
+    assert about["baseline"] == "none" and about["rows"][0]["cells"][0]["value"] is None
+
+
 def test_json_holds_everything():
     table = json.loads(listed("table1", "--no-time", "--json"))[0]
+    assert "baseline" not in table
     assert table["runs"] == 40 and table["hours_estimate"] is None
     assert table["rows"][0]["cells"][1] == {
         "column": "With APP",

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from dedl_fastai.data import PercentileScaling, read_input
-from dedl_fastai.data.classification.inputs import n_planes, render, resized, resolve_channels
+from dedl_fastai.data.classification.inputs import n_planes, resized, resolve_channels
+from dedl_fastai.data.colors import planes_to_rgb
 from dedl_fastai.data.pixels import read_scaled
 from dedl_fastai.errors import UserError
 from dedl_fastai.io import open_field, write_component_tiff
@@ -127,7 +128,7 @@ def test_resizing_averages_and_keeps_constants():
     assert resized(stripes, 64) is stripes
 
 
-def test_render_clips_and_has_default_colours():
-    white = render(np.ones((8, 2, 2), np.float32))
+def test_planes_in_rgb_are_clipped_and_have_default_colours():
+    white = planes_to_rgb(np.ones((8, 2, 2), np.float32))
     assert white.shape == (3, 2, 2) and (white == 1).all()
-    assert render(np.full((1, 1, 1), 0.5, np.float32), [(255, 0, 102)])[:, 0, 0] == pytest.approx([0.5, 0, 0.2])
+    assert planes_to_rgb(np.full((1, 1, 1), 0.5, np.float32), [(255, 0, 102)])[:, 0, 0] == pytest.approx([0.5, 0, 0.2])

@@ -265,7 +265,7 @@ def test_members_with_other_test_fields_are_refused(runs, ids_folder, tmp_path):
 
 def test_an_unknown_part_by_is_refused(runs):
     result = dedl("evaluate", runs[0], "--part-by", "colour")
-    assert result.exit_code == 2 and "by distance or intensity" in result.stderr
+    assert result.exit_code == 2 and "separated by distance or intensity" in result.stderr
 
 
 def test_inform_nuclei_of_a_real_export(runs, shared_data):
