@@ -1,4 +1,4 @@
-"""Phenotypes of the cells in a table, and the number and density of cells of each phenotype in a field."""
+"""Apply the rules of `phenotypes` to a table of cells; number and density of the cells of each phenotype."""
 
 from collections.abc import Mapping
 

@@ -20,7 +20,7 @@ class ObjectPixels:
 
     @classmethod
     def of(cls, labels: np.ndarray, ids: np.ndarray | None = None) -> "ObjectPixels":
-        """Pixels of the objects `ids` (ascending, all labels of the image among them; default: all labels)."""
+        """Sort the pixels of a label image by object. `ids` ascend and include all labels (default: the labels)."""
         at = np.flatnonzero(labels)
         values = labels.ravel()[at]
         ids = np.unique(values) if ids is None else ids

@@ -1,4 +1,4 @@
-"""Sliding window: predict a field of any size in overlapping tiles, and blend them into rows of probability.
+"""Sliding window: predict a field of any size in overlapping tiles, with test-time augmentation, and blend the tiles.
 
 `predict_bands` is a generator: it keeps some rows of the field in memory and yields those that no later tile covers.
 """

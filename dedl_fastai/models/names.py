@@ -1,4 +1,4 @@
-"""Names of architectures, encoders and published weights: the paper's, smp's and timm's spellings of each."""
+"""Names of architectures, encoders and published weights in the spellings of smp, timm and the paper."""
 
 import difflib
 import re

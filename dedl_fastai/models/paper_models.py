@@ -1,4 +1,4 @@
-"""The classification models of the paper's table 4 by their printed names, a few more, and the look-up of names."""
+"""Short names (aliases) of timm's classification models: those of the paper's table 4, and a few more."""
 
 import re
 from dataclasses import dataclass
@@ -81,7 +81,7 @@ def clf_model_name(name: str) -> str:
 
 
 def pretrained_name(model: str, weights: str) -> str:
-    """Return timm's name with the tag of the requested weights: that of the tables above, or timm's default."""
+    """Return timm's name with the tag of the requested weights, or timm's default tag if the tables above have none."""
     row = _BY_TIMM_NAME.get(model)
     if weights == "none" or row is None:
         return model if weights == "none" else timm_weights(model, weights, "")

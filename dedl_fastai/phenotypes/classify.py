@@ -1,4 +1,4 @@
-"""The class of each cell: from its phenotype, from 0/1 columns of markers, or from intensities and thresholds."""
+"""The class of each cell: from its phenotype, from 0/1 columns, or from intensities and thresholds of markers."""
 
 import logging
 from collections.abc import Collection, Mapping

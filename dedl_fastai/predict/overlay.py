@@ -45,7 +45,7 @@ def draw_overlay(
     colors: Mapping[str, Color],
     longest: int = 2000,  # largest length of the picture's longer edge, in pixels
 ) -> Image.Image:
-    """Draw the overlay. Large fields are reduced: means of n x n pixels of the channel, every n-th label."""
+    """Draw the overlay. Large fields are shrunk n times: the channel by means, the labels by every n-th pixel."""
     step = -(-max(field.shape) // longest)
     grey = _contrasted(_shrunk_channel(field, channel, step))
     ids = _shrunk_labels(labels, step)

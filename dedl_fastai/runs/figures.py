@@ -9,7 +9,7 @@ from ..io.files import written_whole
 
 
 def save_figure(figure: Figure, path: Path, dpi: int = 110) -> None:
-    """Write a figure as PNG, whole or not at all."""
+    """Write a figure as PNG; if writing fails, no partial file is left."""
     with written_whole(path) as tmp:
         figure.savefig(tmp, dpi=dpi, format="png")
 

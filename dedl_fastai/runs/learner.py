@@ -38,10 +38,10 @@ def evaluate(self: FieldLearner, cohort: Cohort | None = None) -> dict[str, Any]
 
 @patch
 def save_run(self: FieldLearner, folder: str | Path) -> Path:
-    """Write the Learner as a run folder that `load_run` and every command take; returns its path.
+    """Write the Learner as a run folder, which `load_run` and all commands accept, and return its path.
 
-    Evaluates the model on the cohort of its loaders. The weights are those of this moment, as `best` and as `last`.
-    Raises `UserError` if the folder is not empty or the loaders know no cohort.
+    Evaluates the model on the cohort of its loaders. The current weights are saved both as `best` and as `last`.
+    Raises `UserError` if the folder is not empty or the loaders were not made from a cohort.
     """
     run = RunFolder.at(folder)
     if run.path.exists() and any(run.path.iterdir()):
@@ -63,7 +63,7 @@ def save_run(self: FieldLearner, folder: str | Path) -> Path:
 def _own_cohort(learn: FieldLearner) -> Cohort:
     cohort = getattr(learn.dls, "cohort", None)
     if cohort is None:
-        raise UserError("these loaders were not made of a cohort: give one (`Cohort.load`, `split_cohort`).")
+        raise UserError("these loaders were not made from a cohort: give one (`Cohort.load`, `split_cohort`).")
     return cohort
 
 

@@ -16,6 +16,6 @@ def calibration_bins(p: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def calibration_error(p: np.ndarray, y: np.ndarray) -> float:
-    """Expected calibration error: mean gap between probability and share present, weighted by the size of the bins."""
+    """Expected calibration error: mean difference between probability and observed frequency, weighted by bin size."""
     n, expected, present = calibration_bins(p, y)
     return float((n * np.abs(expected - present)).sum() / n.sum())

@@ -64,7 +64,7 @@ class _Planner:
         self.prints: dict[str, tuple[str, Path | None]] = {}
 
     def cell(self, row: PaperRow, cell: PaperCell) -> dict[str, Any]:
-        """Return a cell with its runs, for grid.json; the runs are empty where it cannot be run."""
+        """Return a cell of the paper's table with its runs, for grid.json; there are no runs if it cannot be run."""
         if cell.why_not or not cell.task:
             return {"row": row.key, "column": cell.column, "runs": []}
         given = self._given(cell)

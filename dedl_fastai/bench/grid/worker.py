@@ -96,7 +96,7 @@ def _logged(path: Path) -> Iterator[None]:
 
 
 def main() -> None:
-    """Carry out the run whose `RunSpec` is a line on stdin; end when stdin closes, as the starting process is gone.
+    """Carry out the run whose `RunSpec` is a line on stdin; exit when stdin closes, as the parent process has ended.
 
     Exits with 0 if the run is done, 1 if it failed, `LOCKED_EXIT` if another process works on it.
     """

@@ -21,7 +21,7 @@ _MEGA_IN_GMACS = 0.09
 
 @dataclass(frozen=True)
 class NetworkCost:
-    """Cost of a forward pass for one item: 1e9 multiply-adds, and 1e6 numbers written by all operations."""
+    """Cost of a forward pass for one item: multiply-adds in 1e9, and numbers written by all operations in 1e6."""
 
     gmacs: float
     mega_activations: float
@@ -112,7 +112,7 @@ def hours(cells: Iterable[PaperCell], speed: Speed) -> float:
 def measure_speed(device: str = "auto", rounds: int = 3) -> Speed:
     """Time training steps of a small U-Net on this machine, once per process; takes seconds, mostly for imports.
 
-    On a CPU, steps of other U-Nets were within a quarter of the estimate, those of classification models up to 1.8
+    On a CPU, steps of other U-Nets took within 25 % of the estimate, those of classification models up to 1.8
     times as long.
     """
     from ...models.device import pick_device

@@ -36,7 +36,7 @@ def app_cost(
     rounds: int = 5,  # of two steps of each variant in turn
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Return medians over the rounds, measured in this process; memory is measured in one process per variant."""
+    """Return median times over the rounds, measured in this process; peak memory in one process per variant."""
     where = pick_device(device)
     network = _Network(arch=arch, encoder=encoder, decoder=decoder, tile=tile, bs=bs, amp=amp)
     loops = {_label(share): _loop(network, share, device) for share in (0.0, *rows)}

@@ -81,10 +81,10 @@ def show_batch(x: TensorPicture, y: TensorMultiCategory, samples, ctxs=None, max
 
 @dispatch
 def show_results(x: TensorPicture, y: TensorMultiCategory, samples, outs, ctxs=None, max_n=9, thresholds=0.5, **kwargs):
-    """Draw pictures titled with the true classes, and on them the predicted ones: white if true, red if false.
+    """Draw pictures with the true classes as the title and the predicted classes on top: white if true, red if false.
 
     Missed classes are orange. If the loss decodes into probabilities, these are written after the names, and a class
-    counts as predicted from its value in `thresholds` on (one number, or one per class in vocabulary order).
+    counts as predicted if it reaches its value in `thresholds` (one number, or one per class in vocabulary order).
     """
     ctxs = ctxs or get_grid(min(len(samples), max_n), figsize=kwargs.pop("figsize", None))
     for (picture, truth), (prediction, *_), ctx in zip(samples, outs, ctxs, strict=False):

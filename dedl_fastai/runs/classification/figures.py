@@ -86,7 +86,7 @@ def _draw_class(ax: Axes, name: str, p: np.ndarray, y: np.ndarray, threshold: fl
 
 
 def calibration_figure(probabilities: np.ndarray, truth: np.ndarray, vocab: Sequence[str]) -> Figure:
-    """Plot how often labels are present over their predicted probability, for all classes and each, with counts."""
+    """Plot the observed frequency of labels against their predicted probability, for all classes and for each."""
     p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(truth, dtype=bool)
     figure = Figure(figsize=(4.6, 5.2), layout="constrained")
     curve, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))

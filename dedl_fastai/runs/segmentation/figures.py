@@ -1,4 +1,4 @@
-"""Figures of a segmentation run: learning curves, the threshold curve, and the best, median and worst fields."""
+"""Figures of a segmentation run: the threshold curve, and the best, median and worst fields."""
 
 from typing import Any
 

@@ -60,7 +60,7 @@ class F1Micro(_LabelCounts):
 
 
 class MeanAP(Metric):
-    """Mean average precision of the classes that any image has; 0 if no image has a class."""
+    """Mean average precision of the classes that occur in at least one image; 0 if there is none."""
 
     def reset(self) -> None:
         """Discard the predictions."""

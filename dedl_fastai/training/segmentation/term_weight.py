@@ -31,7 +31,7 @@ class TermWeight:
         self.n, self.loss_sum, self.log_ratio_sum, self.last = 0, 0.0, 0.0, 0.0
 
     def of_batch(self, gradients: list[torch.Tensor], value: torch.Tensor, n_pixels: int) -> float:
-        """Return the weight for a batch, from the gradients of the term and of the main loss and the term's value."""
+        """Return the weight of the APP term for a batch, from its loss, its gradients and those of the main loss."""
         ours, main, loss = _of_whole_batch(gradients, value)
         log_ratio = math.log(max(ours, 1e-30) / max(main, 1e-30))
         if self.log_ratio is None:
@@ -49,7 +49,7 @@ class TermWeight:
 
     @property
     def is_dead(self) -> bool:
-        """True if "auto" needed a weight that only an autoencoder without gradients needs."""
+        """Whether "auto" chose a weight so large that the autoencoder must pass no gradients."""
         return self.weight == "auto" and self.last > _DEAD
 
     def history(self) -> dict[str, float]:
