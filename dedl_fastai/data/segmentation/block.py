@@ -29,7 +29,7 @@ CLASSES = ("background", "nucleus")
 
 @dataclass(frozen=True)
 class SegFacts:
-    """Properties of the training data that a segmentation model needs to predict; kept in `dls.facts` and model.json."""
+    """Properties of the training data that a segmentation model needs; kept in `dls.facts` and model.json."""
 
     channels: tuple[str, ...]
     scaling: PercentileScaling
