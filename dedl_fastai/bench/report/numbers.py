@@ -83,20 +83,34 @@ def _collected(row: PaperRow, cell: PaperCell, runs: Sequence[Mapping[str, Any]]
 
 
 def baselines(results: Sequence[CellResult]) -> dict[str, list[float]]:
-    """Return the trivial predictors' scores in the metrics of the runs; a run behind several cells counts once."""
-    scores: dict[str, list[float]] = {}
-    # They have no threshold.
-    runs = {(path, r.cell.metric.replace(".at_0.5.", ".")) for r in results for path in r.folders.values()}
-    for path, metric in sorted(runs):
-        split, _, name = metric.partition(".")
+    """Return the trivial predictors' scores in the metrics of the runs; a run behind several cells counts once.
+
+    A predictor with thresholds is scored as the cell's runs are: with its tuned ones, or at 0.5.
+    """
+    found: dict[tuple[Path, str, str], float] = {}
+    for path, metric in sorted({(path, r.cell.metric) for r in results for path in r.folders.values()}):
         metrics = read_json(path / "metrics.json")
         for baseline in metrics.get("baselines", {}):
-            value = looked_up(metrics, f"baselines.{baseline}.{metric}")
-            best = looked_up(metrics, f"baselines.{baseline}.{split}.best_{name.removeprefix('f1_')}.{name}")
-            for title, v in ((baseline, value), (f"{baseline}, best label set", best)):
-                if v is not None:
-                    scores.setdefault(title, []).append(v)
+            for title, names in _baseline_names(baseline, metric).items():
+                for name in names:
+                    value = looked_up(metrics, name)
+                    if value is not None:
+                        found[path, title, name] = value
+                        break
+    scores: dict[str, list[float]] = {}
+    for (_, title, _), value in found.items():
+        scores.setdefault(title, []).append(value)
     return scores
+
+
+def _baseline_names(baseline: str, metric: str) -> dict[str, list[str]]:
+    """Return where metrics.json may have the scores of a trivial predictor, by title; the first that exists is used."""
+    plain = metric.replace(".at_0.5.", ".")
+    split, _, name = plain.partition(".")
+    return {
+        baseline: [f"baselines.{baseline}.{metric}", f"baselines.{baseline}.{plain}"],
+        f"{baseline}, best label set": [f"baselines.{baseline}.{split}.best_{name.removeprefix('f1_')}.{name}"],
+    }
 
 
 def costs(result: CellResult) -> dict[str, list[float]]:

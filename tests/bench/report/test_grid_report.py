@@ -131,6 +131,17 @@ def test_constant_label_sets_are_baselines_of_f1(tmp_path):
     assert baselines(collect(part, one, tmp_path)) == {"constant": [0.4], "constant, best label set": [0.65]}
 
 
+def test_a_forest_is_scored_at_the_threshold_of_the_runs(tmp_path):
+    finished(tmp_path, "a", 0.5)
+    scores = {"f1_micro": 0.8, "at_0.5": {"f1_micro": 0.6}}
+    metrics = {"baselines": {"forest": {"test": scores}, "constant": {"test": {"f1_micro": 0.7}}}}
+    (tmp_path / "runs" / "a" / "metrics.json").write_text(json.dumps(metrics))
+    part = grid_of(tmp_path, {("r", "x"): [("a", 1, 0)]})
+    for metric, forest in (("test.f1_micro", 0.8), ("test.at_0.5.f1_micro", 0.6)):
+        one = table({"r": [cell("x", {}, metric=metric, task="clf")]})
+        assert baselines(collect(part, one, tmp_path)) == {"forest": [forest], "constant": [0.7]}
+
+
 def test_times_are_kept_out_of_the_results(grid):
     report(grid[0])
     before = (grid[0] / "report" / "synthetic.md").read_text()
