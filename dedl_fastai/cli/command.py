@@ -48,7 +48,7 @@ class FlagFormatter(logging.Formatter):
         self.flags = flags
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
+        """Return the message of a log record with arguments shown as flags."""
         return with_flags(super().format(record), self.flags)
 
 

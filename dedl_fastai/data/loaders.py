@@ -32,7 +32,7 @@ class FieldDataLoaders(DataLoaders):
         return super().new_empty()._with(self.known)
 
     def test_dl(self, test_items: Iterable[Any], rm_type_tfms: int | None = None, **kwargs: Any) -> DataLoader:
-        """A loader of new items without augmentation; an image file stands for its items: its tiles or its picture."""
+        """Return a loader of new items, without augmentation. An image file becomes its tiles or its picture."""
         items = [i for given in test_items for i in self._items(given)]
         return super().test_dl(items, rm_type_tfms=rm_type_tfms, **kwargs)
 

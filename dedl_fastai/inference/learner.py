@@ -19,9 +19,9 @@ from .segmenter import Segmenter
 def predict(self: FieldLearner, item: Any, rm_type_tfms: int | None = None, with_input: bool = False) -> tuple:
     """fastai's `predict` of an item, or of an image file (or an open `Field`) as a whole.
 
-    A segmentation returns the mask (H, W), the same as plain integers, and the probabilities (K, H, W) of the whole
-    field, from overlapping tiles as `Segmenter` predicts them. A classification returns the classes, their 0 and 1, and
-    their probabilities; of a model of tiles the largest probability of all tiles.
+    A segmentation returns the mask (H, W), the same mask as a tensor of integers, and the probabilities (K, H, W) of
+    the whole field, predicted in overlapping tiles as `Segmenter` does. A classification returns the names of the
+    predicted classes, 0 or 1 for each class, and the probabilities; a model of tiles gives the maximum over the tiles.
     """
     if not isinstance(item, str | Path | Field):
         return Learner.predict(self, item, rm_type_tfms, with_input)

@@ -27,7 +27,7 @@ from .segmentation.evaluation import evaluate_seg_again, tune_and_evaluate
 def evaluate(self: FieldLearner, cohort: Cohort | None = None) -> dict[str, Any]:
     """Metrics of whole fields, as a run's metrics.json has them, next to the trivial baselines.
 
-    `cohort` is split; default: the one the loaders were made of. The threshold is tuned on its validation fields and
+    `cohort` has splits; default: that of the loaders. The threshold is tuned on its validation fields and
     kept for `predict` and `save_run`; a cohort without any is scored with the Learner's present threshold.
     """
     cohort = cohort or _own_cohort(self)

@@ -65,7 +65,7 @@ class FieldLearner(Learner):
     ) -> None:
         """Train for `n_epoch` epochs while the learning rate falls once from `lr` to `lr_min`, as a cosine.
 
-        The paper's rates (its 7.5) are nearly constant for segmentation. Raises `UserError` for a floor above `lr`.
+        The paper's rates (section 7.5) are nearly constant for segmentation. Raises `UserError` for a floor above `lr`.
         """
         lr = self.paper_rates[0] if lr is None else lr
         lr_min = floor_of(lr, self.paper_rates) if lr_min is None else lr_min

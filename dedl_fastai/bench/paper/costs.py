@@ -93,7 +93,7 @@ def distinct_runs(cells: Iterable[PaperCell]) -> dict[tuple[Any, ...], PaperCell
 
 
 def run_hours(cell: PaperCell, speed: Speed) -> float:
-    """Estimate the hours of one training of a cell (one seed, one fold): the paper's epochs, without evaluation."""
+    """Estimate the hours of one training (one seed, one fold) with the paper's epochs, without evaluation."""
     epochs = CONFIGS[cell.task].resolve(cell.options).epochs
     train, valid = (TRAIN_TILES, VALID_TILES) if cell.task == "seg" else (TRAIN_PICTURES, VALID_PICTURES)
     pixels = 1.0

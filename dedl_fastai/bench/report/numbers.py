@@ -16,7 +16,7 @@ Run = tuple[int, int]  # seed, fold
 
 @dataclass(frozen=True)
 class CellResult:
-    """A cell of the paper and the runs that were requested for it."""
+    """One value of a table of the paper, and the runs that were requested for it."""
 
     row: PaperRow
     cell: PaperCell

@@ -161,7 +161,7 @@ def examples_figure(
 
 
 def pick_examples(probabilities: np.ndarray, truth: np.ndarray, thresholds: Thresholds, n: int) -> dict[str, list[int]]:
-    """Return up to `n` items per group: right (all labels) with the widest margin, wrong by the most, least certain."""
+    """Return up to `n` items of three groups: all labels correct by the widest margin, most wrong, least certain."""
     p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(truth, dtype=bool)
     margin = np.where(y, 1, -1) * (p - np.asarray(thresholds))  # distance to the threshold, positive if right
     right = (predicted_labels(p, thresholds) == y).all(axis=1)

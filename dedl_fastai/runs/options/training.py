@@ -88,7 +88,7 @@ class TrainOptions(DataOptions):
 
     @classmethod
     def floor(cls, lr: float, preset: str) -> float:
-        """The floor that goes with a learning rate: in the proportion of the preset's."""
+        """Return the minimum learning rate that goes with `lr`: the preset's minimum, scaled by the same factor."""
         return floor_of(lr, (cls.default_of("lr", preset), cls.default_of("lr_min", preset)))
 
     def __post_init__(self):

@@ -112,7 +112,7 @@ def share_weights(model: nn.Module) -> None:
 
 
 def share_of_batch(bs: int) -> int:
-    """Return the number of items of a batch per process; `bs` counts those of all, as in a run on one process."""
+    """Return the number of items per process in a batch; `bs` is the total over all processes."""
     if bs % world_size():
         raise UserError(f"bs={bs} is shared by {world_size()} processes: a multiple of {world_size()} is needed.")
     return bs // world_size()

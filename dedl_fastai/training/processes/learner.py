@@ -42,7 +42,7 @@ class TileShare(DistributedDL):
 
     @property
     def rng(self) -> random.Random:
-        """The generator of the order, that of the wrapped loader."""
+        """Return the random generator that shuffles the items: the wrapped loader's."""
         return self.dl.rng
 
     @rng.setter
