@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import fastai.vision.learner  # noqa: F401  its plot_top_losses must be registered before ours, or it is used instead
 import torch
 from fastai.data.transforms import EncodedMultiCategorize
 from fastai.torch_core import TensorMultiCategory, show_image

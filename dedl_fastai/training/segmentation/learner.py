@@ -9,6 +9,7 @@ from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from segmentation_models_pytorch.base import SegmentationModel
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from ...errors import UserError
 from ...models.segmentation import SegSpec, create_seg_model
@@ -103,9 +104,10 @@ def seg_learner(
     return learn
 
 
-def encoder_and_decoder(model: SegmentationModel) -> list[list[nn.Parameter]]:
+def encoder_and_decoder(model: SegmentationModel | DistributedDataParallel) -> list[list[nn.Parameter]]:
     """Splitter: the parameters of the encoder, and all others; `freeze` leaves the latter trainable."""
-    encoder = {id(p) for p in model.encoder.parameters()}
+    inner = model.module if isinstance(model, DistributedDataParallel) else model
+    encoder = {id(p) for p in inner.encoder.parameters()}
     groups: list[list[nn.Parameter]] = [[], []]
     for parameter in model.parameters():
         groups[id(parameter) not in encoder].append(parameter)
