@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 from fastai.callback.mixup import MixUp
@@ -42,6 +43,7 @@ class ClfVerbs(LearnerVerbs):
 
     def test_mixup(self, learn):
         learn.fit(1, 1e-3, cbs=MixUp())
+        assert np.isfinite(learn.recorder.losses).all()
 
 
 class TestThumbnail(ClfVerbs):

@@ -47,7 +47,9 @@ class SegVerbs(LearnerVerbs):
         assert torch.allclose(learn.tta()[0], learn.get_preds()[0], atol=1e-5)
 
     def test_segmentation_interpretation(self, learn):
-        SegmentationInterpretation.from_learner(learn).plot_top_losses(2)
+        found = SegmentationInterpretation.from_learner(learn)
+        found.plot_top_losses(2)
+        assert len(found.top_losses(2)[0]) == 2
 
 
 class TestWeightedCrossEntropy(SegVerbs):
