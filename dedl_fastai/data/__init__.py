@@ -6,10 +6,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "segmentation.augment": ["TileAugment"],
-        "segmentation.block": ["FieldBlock", "NucleiBlock", "SegFacts", "seg_dataloaders"],
+        "segmentation.block": ["FieldBlock", "NucleiBlock", "seg_block", "seg_dataloaders"],
+        "segmentation.facts": ["SegFacts", "facts_of_loaders"],
         "check": ["check_cohort"],
         "classification.augment": ["PictureAugment"],
-        "classification.block": ["ClassesBlock", "PictureBlock", "clf_dataloaders"],
+        "classification.block": ["ClassesBlock", "PictureBlock", "clf_block", "clf_dataloaders"],
         "classification.inputs": ["INPUTS", "read_input"],
         "classification.items": ["ClfFacts", "ClfItem", "labels_for", "picture_of", "tiles_of_file"],
         "classification.folds": ["clf_folds", "paper_clf_split"],

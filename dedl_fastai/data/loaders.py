@@ -1,11 +1,14 @@
-"""`FieldDataLoaders`: `DataLoaders` that keep what a model must know of the data and accept image files."""
+"""`FieldDataBlock` and `FieldDataLoaders`: fastai's, with what a model must know of the data, for image files too."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from fastai.data.block import DataBlock, TransformBlock
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
+
+from .cohort import Cohort
 
 
 class FieldDataLoaders(DataLoaders):
@@ -38,3 +41,35 @@ class FieldDataLoaders(DataLoaders):
 
     def _items(self, given: Any) -> list:
         return self.items_of(given) if isinstance(given, str | Path) else [given]
+
+
+class FieldDataBlock(DataBlock):
+    """A `DataBlock` of cohorts; its `dataloaders` keep its attributes `known` and accept image files.
+
+    `known` are the attributes that the loaders get (`facts`, `vocab`, ...), and `items_of(path)` gives the items of an
+    image file. All other arguments are fastai's.
+    """
+
+    def __init__(
+        self,
+        blocks: Sequence[TransformBlock],
+        items_of: Callable[[str | Path], list],
+        known: dict[str, Any],
+        **arguments: Any,
+    ):
+        super().__init__(blocks=blocks, **arguments)
+        self.items_of, self.known = items_of, known
+
+    def dataloaders(
+        self, source: Any, path: str | Path = ".", verbose: bool = False, bs: int = 16, **arguments: Any
+    ) -> FieldDataLoaders:
+        """Return the loaders of the items of `source`. A last training batch of a single item is dropped.
+
+        Batch norm fails on a single picture, and its statistics of a single small tile are noise.
+        """
+        datasets = self.datasets(source, verbose=verbose)
+        n_train = len(datasets.train)
+        settings = {"drop_last": n_train > bs and n_train % bs == 1, **self.dls_kwargs, **arguments, "verbose": verbose}
+        dls = datasets.dataloaders(path=path, bs=bs, after_item=self.item_tfms, after_batch=self.batch_tfms, **settings)
+        cohort = {"cohort": source} if isinstance(source, Cohort) else {}
+        return FieldDataLoaders.of(dls, self.items_of, **self.known, **cohort)

@@ -46,6 +46,11 @@ class Segmenter:
     @classmethod
     def of(cls, learn: Learner, **how: Any) -> "Segmenter":
         """The model of a Learner, with the threshold that `learn.evaluate` tuned; `how`: `overlap`, `tta`, ..."""
+        if not learn.dls.facts.of_fields:
+            raise UserError(
+                "how these loaders scale the pixels of a file is not known: predict their items (`dls.test_dl`), or "
+                "create the Learner with `facts`."
+            )
         card = seg_model_card(learn.spec, learn.dls.facts, getattr(learn, "thresholds", None))
         return cls(learn.model, card, None, torch.device(learn.dls.device), **how)
 

@@ -64,7 +64,7 @@ def _own_cohort(learn: FieldLearner) -> Cohort:
     cohort = getattr(learn.dls, "cohort", None)
     if cohort is None:
         raise UserError("these loaders were not made from a cohort: give one (`Cohort.load`, `split_cohort`).")
-    return cohort
+    return cohort.with_masks() if isinstance(learn, SegLearner) else cohort
 
 
 def _segmentation(learn: SegLearner, cohort: Cohort) -> dict[str, Any]:

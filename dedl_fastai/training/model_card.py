@@ -8,7 +8,7 @@ from torch import nn
 from .. import __version__
 from ..data.classification.items import ClfFacts
 from ..data.scaling import PercentileScaling
-from ..data.segmentation.block import SegFacts
+from ..data.segmentation.facts import SegFacts
 from ..errors import UserError
 from ..models.classification import ClfSpec, create_clf_model
 from ..models.segmentation import SegSpec, create_seg_model

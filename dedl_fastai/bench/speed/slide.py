@@ -13,7 +13,7 @@ from torch import nn
 from ...data.demo.cells import scatter_cells
 from ...data.demo.render import render_field
 from ...data.scaling import PercentileScaling
-from ...data.segmentation.block import SegFacts
+from ...data.segmentation.facts import SegFacts
 from ...inference.ensemble import Ensemble
 from ...inference.field_cells import predict_field
 from ...inference.scratch import Computed

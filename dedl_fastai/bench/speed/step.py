@@ -14,7 +14,7 @@ from torch import nn
 from torch.amp import autocast
 
 from ...data.scaling import PercentileScaling
-from ...data.segmentation.block import SegFacts
+from ...data.segmentation.facts import SegFacts
 from ...models.device import cpu_name, pick_device
 from ...training.callbacks import EpochSeed
 from ...training.learner import FieldLearner

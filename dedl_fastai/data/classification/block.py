@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from fastai.data.block import DataBlock, TransformBlock
+from fastai.data.block import TransformBlock
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import FuncSplitter, Normalize
 from fastai.torch_core import set_seed
@@ -17,11 +18,11 @@ from fastai.vision.core import imagenet_stats
 from ...errors import UserError
 from ...phenotypes.rules import Rules
 from ..cohort import Cohort
-from ..loaders import FieldDataLoaders
+from ..loaders import FieldDataBlock
 from ..scaling import PercentileScaling
 from .augment import PictureAugment
 from .inputs import resolve_channels
-from .items import ClfFacts, ClfItem, clf_items, items_of_image, label_cohort
+from .items import ClfFacts, ClfItem, clf_items, items_of_image, label_cohort, labels_for
 from .labels import Labels
 from .tensors import ClassTargets, TensorPicture
 
@@ -51,11 +52,10 @@ def target_of(item: ClfItem) -> list:  # fasttransform casts to this type, and c
     return list(item.target)
 
 
-def clf_dataloaders(
-    cohort: Cohort,  # with splits (`split_cohort`) and labels or cell tables
+def clf_block(
+    cohort: Cohort,  # with splits (`split_cohort`) and labels or cell tables; measured on its training items
     input: str = "thumbnail",  # thumbnail, autofluorescence, composite or markers
     size: int = 384,  # edge of a picture in pixels
-    bs: int = 16,  # pictures per batch
     channels: Sequence[str] = (),  # of composite and markers (default: all) or the autofluorescence
     rules: str | Path | Rules = "tfh5",  # phenotype rules, for cell tables without phenotypes
     min_cells: int = 1,  # number of cells from which a class is present
@@ -63,32 +63,68 @@ def clf_dataloaders(
     augment: Sequence[Callable] | None = None,  # batch transforms; default: the paper's, `PictureAugment()`
     stats: str | Stats = "train",  # normalise with the training pictures' statistics, "imagenet"'s, or these
     scaling: PercentileScaling | None = None,
-    workers: int = 0,  # loader processes
-    seed: int | None = None,  # seeds every generator before the loaders are built
     cache: str | Path | None = None,  # folder of decoded pictures
-    device: torch.device | str | None = None,
     thresholds: str | Mapping[str, float] | None = None,  # marker -> intensity above which a cell is positive
-) -> DataLoaders:
-    """Return `DataLoaders` of (TensorPicture, TensorMultiCategory); `dls.facts` are their `ClfFacts`.
+    **arguments: Any,
+) -> FieldDataBlock:
+    """Return the `DataBlock` of pictures of a cohort and their classes; `block.known["facts"]` are its `ClfFacts`.
 
-    Pictures are decoded once into a shared memory-mapped cache. Validation pictures are not augmented. `dls.labels`
-    are the labels of all fields (or tiles) with their warnings. Tiles of a cohort with one patient are split by place.
-    Raises `UserError` for cohorts without labels, training fields or validation fields, and for unreadable files.
+    `block.dataloaders(cohort, bs=16)` gives the loaders, `block.summary(cohort)` explains every step. `arguments` are
+    those of `DataBlock`, and replace ours: `blocks`, `splitter`, `getters` or `get_y`, ... Tiles of a cohort with one
+    patient are split by place. Raises `UserError` for cohorts without labels or training fields, and for
+    unreadable files.
     """
     if isinstance(stats, str) and stats not in STATS:
         raise UserError(f"stats={stats!r} is unknown; it may be {' or '.join(STATS)}.")
-    if seed is not None:
-        set_seed(seed, reproducible=True)
     labels = label_cohort(cohort, rules, min_cells=min_cells, tile=tile, thresholds=thresholds)
     facts = _facts(labels, input, channels, scaling=scaling or PercentileScaling(), size=size, tile=tile)
-    parts = {s: clf_items(cohort, facts, split=s, cache=cache, labels=labels) for s in ("train", "valid")}
-    facts = _with_statistics(facts, parts["train"], stats)
+    facts = _with_statistics(facts, clf_items(cohort, facts, split="train", cache=cache, labels=labels), stats)
     labels = _with_warnings(labels, facts)
-    items = [*parts["train"], *parts["valid"]]
-    dls = _loaders(items, facts, augment=augment, bs=bs, workers=workers, device=device)
-    items_of = partial(items_of_image, facts=facts, cache=cache)
+    normalize = Normalize.from_stats(list(facts.mean), list(facts.std), cuda=False)
+    is_color = facts.input in ("thumbnail", "composite")  # the planes of three markers are not colours
+    ours: dict[str, Any] = {
+        "blocks": (PictureBlock(normalize), ClassesBlock(facts.vocab)),
+        "get_items": lambda source: items_of_cohort(source, facts, cache, labels if source is cohort else None),
+        "splitter": FuncSplitter(is_valid),
+        "batch_tfms": [PictureAugment(color=is_color)] if augment is None else list(augment),
+    }
+    if "getters" not in arguments:
+        ours["get_y"] = target_of
     vocab = list(facts.vocab)
-    return FieldDataLoaders.of(dls, items_of, facts=facts, labels=labels, cohort=cohort, c=len(vocab), vocab=vocab)
+    known = {"facts": facts, "labels": labels, "c": len(vocab), "vocab": vocab}
+    return FieldDataBlock(
+        items_of=partial(items_of_image, facts=facts, cache=cache), known=known, **{**ours, **arguments}
+    )
+
+
+def clf_dataloaders(
+    cohort: Cohort,
+    input: str = "thumbnail",
+    size: int = 384,
+    bs: int = 16,  # pictures per batch
+    workers: int = 0,  # loader processes
+    seed: int | None = None,  # seeds every generator before the loaders are built
+    device: torch.device | str | None = None,
+    **arguments: Any,
+) -> DataLoaders:
+    """Return `DataLoaders` of (TensorPicture, TensorMultiCategory); `dls.facts` are their `ClfFacts`.
+
+    `arguments` are those of `clf_block`. Pictures are decoded once into a shared memory-mapped cache. Validation
+    pictures are not augmented. `dls.labels` are the labels of all fields (or tiles) with their warnings. Raises
+    `UserError` for cohorts without labels, training fields or validation fields, and for unreadable files.
+    """
+    if seed is not None:
+        set_seed(seed, reproducible=True)
+    block = clf_block(cohort, input, size, **arguments)
+    return block.dataloaders(cohort, bs=bs, num_workers=workers, device=device, persistent_workers=False)
+
+
+def items_of_cohort(
+    cohort: Cohort, facts: ClfFacts, cache: str | Path | None = None, labels: Labels | None = None
+) -> list[ClfItem]:
+    """Return the training and validation items of a cohort, as items of the `DataBlock`."""
+    labels = labels or labels_for(cohort, facts)
+    return [i for split in ("train", "valid") for i in clf_items(cohort, facts, split, cache=cache, labels=labels)]
 
 
 def _facts(
@@ -149,30 +185,3 @@ def plane_statistics(items: Sequence[ClfItem], n_planes: int) -> tuple[list[floa
     mean = total / len(items)
     std = np.sqrt(np.maximum(squares / len(items) - mean**2, 1e-8))
     return mean.tolist(), std.tolist()
-
-
-def _loaders(
-    items: list[ClfItem],
-    facts: ClfFacts,
-    *,
-    augment: Sequence[Callable] | None,
-    bs: int,
-    workers: int,
-    device: torch.device | str | None,
-) -> DataLoaders:
-    is_color = facts.input in ("thumbnail", "composite")  # the planes of three markers are not colours
-    normalize = Normalize.from_stats(list(facts.mean), list(facts.std), cuda=False)
-    block = DataBlock(
-        blocks=(PictureBlock(normalize), ClassesBlock(facts.vocab)),
-        splitter=FuncSplitter(is_valid),
-        get_y=target_of,
-        batch_tfms=[PictureAugment(color=is_color)] if augment is None else list(augment),
-    )
-    return block.dataloaders(
-        items,
-        bs=bs,
-        num_workers=workers,
-        device=device,
-        drop_last=facts.n_train > bs and facts.n_train % bs == 1,  # batch norm fails on a single picture
-        persistent_workers=False,
-    )

@@ -11,7 +11,7 @@ import pandas as pd
 from ...cells.options import NucleiOptions
 from ...data.cache import cache_cohort
 from ...data.cohort import Cohort
-from ...data.segmentation.block import SegFacts
+from ...data.segmentation.facts import SegFacts
 from ...errors import UserError
 from ...inference.ensemble import Ensemble
 from ...inference.segmenter import Segmenter

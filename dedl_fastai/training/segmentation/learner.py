@@ -11,6 +11,7 @@ from segmentation_models_pytorch.base import SegmentationModel
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ...data.segmentation.facts import SegFacts, facts_of_loaders
 from ...errors import UserError
 from ...models.segmentation import SegSpec, create_seg_model
 from ..learner import FieldLearner, optimizer
@@ -55,7 +56,7 @@ class TurnedBack(Callback):
 
 
 def seg_learner(
-    dls: DataLoaders,  # from `seg_dataloaders`
+    dls: DataLoaders,  # from `seg_dataloaders`, or any loaders of images (B, C, H, W) and masks (B, H, W)
     arch: str = "unet",
     encoder: str = "resnet34",
     weights: str = "imagenet",  # none, imagenet, advprop, noisy-student, or a file
@@ -71,12 +72,13 @@ def seg_learner(
     app: str | Callback = "none",  # the paper's autoencoder post-processing: none, gelu, relu, or an `AppCallback`
     cbs: Sequence[Callback] = (),
     path: str | Path = ".",
+    facts: SegFacts | None = None,  # what the model must know of the data; default: those of `dls`, else measured
 ) -> SegLearner:
     """Create a Learner for tiles of fields, with the model, loss, optimiser and metrics of the paper by default.
 
     Raises `UserError` for unknown names, for tiles that the network cannot take, and for unavailable weights.
     """
-    facts = dls.facts
+    dls.facts = facts = facts or getattr(dls, "facts", None) or facts_of_loaders(dls)
     spec = SegSpec(
         arch,
         encoder,

@@ -17,7 +17,7 @@ from dedl_fastai.data import (
 )
 from dedl_fastai.data import cache as cache_module
 from dedl_fastai.data.segmentation.augment import TileAugment
-from dedl_fastai.data.segmentation.block import SegFacts
+from dedl_fastai.data.segmentation.facts import SegFacts
 
 KEEP = TileAugment(max_rotate=0, flips=False)  # leaves every tile as it is
 
