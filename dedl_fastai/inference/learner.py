@@ -23,7 +23,8 @@ def predict(self: FieldLearner, item: Any, rm_type_tfms: int | None = None, with
     the whole field, predicted in overlapping tiles as `Segmenter` does. A classification returns the names of the
     predicted classes, 0 or 1 for each class, and the probabilities; a model of tiles gives the maximum over the tiles.
     """
-    if not isinstance(item, str | Path | Field):
+    reads_files = getattr(self.dls.facts, "of_fields", True)  # else a path is an item of the user's own loaders
+    if not reads_files or not isinstance(item, str | Path | Field):
         return Learner.predict(self, item, rm_type_tfms, with_input)
     return (_segmented if isinstance(self, SegLearner) else _classified)(self, item, with_input)
 

@@ -81,7 +81,7 @@ def facts_of_loaders(dls: DataLoaders) -> SegFacts:
             foreground += int((y > 0).sum())
             highest = max(highest, int(y.max()))
     mean, std = _normalisation(dls, shape[1])
-    names = getattr(dls, "vocab", None) or _class_names(highest)
+    names = _vocab(dls) or _class_names(highest)
     return SegFacts(
         channels=tuple(str(i) for i in range(shape[1])),
         scaling=PercentileScaling(),
@@ -101,6 +101,11 @@ def _normalisation(dls: DataLoaders, n_channels: int) -> tuple[tuple[float, ...]
             mean, std = (torch.as_tensor(v).flatten().tolist() for v in (transform.mean, transform.std))
             return tuple(mean), tuple(std)
     return (0.0,) * n_channels, (1.0,) * n_channels
+
+
+def _vocab(dls: DataLoaders) -> Sequence[str]:
+    """The names of the classes, which fastai's `MaskBlock` keeps in a transform of the items."""
+    return getattr(dls, "vocab", None) or getattr(dls.train.after_item, "vocab", None) or ()
 
 
 def _class_names(highest: int) -> Sequence[str]:
