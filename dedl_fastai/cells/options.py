@@ -1,23 +1,38 @@
 """`NucleiOptions`: how nuclei are separated and which are kept. Imports only the standard library."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import UserError
 
 PART_BY = ("distance", "intensity")
+DEFAULT_H = 0.15
 
 
 @dataclass(frozen=True)
 class NucleiOptions:
-    """How nuclei are separated and which are kept; areas are in pixels if the pixel size is unknown."""
+    """How nuclei are separated and which are kept; areas are in pixels if the pixel size is unknown.
+
+    `h` and `threshold` that are None are the model's own.
+    """
 
     min_area_um2: float = 10.0  # smaller objects are dropped
     max_hole_um2: float = 2.5  # larger holes are not filled: they are gaps between packed nuclei
     h_px: float = 0.75  # two nuclei are separated if the distance to the border dips by this much between them
-    part_by: str = "distance"  # intensity: also separates packed nuclei where the model's first channel dips
+    h: float | None = None  # the same for the distance that a model's head predicts, 1 in the middle of a nucleus
+    threshold: float | None = None  # probability from which a pixel belongs to a nucleus
+    # distance: to the border, or that of the model's head if it has one; intensity: also where the first channel dips
+    part_by: str = "distance"
 
     def __post_init__(self):
         if self.part_by not in PART_BY:
             raise UserError(f"part_by={self.part_by!r} is unknown; nuclei are separated by {' or '.join(PART_BY)}.")
-        if min(self.min_area_um2, self.max_hole_um2, self.h_px) < 0:
-            raise UserError("`min_area_um2`, `max_hole_um2` and `h_px` cannot be below 0.")
+        if min(self.min_area_um2, self.max_hole_um2, self.h_px, self.h or 0) < 0:
+            raise UserError("`min_area_um2`, `max_hole_um2`, `h_px` and `h` cannot be below 0.")
+
+    def filled(self, own: "NucleiOptions") -> "NucleiOptions":
+        """Return these options with a model's own `h` and `threshold` where they are not given."""
+        return replace(
+            self,
+            h=own.h if self.h is None else self.h,
+            threshold=own.threshold if self.threshold is None else self.threshold,
+        )

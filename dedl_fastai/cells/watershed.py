@@ -9,9 +9,10 @@ from skimage.segmentation import watershed
 
 from ..errors import UserError
 from ..io.fields.field import Field
-from .options import NucleiOptions
+from .options import DEFAULT_H, NucleiOptions
 
 _EIGHT = np.ones((3, 3), bool)
+_SMOOTH_PX = 1.0  # of a predicted distance, whose rim is jagged
 _SMOOTH_UM, _WINDOW_UM = 0.75, 7.5  # scales of the intensity: smaller than a nucleus, and about as large as one
 
 
@@ -23,29 +24,32 @@ def instances(
     max_hole_um2: float = NucleiOptions.max_hole_um2,  # larger holes are not filled: gaps between packed nuclei
     h_px: float = NucleiOptions.h_px,  # how far the distance to the border must dip between two nuclei
     intensity: np.ndarray | None = None,  # DAPI (H, W): also separates packed nuclei where it dips
+    distance: np.ndarray | None = None,  # (H, W) in 0..1, predicted: takes the place of the distance to the border
+    h: float = DEFAULT_H,  # how far the predicted distance must dip between two nuclei
 ) -> np.ndarray:
     """Labels of nuclei as int32 (H, W): 0 is background, ids 1..n follow the raster order of first pixels.
 
     Holes are filled, and touching nuclei are separated by a watershed on the distance to the border, seeded at its
     h-maxima. With `intensity` the distance is weighted by the intensity relative to its surroundings: this separates
-    more of the nuclei in dense tissue, but breaks up large nuclei with texture. Raises `UserError` unless the maps are
-    (H, W).
+    more of the nuclei in dense tissue, but breaks up large nuclei with texture. With `distance`, which a
+    model with a head predicts, its h-maxima are the seeds. Raises `UserError` unless the maps are (H, W).
     """
-    for plane in (probability, probability if intensity is None else intensity):
+    for plane in (probability, *(p for p in (intensity, distance) if p is not None)):
         if plane.ndim != 2 or plane.shape != probability.shape:
-            raise UserError(f"probability and intensity must be maps of the same shape (H, W): one has {plane.shape}.")
+            raise UserError(f"the maps must have the same shape (H, W) as the probability: one has {plane.shape}.")
     square = (pixel_size_um or 1.0) ** 2
     mask = fill_holes(probability >= threshold, max_hole_um2 / square)
     if not mask.any():
         return np.zeros(mask.shape, np.int32)
-    if mask.all():  # without background there is no distance to it
+    if distance is not None:
+        labels = _flooded(ndi.gaussian_filter(distance.astype(np.float32), _SMOOTH_PX), mask, h)
+    elif mask.all():  # without background there is no distance to it
         labels = mask.astype(np.int32)
     else:
-        distance = ndi.distance_transform_edt(mask).astype(np.float32)
+        border = ndi.distance_transform_edt(mask).astype(np.float32)
         if intensity is not None:
-            distance *= _relative(intensity, pixel_size_um or 0.5)
-        seeds = _seeds(distance, mask, h_px)
-        labels = watershed(_depth(distance, seeds), seeds, mask=mask)
+            border *= _relative(intensity, pixel_size_um or 0.5)
+        labels = _flooded(border, mask, h_px)
     return in_raster_order(without_small(labels, min_area_um2 / square))
 
 
@@ -55,17 +59,21 @@ def find_nuclei(
     field: Field,
     channel: int,  # index of the nuclear channel, for `part_by="intensity"`
     options: NucleiOptions,
+    maps: np.ndarray | None = None,  # (maps, H, W) of the model's head, if it has one
     region: Sequence[int] = (),  # y0, y1, x0, x1 of the region of the field that `probability` covers; default: all
 ) -> np.ndarray:
     """Labels of the nuclei of a field or of a region of it, int32 (H, W); see `instances`."""
+    by_intensity = options.part_by == "intensity"
     return instances(
         probability,
-        threshold,
+        threshold if options.threshold is None else options.threshold,
         field.pixel_size_um,
         min_area_um2=options.min_area_um2,
         max_hole_um2=options.max_hole_um2,
         h_px=options.h_px,
-        intensity=field.read(channel, *region) if options.part_by == "intensity" else None,
+        intensity=field.read(channel, *region) if by_intensity else None,
+        distance=None if by_intensity or maps is None or not len(maps) else maps[0],
+        h=DEFAULT_H if options.h is None else options.h,
     )
 
 
@@ -106,6 +114,12 @@ def _relative(intensity: np.ndarray, pixel_size_um: float) -> np.ndarray:
     smooth = ndi.gaussian_filter(np.maximum(intensity, 0).astype(np.float32), _SMOOTH_UM / pixel_size_um)
     highest = ndi.maximum_filter(smooth, size=max(3, round(_WINDOW_UM / pixel_size_um)))
     return smooth / np.where(highest > 0, highest, 1)
+
+
+def _flooded(distance: np.ndarray, mask: np.ndarray, h: float) -> np.ndarray:
+    """The watershed of the distance inside the mask, from the seeds of its h-maxima."""
+    seeds = _seeds(distance, mask, h)
+    return watershed(_depth(distance, seeds), seeds, mask=mask)
 
 
 def _depth(distance: np.ndarray, seeds: np.ndarray) -> np.ndarray:

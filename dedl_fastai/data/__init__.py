@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "segmentation.augment": ["TileAugment"],
-        "segmentation.block": ["FieldBlock", "NucleiBlock", "seg_block", "seg_dataloaders"],
+        "segmentation.block": ["FieldBlock", "InstancesBlock", "NucleiBlock", "seg_block", "seg_dataloaders"],
         "segmentation.facts": ["SegFacts", "facts_of_loaders"],
         "check": ["check_cohort"],
         "classification.augment": ["PictureAugment"],
@@ -21,6 +21,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "scaling": ["PercentileScaling"],
         "splits": ["apply_splits", "save_splits", "split_cohort"],
         "classification.tile_labels": ["cell_centres", "splits_by_place"],
-        "segmentation.tensors": ["TensorField", "TensorNuclei"],
+        "segmentation.tensors": ["TensorField", "TensorInstances", "TensorNuclei"],
     },
 )

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ import platformdirs
 
 from ..errors import UserError
 from ..io.files import existing_file, written_whole
-from ..io.masks import mask_shape, read_mask
+from ..io.masks import holds_ids, mask_shape, read_labels, read_mask
 from .cohort import Cohort
 from .pixels import read_scaled
 from .scaling import PercentileScaling
@@ -30,12 +30,16 @@ _lock = threading.Lock()  # held while an entry is written (fields may share a f
 
 @dataclass(frozen=True)
 class CachedField:
-    """Paths of a field's decoded pixels, float32 (C, H, W) in [0, 1], and its mask, uint8 (H, W), or "" without one."""
+    """Paths of a field's decoded pixels, float32 (C, H, W) in [0, 1], its mask, uint8 (H, W), and its nuclei.
+
+    "" stands for what was not asked for, or does not exist.
+    """
 
     field: str
     pixels: str
     mask: str
     shape: tuple[int, int]
+    nuclei: str = ""  # int32 (H, W): ids; -1 where the mask does not tell nuclei apart
 
     def open_pixels(self) -> np.ndarray:
         """Return the memory-mapped pixels: slicing reads only the slice, and nothing stays in memory afterwards."""
@@ -44,6 +48,10 @@ class CachedField:
     def open_mask(self) -> np.ndarray:
         """Return the memory-mapped mask."""
         return np.load(self.mask, mmap_mode="r")
+
+    def open_nuclei(self) -> np.ndarray:
+        """Return the memory-mapped ids of the nuclei."""
+        return np.load(self.nuclei, mmap_mode="r")
 
 
 def cache_folder() -> Path:
@@ -56,13 +64,18 @@ def cache_cohort(
     channels: Sequence[str],
     scaling: PercentileScaling,
     folder: str | Path | None = None,  # default: `cache_folder()`
+    ids: bool = False,  # also the ids of the nuclei
 ) -> list[CachedField]:
     """Decode and scale the fields of the cohort that are not cached yet, and return all in table order.
 
     Unreadable files, and masks that differ in size from their image, are collected into one `UserError`.
     """
     cache = Path(folder) if folder else cache_folder()
-    return for_each(lambda row: _cached_field(row, channels, scaling, cache), cohort.rows())
+    fields = for_each(lambda row: _cached_field(row, channels, scaling, cache), cohort.rows())
+    if not ids:
+        return fields
+    nuclei = for_each(lambda row: cached_array(row.mask, ["nuclei"], cache, lambda: _nuclei(row.mask)), cohort.rows())
+    return [replace(field, nuclei=str(path)) for field, (path, _) in zip(fields, nuclei, strict=True)]
 
 
 def cache_file(
@@ -117,6 +130,12 @@ def _cached_field(row: Any, channels: Sequence[str], scaling: PercentileScaling,
         _save(mask, read_mask(row.mask))
     check_same_size(row.image, shape, row.mask, _shape(mask))
     return CachedField(row.field, str(pixels), str(mask), shape)
+
+
+def _nuclei(path: str | Path) -> np.ndarray:
+    """The ids of the nuclei in a mask file, int32 (H, W); -1 in the foreground of a mask without ids."""
+    labels = read_labels(path)
+    return np.where(labels > 0, -1, 0).astype(np.int32) if holds_ids(path, labels) is False else labels
 
 
 def check_same_size(image: str, shape: tuple[int, int], mask: str, other: tuple[int, int]) -> None:

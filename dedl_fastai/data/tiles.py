@@ -31,6 +31,10 @@ class Tile:
         """Return the mask as uint8 (size, size) of 0 and 1."""
         return cut(self.source.open_mask(), self.y, self.x, size=self.size, pad=self.pad)
 
+    def nuclei(self) -> np.ndarray:
+        """Return the ids of the nuclei as int32 (size, size); -1 where the mask does not tell them apart."""
+        return cut(self.source.open_nuclei(), self.y, self.x, size=self.size, pad=self.pad)
+
 
 def grid(shape: tuple[int, int], size: int) -> Iterator[tuple[int, int]]:
     """Yield the upper left corners (y, x) of the tiles that cover a field of `shape`, row by row, without overlap."""

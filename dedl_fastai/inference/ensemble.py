@@ -1,7 +1,7 @@
 """`Ensemble`: several segmentation runs as one model, with the spread of their probabilities as uncertainty."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from .field_cells import predict_field
 from .load import load_run, own_overlap
 from .options import BATCH_SIZE
 from .segmenter import Segmenter
-from .window import Band, FieldPixels, entropy_bits, predict_bands
+from .window import Band, FieldPixels, entropy_bits, predict_bands, whole_planes
 
 log = logging.getLogger(__name__)
 
@@ -136,6 +136,16 @@ class Ensemble:
         bands = list(self.bands(field))
         return FieldProbability(*(np.concatenate([getattr(b, name) for b in bands]) for name in ("mean", "sd")))
 
+    def planes(self, field: FieldPixels) -> np.ndarray:
+        """Mean probability of nuclei and mean maps of the head, float32 (1 + maps, H, W)."""
+        return whole_planes(self.bands(field, spread=False))
+
+    @property
+    def nuclei(self) -> NucleiOptions:
+        """How the nuclei are separated: the means of what the members tuned."""
+        options = [m.nuclei for m in self.members]
+        return NucleiOptions(h=_mean(o.h for o in options), threshold=_mean(o.threshold for o in options))
+
     def mask(self, field: str | Path | FieldPixels) -> np.ndarray:
         """Mask of nuclei as bool (H, W), at the mean of the thresholds."""
         return self.predict(field).mean >= self.threshold
@@ -177,8 +187,15 @@ class Ensemble:
         return cells if rules is None else add_phenotypes({"the cells": cells}, rules, thresholds)["the cells"]
 
 
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return float(np.mean(known)) if known else None
+
+
 def _check_fits(first: Segmenter, other: Segmenter, path: str | Path) -> None:
     for name in ("channels", "scaling", "classes"):
         ours, theirs = getattr(first.facts, name), getattr(other.facts, name)
         if ours != theirs:
             raise UserError(f"{path} does not fit the first run: its {name} are {theirs}, not {ours}.")
+    if first.head != other.head:
+        raise UserError(f"{path} does not fit the first run: its head is {other.head}, not {first.head}.")

@@ -36,6 +36,10 @@ class FieldModel(Protocol):
     def threshold(self) -> float:
         """Probability at which a pixel is a nucleus."""
 
+    @property
+    def nuclei(self) -> NucleiOptions:
+        """How the nuclei are separated where the caller does not say."""
+
     def channel_indices(self, field: Field, channels: Sequence[str]) -> list[int]:
         """Indices of the channels that the model takes."""
 
@@ -104,7 +108,13 @@ def predict_field(
         source = field if isinstance(field, Field) else stack.enter_context(open_field(field))
         planes = stack.enter_context(Scratch(scratch))
         channel = ensemble.channel_indices(source, channels)[0]
-        finder = NucleiFinder(source, channel=channel, threshold=ensemble.threshold, options=nuclei, scratch=planes)
+        finder = NucleiFinder(
+            source,
+            channel=channel,
+            threshold=ensemble.threshold,
+            options=(nuclei or NucleiOptions()).filled(ensemble.nuclei),
+            scratch=planes,
+        )
         stored = {name: planes.plane(name, finder.shape, np.float32) for name in _stored(keep)}
         pixels = ensemble.pixels(source, channels)
         entropy = _find(ensemble, pixels, finder, stored, report=lambda share: report(_PREDICTED * share))
@@ -145,6 +155,7 @@ def _find(
     height, width = finder.shape
     probability, sd = RollingRows((), width), RollingRows((), width)
     rows = {"probability": probability, "sd": sd}
+    maps: RollingRows | None = None
     bands = ensemble.bands(pixels, spread="sd" in stored)
     entropy = 0.0
     for chunk_row in chunk_rows(finder.shape, finder.edge):
@@ -152,12 +163,16 @@ def _find(
         while probability.bottom < min(height, y1 + finder.reach):
             band = next(bands)
             probability.append(band.mean)
+            maps = maps or RollingRows((len(band.maps),), width)
+            maps.append(band.maps)
             if "sd" in stored and band.sd is not None:
                 sd.append(band.sd)
             report(probability.bottom / height)
         for name, plane in stored.items():
             plane[y0:y1, :] = rows[name][y0:y1]
-        entropy += sum(finder.add(chunk, probability) for chunk in chunk_row)
-        for buffer in rows.values():
+        assert maps is not None  # a field has at least one band
+        for chunk in chunk_row:
+            entropy += finder.add(chunk, probability, maps)
+        for buffer in (*rows.values(), maps):
             buffer.drop(y1 - finder.reach)
     return entropy / (height * width)

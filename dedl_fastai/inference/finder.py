@@ -42,10 +42,10 @@ class NucleiFinder:
         field: Field,
         channel: int,  # index of the nuclear channel, for `part_by="intensity"`
         threshold: float,
-        options: NucleiOptions | None,
+        options: NucleiOptions,
         scratch: Scratch,
     ):
-        self.field, self.channel, self.threshold, self.options = field, channel, threshold, options or NucleiOptions()
+        self.field, self.channel, self.threshold, self.options = field, channel, threshold, options
         height, width = field.shape
         self.shape = (height, width)
         size = field.pixel_size_um or 1.0
@@ -60,13 +60,22 @@ class NucleiFinder:
         self.chunks: list[_Chunk] = []
         self.sums: list[pd.DataFrame] = []
 
-    def add(self, chunk: Box, probability: RollingRows) -> float:
-        """Find the nuclei of a chunk, given the rows within `reach` of it; returns the summed entropy of the chunk."""
+    def add(self, chunk: Box, probability: RollingRows, maps: RollingRows) -> float:
+        """Find the nuclei of a chunk, given the rows within `reach` of it; returns the summed entropy of the chunk.
+
+        `maps` are those of the model's head, (maps, H, W).
+        """
         seen = chunk.grown(self.reach, self.shape)
         p = probability[seen.y0 : seen.y1][:, seen.x0 : seen.x1]
         before = self.writer.count
         found = find_nuclei(
-            p, threshold=self.threshold, field=self.field, channel=self.channel, options=self.options, region=seen
+            p,
+            threshold=self.threshold,
+            field=self.field,
+            channel=self.channel,
+            options=self.options,
+            region=seen,
+            maps=maps[seen.y0 : seen.y1][..., seen.x0 : seen.x1],
         )
         view, added = self.writer.write(chunk, seen, found)
         entropy = entropy_bits(p)

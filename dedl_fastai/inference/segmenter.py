@@ -11,15 +11,17 @@ import torch
 from fastai.learner import Learner
 from torch import nn
 
+from ..cells.options import NucleiOptions
 from ..data.pixels import ScaledField, pick_channels, read_scaled
 from ..errors import UserError
 from ..io.fields.field import Field
 from ..io.fields.readers import open_field
+from ..models.heads import HEADS
 from ..training.model_card import seg_facts_from_card, seg_model_card
 from ..training.run_folder import RunFolder
 from .engines.engine import Engine, make_engine
 from .options import BATCH_SIZE, OVERLAP
-from .window import Band, FieldPixels, normalised, predict_bands
+from .window import Band, FieldPixels, normalised, predict_bands, whole_planes
 
 
 @dataclass
@@ -51,7 +53,9 @@ class Segmenter:
                 "how these loaders scale the pixels of a file is not known: predict their items (`dls.test_dl`), or "
                 "create the Learner with `facts`."
             )
-        card = seg_model_card(learn.spec, learn.dls.facts, getattr(learn, "thresholds", None))
+        card = seg_model_card(
+            learn.spec, learn.dls.facts, getattr(learn, "thresholds", None), getattr(learn, "nuclei", None)
+        )
         return cls(learn.model, card, None, torch.device(learn.dls.device), **how)
 
     def __repr__(self) -> str:
@@ -60,13 +64,23 @@ class Segmenter:
         return f"Segmenter({net['arch']}/{net['encoder']} on {names}, threshold {self.threshold:g})"
 
     @property
+    def head(self) -> str:
+        """What the model predicts beside the mask: mask (nothing), distance."""
+        return self.card["network"].get("head", "mask")
+
+    @property
+    def nuclei(self) -> NucleiOptions:
+        """How the nuclei are separated: as tuned on the validation nuclei, for a model with a head."""
+        return NucleiOptions(**self.card.get("nuclei", {}))
+
+    @property
     def threshold(self) -> float:
         """Probability at which a pixel is a nucleus: tuned on the validation fields, or 0.5 if not tuned."""
         return 0.5 if self.card["threshold"] is None else self.card["threshold"]
 
     @cached_property
     def network(self) -> Engine:
-        """The engine that runs the network: normalised tiles (b, C, t, t) -> probability (b, t, t)."""
+        """The engine that runs the network: normalised tiles (b, C, t, t) -> probability, and maps of a head."""
         return make_engine(
             self.engine,
             self.model,
@@ -75,6 +89,7 @@ class Segmenter:
             device=self.device,
             amp=self.amp,
             channels_last=self.channels_last,
+            n_maps=HEADS[self.head],
         )
 
     def read(self, path: str | Path, channels: Sequence[str] = ()) -> np.ndarray:
@@ -93,7 +108,7 @@ class Segmenter:
         return pick_channels(field, self._names(channels))
 
     def predict_tiles(self, tiles: np.ndarray) -> np.ndarray:
-        """Probability of nuclei (b, t, t) in tiles (b, C, t, t) in [0, 1]."""
+        """Probability of nuclei (b, t, t) in tiles (b, C, t, t) in [0, 1]; with a head (b, 1 + maps, t, t)."""
         return self.network(normalised(tiles, self.mean, self.std))
 
     def bands(self, pixels: FieldPixels) -> Iterator[Band]:
@@ -108,6 +123,10 @@ class Segmenter:
             with open_field(field) as opened:
                 return self.probability(self.pixels(opened))
         return np.concatenate([band.mean for band in self.bands(field)])
+
+    def planes(self, field: FieldPixels) -> np.ndarray:
+        """Probability of nuclei and the maps of the head, float32 (1 + maps, H, W), for scaled pixels (C, H, W)."""
+        return whole_planes(self.bands(field))
 
     def mask(self, field: str | Path | FieldPixels) -> np.ndarray:
         """Mask of nuclei as bool (H, W), at the tuned threshold."""

@@ -3,7 +3,7 @@
 `predict_bands` is a generator: it keeps some rows of the field in memory and yields those that no later tile covers.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ from ..errors import UserError
 from .options import BATCH_SIZE, OVERLAP
 from .rolling_rows import RollingRows
 
-Predict = Callable[[np.ndarray], np.ndarray]  # tiles (b, C, t, t) in [0, 1] -> probability (b, t, t)
+Predict = Callable[[np.ndarray], np.ndarray]  # tiles (b, C, t, t) in [0, 1] -> (b, t, t), or (b, 1 + maps, t, t)
 _QUARTER_TURNS_AND_FLIP = {  # applied to a tile, and undone after its prediction
     "none": [(0, False)],
     "flips": [(turns, flip) for turns in (0, 2) for flip in (False, True)],
@@ -40,6 +40,12 @@ class Band:
     y0: int  # first row
     mean: np.ndarray
     sd: np.ndarray | None  # None if not requested
+    maps: np.ndarray  # mean maps of the head, (maps, h, W); no maps without a head
+
+
+def whole_planes(bands: Iterable[Band]) -> np.ndarray:
+    """The probability and the maps of all bands of a field, (1 + maps, H, W)."""
+    return np.concatenate([np.concatenate([b.mean[None], b.maps]) for b in bands], axis=1)
 
 
 def window_starts(length: int, tile: int, overlap: float) -> list[int]:
@@ -104,18 +110,20 @@ def predict_bands(
         raise UserError(f"tta={tta!r} is unknown; it may be {', '.join(TTA)}.")
     _, height, width = pixels.shape
     separately = spread and len(members) > 1
-    total = RollingRows((len(members) if separately else 1,), max(width, tile))
+    total: RollingRows | None = None  # (members, 1 + maps, rows, width)
     rows_norm, columns_norm = blend_norm(height, tile, overlap), blend_norm(width, tile, overlap)
     weight = np.outer(blend_weight(tile), blend_weight(tile))
     for corners, tiles in window_batches(pixels, tile, overlap, bs):
         top = corners[0][0]  # no later tile covers rows above it
-        if top > total.top:
+        if total is not None and top > total.top:
             yield _band(total, rows_norm, columns_norm, y1=top, width=width, spread=spread)
-        probability = np.stack([_predicted(member, tiles, tta) for member in members])
-        probability = probability if separately else probability.mean(axis=0, keepdims=True)
+        planes = np.stack([_predicted(member, tiles, tta) for member in members])  # (members, b, 1 + maps, t, t)
+        planes = planes if separately else planes.mean(axis=0, keepdims=True)
+        total = total or RollingRows((len(planes), planes.shape[2]), max(width, tile))
         total.extend(corners[-1][0] + tile)
         for i, (y, x) in enumerate(corners):
-            total[y : y + tile][..., x : x + tile] += probability[:, i] * weight
+            total[y : y + tile][..., x : x + tile] += planes[:, i] * weight
+    assert total is not None  # a field has at least one tile
     yield _band(total, rows_norm, columns_norm, y1=height, width=width, spread=spread)
 
 
@@ -138,13 +146,14 @@ def _mirrored(rows: np.ndarray, height: int, tile: int) -> np.ndarray:
 
 
 def _predicted(member: Predict, tiles: np.ndarray, tta: str) -> np.ndarray:
-    """The member's probability: the mean over the transformed images of the tiles, each transformed back."""
+    """The member's planes (b, 1 + maps, t, t): the mean over the transformed images of the tiles, transformed back."""
     total: np.ndarray = np.zeros((), np.float32)
     images = _QUARTER_TURNS_AND_FLIP[tta]
     for turns, flip in images:
         image = np.rot90(tiles[..., ::-1] if flip else tiles, turns, axes=(-2, -1))
-        probability = np.rot90(member(np.ascontiguousarray(image)), -turns, axes=(-2, -1))
-        total = total + (probability[..., ::-1] if flip else probability)
+        planes = member(np.ascontiguousarray(image))
+        planes = np.rot90(planes if planes.ndim == 4 else planes[:, None], -turns, axes=(-2, -1))
+        total = total + (planes[..., ::-1] if flip else planes)
     return total / np.float32(len(images))
 
 
@@ -156,5 +165,6 @@ def _band(
     members = total[y0:y1][..., :width] / rows_norm[y0:y1, None]
     members /= columns_norm[:width]
     total.drop(y1)
-    sd = members.std(axis=0) if spread else None
-    return Band(y0, members[0] if len(members) == 1 else members.mean(axis=0), sd)
+    sd = members[:, 0].std(axis=0) if spread else None
+    mean = members[0] if len(members) == 1 else members.mean(axis=0)
+    return Band(y0, mean[0], sd, mean[1:])

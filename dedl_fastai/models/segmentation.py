@@ -10,6 +10,7 @@ from torch import nn
 
 from ..errors import UserError
 from .dry_run import DOES_NOT_RUN, first_line
+from .heads import HEADS, add_maps
 from .names import (
     ATTENTIONS,
     WEIGHTS,
@@ -43,6 +44,7 @@ class SegSpec:
     attention: str = "se"  # none, se, scse
     in_channels: int = 1
     classes: int = 2
+    head: str = "mask"  # mask, or maps beside it: distance
 
     def __post_init__(self):
         object.__setattr__(self, "arch", arch_name(self.arch))
@@ -53,6 +55,8 @@ class SegSpec:
         self._check()
 
     def _check(self) -> None:
+        if self.head not in HEADS:
+            raise UserError(f"head={self.head!r} is unknown; it may be {', '.join(HEADS)}.")
         if self.attention not in ATTENTIONS:
             raise UserError(f"decoder_attention={self.attention!r} is unknown; it may be {', '.join(ATTENTIONS)}.")
         if len(self.decoder_channels) != self.depth:
@@ -91,7 +95,7 @@ def check_tile(tile: int, spec: SegSpec) -> None:
 
 
 def create_seg_model(spec: SegSpec, weights: str = "none", tile: int = 480) -> nn.Module:
-    """Build the network: (B, in_channels, tile, tile) -> logits (B, classes, tile, tile).
+    """Build the network: (B, in_channels, tile, tile) -> logits (B, classes + maps of the head, tile, tile).
 
     `weights`: "none", "imagenet", "advprop", "noisy-student", or the path of a file. Encoder stages deeper than `depth`
     are removed: smp keeps them although they have no effect (9 of 10 parameters of ResNet-101 at depth 3).
@@ -109,6 +113,8 @@ def create_seg_model(spec: SegSpec, weights: str = "none", tile: int = 480) -> n
         freeze(model, unused)
     if not published:
         load_encoder_weights(model, weights)
+    if spec.head != "mask":
+        add_maps(model, HEADS[spec.head])
     if weights == "none":
         quicken_statistics(model)
     return model

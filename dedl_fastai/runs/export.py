@@ -24,6 +24,7 @@ from ..inference.engines.runtimes import OnnxEngine
 from ..inference.load import load_run
 from ..inference.segmenter import Segmenter
 from ..io.files import written_whole
+from ..models.heads import HEADS
 from ..scores.agreement import Agreement
 from ..training.run_folder import RunFolder
 
@@ -90,6 +91,8 @@ def export_metadata(model: Segmenter | Classifier, which: str = "best") -> dict[
     if isinstance(model, Segmenter):
         own = {"tile": facts.tile, "threshold": model.threshold}
         probability = "float32 (batch, y, x): of any class but the first"
+        if model.head != "mask":
+            probability = f"float32 (batch, plane, y, x): of any class but the first, then the {model.head} in 0..1"
     else:
         own = {"input": facts.input, "size": facts.size, "tile": facts.tile}
         own["thresholds"] = model.thresholds.tolist()
@@ -152,7 +155,9 @@ def _sample(items: list) -> list:
 
 
 def _network(model: Segmenter | Classifier) -> nn.Module:
-    return Foreground(model.model) if isinstance(model, Segmenter) else nn.Sequential(model.model, nn.Sigmoid())
+    if isinstance(model, Segmenter):
+        return Foreground(model.model, HEADS[model.head])
+    return nn.Sequential(model.model, nn.Sigmoid())
 
 
 def _threshold(model: Segmenter | Classifier) -> float | np.ndarray:

@@ -14,7 +14,6 @@ from ..inference.segmenter import Segmenter
 from ..io.files import write_text
 from ..models.weights import write_tensors
 from ..training.learner import FieldLearner
-from ..training.model_card import clf_model_card, seg_model_card
 from ..training.run_folder import RunFolder, history_text, manifest
 from ..training.segmentation.learner import SegLearner
 from .classification.evaluation import clf_metrics, items_by_split
@@ -33,6 +32,8 @@ def evaluate(self: FieldLearner, cohort: Cohort | None = None) -> dict[str, Any]
     cohort = cohort or _own_cohort(self)
     metrics = (_segmentation if isinstance(self, SegLearner) else _classification)(self, cohort)
     self.thresholds = metrics["thresholds"] if "thresholds" in metrics else metrics["threshold"]
+    if "nuclei_tuning" in metrics:
+        self.nuclei = metrics["nuclei_tuning"]["value"]
     return metrics
 
 
@@ -52,8 +53,7 @@ def save_run(self: FieldLearner, folder: str | Path) -> Path:
         write_tensors(run.path / f"{name}.safetensors", self.model.state_dict())
     run.write("manifest", manifest(-1, self.dls.train.num_workers, torch.device(self.dls.device), cohort))
     save_splits(cohort, run.path / "splits.json")
-    card = seg_model_card if isinstance(self, SegLearner) else clf_model_card
-    run.write("model", card(self.spec, self.dls.facts, self.thresholds))
+    run.write("model", (Segmenter if isinstance(self, SegLearner) else Classifier).of(self).card)
     write_text(run.path / "history.csv", _history(self))
     run.write("config", _options(self, cohort).to_dict())
     run.write("metrics", metrics)
@@ -105,5 +105,5 @@ def _options(learn: FieldLearner, cohort: Cohort) -> SegConfig | ClfConfig:
     if isinstance(learn, SegLearner):
         widths = ",".join(map(str, spec.decoder_channels))
         network = {"arch": spec.arch, "encoder": spec.encoder, "depth": spec.depth, "decoder": widths}
-        return SegConfig.resolve({**common, **network, "decoder_attention": spec.attention})
+        return SegConfig.resolve({**common, **network, "decoder_attention": spec.attention, "head": spec.head})
     return ClfConfig.resolve({**common, "model": spec.model, "size": facts.size, "input": facts.input})

@@ -1,9 +1,12 @@
-"""How many nuclei are found, invented and missed in whole fields, by a model and by Otsu's threshold."""
+"""How many nuclei are found, invented and missed in whole fields: by a model, by Otsu, and from the true mask."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from ..cells.distance import normalised_distance
 from ..cells.options import NucleiOptions
 from ..io.masks import holds_ids, read_labels
 from .object_matches import Matches, count_matches, pool_matches
@@ -12,12 +15,13 @@ from .whole_fields import FieldPrediction, otsu_mask
 
 @dataclass(frozen=True)
 class FieldMatches:
-    """Predicted nuclei of a field matched with the true ones at each IoU, for the model and for Otsu's threshold."""
+    """Predicted nuclei of a field matched with the true ones at each IoU: the model's, and those of the baselines."""
 
     prediction: FieldPrediction
     has_ids: bool | None  # None: the mask has at most one nucleus, so it may also be a binary mask
     model: dict[float, Matches]
     otsu: dict[float, Matches]
+    ceiling: dict[float, Matches]  # found in the true mask (and from the true maps of a head): what separation allows
 
 
 def score_objects(
@@ -41,7 +45,10 @@ def score_objects(
         "n_fields": len(kept),
         "n_without_ids": len(fields) - len(kept),
         **_object_scores(f.model for f in kept),
-        "baselines": {"otsu": _object_scores(f.otsu for f in kept)},
+        "baselines": {
+            "otsu": _object_scores(f.otsu for f in kept),
+            "ceiling": _object_scores(f.ceiling for f in kept),
+        },
         "per_patient": {p: _object_scores(f.model for f in kept if f.prediction.patient == p) for p in patients},
         "fields": [{**n, **_object_scores([f.model])} for n, f in zip(names, kept, strict=True)],
     }
@@ -51,10 +58,18 @@ def _match_field(prediction: FieldPrediction, threshold: float, options: NucleiO
     truth = read_labels(prediction.truth)
     has_ids = holds_ids(prediction.truth, truth)
     if has_ids is False:
-        return FieldMatches(prediction, False, {}, {})
-    masks = (prediction.mask(threshold), otsu_mask(prediction.source))
-    model, otsu = (count_matches(prediction.nuclei(m, options), truth) for m in masks)
-    return FieldMatches(prediction, has_ids, model, otsu)
+        return FieldMatches(prediction, False, {}, {}, {})
+    maps = prediction.maps()
+    true_maps = normalised_distance(truth)[None] if len(maps) else None
+    model, otsu, ceiling = (
+        count_matches(prediction.nuclei(mask, options, maps), truth)
+        for mask, maps in (
+            (prediction.mask(threshold if options.threshold is None else options.threshold), maps),
+            (otsu_mask(prediction.source), None),
+            (truth > 0, true_maps),
+        )
+    )
+    return FieldMatches(prediction, has_ids, model, otsu, ceiling)
 
 
 def _object_scores(fields: Iterable[dict[float, Matches]]) -> dict[str, Any]:
@@ -64,5 +79,7 @@ def _object_scores(fields: Iterable[dict[float, Matches]]) -> dict[str, Any]:
     return {
         "n_true": any_iou.tp + any_iou.fn,
         "n_predicted": any_iou.tp + any_iou.fp,
+        "f1_50": round(pooled[0.5].scores()["f1"], 6),
+        "f1_mean": round(float(np.mean([m.scores()["f1"] for m in pooled.values()])), 6),
         "matching": [{"iou": i, **{k: round(v, 6) for k, v in m.scores().items()}} for i, m in pooled.items()],
     }

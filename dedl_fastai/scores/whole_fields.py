@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ STEPS = 200  # probabilities are stored in steps of 1/200, and thresholds are mu
 
 @dataclass(frozen=True)
 class FieldPrediction:
-    """A field with its quantised probability map on disk: pixels >= k are foreground at threshold k/200."""
+    """A field with its quantised planes on disk: pixels >= k are foreground at threshold k/200."""
 
     source: CachedField
     patient: str
@@ -33,18 +33,23 @@ class FieldPrediction:
     file: Path
 
     def steps(self) -> np.ndarray:
-        """The map, uint8 (H, W) with values 0..200."""
-        return np.load(self.file, mmap_mode="r")
+        """The probability, uint8 (H, W) with values 0..200."""
+        return np.load(self.file, mmap_mode="r")[0]
+
+    def maps(self) -> np.ndarray:
+        """The maps of the model's head, float32 (maps, H, W) in 0..1; no maps without a head."""
+        return np.load(self.file, mmap_mode="r")[1:] / np.float32(STEPS)
 
     def mask(self, threshold: float) -> np.ndarray:
         """The predicted mask at a threshold that is a multiple of 1/200."""
         return self.steps() >= round(threshold * STEPS)
 
-    def nuclei(self, mask: np.ndarray, options: NucleiOptions) -> np.ndarray:
-        """Labels of the nuclei in a mask of this field, found as in `predict_field`."""
+    def nuclei(self, mask: np.ndarray, options: NucleiOptions, maps: np.ndarray | None = None) -> np.ndarray:
+        """Labels of the nuclei in a mask of this field, found as in `predict_field`; `maps` are those of a head."""
         with open_field(self.image) as field:
             channel = pick_channels(field, self.channels)[0]
-            return find_nuclei(mask, threshold=0.5, field=field, channel=channel, options=options)
+            options = replace(options, threshold=0.5)  # of a mask
+            return find_nuclei(mask, threshold=0.5, field=field, channel=channel, options=options, maps=maps)
 
     def histograms(self) -> np.ndarray:
         """(2, 201) pixel counts of each step, for true background and for true nuclei."""
@@ -62,10 +67,10 @@ def predict_fields(
     fields: Iterable[CachedField],
     table: pd.DataFrame,  # cohort table of the same fields
     channels: Sequence[str],  # their names in these files
-    predict: Callable[[np.ndarray], np.ndarray],  # (C, H, W) in [0, 1] -> probability (H, W)
+    predict: Callable[[np.ndarray], np.ndarray],  # (C, H, W) in [0, 1] -> probability and maps (1 + maps, H, W)
     folder: str | Path,
 ) -> list[FieldPrediction]:
-    """Predict every field once and store the maps in `folder`, with one field in memory at a time."""
+    """Predict every field once and store the planes in `folder`, with one field in memory at a time."""
     predictions = []
     columns = (table[name] for name in ("patient", "image", "mask"))
     for i, (field, patient, image, truth) in enumerate(zip(fields, *columns, strict=True)):

@@ -19,7 +19,12 @@ FORMAT = 1
 WEIGHT_FILES = ("best", "last", "swa")
 
 
-def seg_model_card(spec: SegSpec, facts: SegFacts, threshold: float | None = None) -> dict[str, Any]:
+def seg_model_card(
+    spec: SegSpec,
+    facts: SegFacts,
+    threshold: float | None = None,
+    nuclei: dict[str, float] | None = None,  # how nuclei are found in the maps of a head, as tuned
+) -> dict[str, Any]:
     """Return the contents of a segmentation run's model.json."""
     return {
         **_head("segmentation", spec),
@@ -31,6 +36,7 @@ def seg_model_card(spec: SegSpec, facts: SegFacts, threshold: float | None = Non
         "foreground": facts.foreground,
         "classes": list(facts.classes),
         "threshold": threshold,
+        **({"nuclei": nuclei} if nuclei else {}),
     }
 
 

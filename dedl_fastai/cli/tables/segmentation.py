@@ -12,6 +12,7 @@ _COLUMNS = {
     "boundary_f1": "boundary",
 }
 _SPLITS = {"test": "", "valid": " (tuned here)"}
+_OBJECT_BASELINES = {"otsu": "otsu", "ceiling": "from true mask"}
 _OBJECT_COLUMNS = {"precision": "prec.", "recall": "recall", "f1": "F1", "ap": "AP", "pq": "PQ"}
 
 
@@ -43,7 +44,11 @@ def _object_lines(split: str, objects: dict[str, Any]) -> list[str]:
     without = f" ({objects['n_without_ids']} more have no ids)" if objects["n_without_ids"] else ""
     otsu = objects["baselines"]["otsu"]
     rows = [(f"IoU {row['iou']:.2f}", row) for row in objects["matching"]]
-    rows += [(f"IoU {row['iou']:.2f}, otsu", row) for row in otsu["matching"][:1]]
+    rows += [
+        (f"IoU {row['iou']:.2f}, {name}", row)
+        for key, name in _OBJECT_BASELINES.items()
+        for row in objects["baselines"].get(key, {}).get("matching", [])[:1]
+    ]
     return [
         "",
         f"nuclei, {split}: {objects['n_fields']} fields with ids{without}, separated by {objects['part_by']}: "

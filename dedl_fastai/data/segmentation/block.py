@@ -20,7 +20,7 @@ from ..scaling import PercentileScaling
 from ..tiles import Tile, is_blank, tiles_of
 from .augment import TileAugment
 from .facts import CLASSES, SegFacts, seg_facts
-from .tensors import TensorField, TensorNuclei
+from .tensors import TensorField, TensorInstances, TensorNuclei
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,11 @@ def FieldBlock(normalize: Normalize | None = None) -> TransformBlock:  # noqa: N
 def NucleiBlock() -> TransformBlock:  # noqa: N802
     """A `TransformBlock` of nucleus masks."""
     return TransformBlock(type_tfms=TensorNuclei.create)
+
+
+def InstancesBlock() -> TransformBlock:  # noqa: N802
+    """A `TransformBlock` of the ids of nuclei."""
+    return TransformBlock(type_tfms=TensorInstances.create)
 
 
 def is_valid(tile: Tile) -> bool:
@@ -48,6 +53,7 @@ def seg_block(
     scaling: PercentileScaling | None = None,
     pad: str = "reflect",  # beyond the field: its mirror image, or "zero" as in the paper
     skip_blank: bool = False,  # leave out training tiles without a nucleus
+    ids: bool = False,  # targets are ids of nuclei instead of masks, as heads need them
     cache: str | Path | None = None,  # folder of decoded fields
     **arguments: Any,
 ) -> FieldDataBlock:
@@ -62,8 +68,8 @@ def seg_block(
     facts = seg_facts(fields, channels, scaling, tile)
     normalize = Normalize.from_stats(list(facts.mean), list(facts.std), cuda=False)
     ours: dict[str, Any] = {
-        "blocks": (FieldBlock(normalize), NucleiBlock()),
-        "get_items": partial(tiles_of_cohort, facts=facts, pad=pad, skip_blank=skip_blank, cache=cache),
+        "blocks": (FieldBlock(normalize), InstancesBlock() if ids else NucleiBlock()),
+        "get_items": partial(tiles_of_cohort, facts=facts, pad=pad, skip_blank=skip_blank, ids=ids, cache=cache),
         "splitter": FuncSplitter(is_valid),
         "batch_tfms": [TileAugment()] if augment is None else list(augment),
     }
@@ -94,13 +100,18 @@ def seg_dataloaders(
 
 
 def tiles_of_cohort(
-    cohort: Cohort, facts: SegFacts, pad: str = "reflect", skip_blank: bool = False, cache: str | Path | None = None
+    cohort: Cohort,
+    facts: SegFacts,
+    pad: str = "reflect",
+    skip_blank: bool = False,
+    ids: bool = False,
+    cache: str | Path | None = None,
 ) -> list[Tile]:
     """Return the tiles of the training and validation fields of a cohort, as items of the `DataBlock`."""
     cohort = cohort.with_masks()
     tiles: list[Tile] = []
     for split in ("train", "valid"):
-        fields = cache_cohort(_needed(cohort, split), facts.channels, facts.scaling, cache)
+        fields = cache_cohort(_needed(cohort, split), facts.channels, facts.scaling, cache, ids=ids)
         tiles += tiles_of(fields, facts.tile, pad, split)
     return _without_blank(tiles, skip_blank)
 

@@ -44,6 +44,28 @@ class TensorNuclei(TensorMask):
         return ctx
 
 
+class TensorInstances(TensorNuclei):
+    """Ids of nuclei: int64 (H, W), 0 background, -1 a nucleus whose extent the mask does not tell."""
+
+    @classmethod
+    def create(cls, tile: Tile) -> "TensorInstances":
+        """Return the ids of a tile."""
+        return cls(torch.from_numpy(tile.nuclei()).long())
+
+    def mask(self) -> TensorNuclei:
+        """Return the same as 0 (background) and 1 (nucleus)."""
+        return TensorNuclei((self.as_subclass(torch.Tensor) != 0).long())
+
+    def show(self, ctx: Axes | None = None, color: str = "tab:orange", **kwargs) -> Axes:
+        """Draw the outline of each nucleus over the image of the axis."""
+        ids = self.as_subclass(torch.Tensor)
+        ctx = ctx or show_image(torch.zeros_like(ids), cmap="gray")
+        for value in ids.unique().tolist():
+            if value:
+                TensorNuclei((ids == value).long()).show(ctx=ctx, color=color)
+        return ctx
+
+
 @dispatch
 def show_batch(x: TensorField, y: TensorNuclei, samples, ctxs=None, max_n=9, **kwargs):
     """Draw tiles with the true outlines."""

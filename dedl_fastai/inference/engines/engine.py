@@ -10,7 +10,7 @@ from torch import nn
 
 from ...errors import UserError
 from ...training.precision import AMPS
-from .portable import Foreground, exported_program, foreground, onnx_bytes
+from .portable import Foreground, exported_program, foreground_and_maps, onnx_bytes
 from .runtimes import OnnxEngine, OpenVinoEngine
 
 log = logging.getLogger(__name__)
@@ -19,7 +19,10 @@ ENGINES = ("torch", "onnx", "openvino")
 
 
 class Engine(Protocol):
-    """Normalised tiles (b, C, t, t) float32 -> probability of the foreground (b, t, t) float32, for any b."""
+    """Normalised tiles (b, C, t, t) float32 -> probability of the foreground (b, t, t) float32, for any b.
+
+    A network with a head gives (b, 1 + maps, t, t): the probability, then the maps in 0..1.
+    """
 
     def __call__(self, tiles: np.ndarray, /) -> np.ndarray:
         """Predict a batch of tiles."""
@@ -33,6 +36,7 @@ def make_engine(
     device: torch.device | str = "cpu",
     amp: str = "no",  # no, fp16, bf16
     channels_last: bool = False,  # memory format of PyTorch tensors
+    n_maps: int = 0,  # of a head, after the classes
 ) -> Engine:
     """The engine `name` for a segmentation network. Raises `UserError` for unsupported options and missing packages."""
     device = torch.device(device)
@@ -41,21 +45,28 @@ def make_engine(
     if amp != "no" and amp not in AMPS:
         raise UserError(f"amp={amp!r} is unknown; it may be no, {', '.join(AMPS)}.")
     if name == "torch":
-        return TorchEngine(model, device, amp, channels_last)
+        return TorchEngine(model, device, amp, channels_last=channels_last, n_maps=n_maps)
     if channels_last:
         raise UserError(f"`channels_last` is only for engine=torch: {name} chooses the memory format itself.")
     if name == "onnx" and amp != "no":
         raise UserError(f"engine=onnx computes in float32 and does not support amp={amp}: use openvino or torch.")
     log.info("preparing the network for %s", name)
-    exported = onnx_bytes(exported_program(Foreground(model), (n_channels, tile, tile)))
+    exported = onnx_bytes(exported_program(Foreground(model, n_maps), (n_channels, tile, tile)))
     return OnnxEngine(exported, device) if name == "onnx" else OpenVinoEngine(exported, device, amp)
 
 
 class TorchEngine:
     """PyTorch. If the GPU runs out of memory, batches get smaller; if one tile does not fit, the CPU takes over."""
 
-    def __init__(self, model: nn.Module, device: torch.device | str, amp: str = "no", channels_last: bool = False):
-        self.device, self.amp = torch.device(device), amp
+    def __init__(
+        self,
+        model: nn.Module,
+        device: torch.device | str,
+        amp: str = "no",
+        channels_last: bool = False,
+        n_maps: int = 0,
+    ):
+        self.device, self.amp, self.n_maps = torch.device(device), amp, n_maps
         if self.device.type == "cpu" and amp == "fp16":
             raise UserError("amp=fp16 needs a GPU: use bf16 or no on the CPU.")
         if self.device.type == "cuda" and amp == "bf16" and not torch.cuda.is_bf16_supported():
@@ -84,7 +95,7 @@ class TorchEngine:
         x = torch.from_numpy(np.ascontiguousarray(tiles)).to(self.device, memory_format=self.memory_format)
         with self._autocast():
             logits = self.model(x)
-        return foreground(logits).cpu().numpy()
+        return foreground_and_maps(logits, self.n_maps).cpu().numpy()
 
     def _autocast(self) -> AbstractContextManager:
         return nullcontext() if self.amp == "no" else torch.autocast(self.device.type, dtype=AMPS[self.amp])

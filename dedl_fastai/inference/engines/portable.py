@@ -23,16 +23,23 @@ def foreground(logits: torch.Tensor) -> torch.Tensor:
     return 1 - logits.softmax(dim=1)[:, 0]
 
 
-class Foreground(nn.Module):
-    """A segmentation network with `foreground` applied: tiles (b, C, t, t) -> probability (b, t, t)."""
+def foreground_and_maps(logits: torch.Tensor, n_maps: int = 0) -> torch.Tensor:
+    """Probability of the foreground, (b, t, t); with maps of a head after the classes, (b, 1 + maps, t, t)."""
+    if not n_maps:
+        return foreground(logits)
+    return torch.cat([foreground(logits[:, :-n_maps])[:, None], logits[:, -n_maps:].float().sigmoid()], dim=1)
 
-    def __init__(self, network: nn.Module):
+
+class Foreground(nn.Module):
+    """A segmentation network with `foreground_and_maps` applied to its logits."""
+
+    def __init__(self, network: nn.Module, n_maps: int = 0):
         super().__init__()
-        self.network = network
+        self.network, self.n_maps = network, n_maps
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Probability of the foreground of each pixel."""
-        return foreground(self.network(x))
+        """Probability of the foreground of each pixel, and the maps of the head if there is one."""
+        return foreground_and_maps(self.network(x), self.n_maps)
 
 
 def exported_program(network: nn.Module, shape: tuple[int, int, int]) -> ExportedProgram:

@@ -48,6 +48,10 @@ class SegConfig(TrainOptions):
     decoder_attention: str = option(
         "se", "Attention in the decoder: none, se (channels, the paper's), scse (as released).", MODEL
     )
+    head: str = option(
+        "mask", "What is predicted beside the mask to tell touching nuclei apart: mask (nothing), distance.", MODEL
+    )
+    head_weight: float = option(1.0, "Weight of the head's loss beside the main loss.", LOSS)
     tile: int = option(480, "Edge of a tile in pixels (the paper: 480, and 256 for comparison).", ITEMS)
     pad: str = option("zero", "Padding beyond the field's edge: zero, or reflect.", ITEMS)
     skip_blank: bool = option(False, "Leave out training tiles without nuclei.", ITEMS)
@@ -77,7 +81,7 @@ class SegConfig(TrainOptions):
     def __post_init__(self):
         super().__post_init__()
         check_positive(self, "tile", "app_target", "app_lr", "app_width")
-        check_not_negative(self, "rotate", "overlap")
+        check_not_negative(self, "rotate", "overlap", "head_weight")
         if self.overlap >= 1:
             raise UserError(f"overlap={self.overlap:g}: give a share of a tile, at least 0 and below 1.")
         if self.app_released and self.app == "none":

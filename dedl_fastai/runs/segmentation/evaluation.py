@@ -16,6 +16,7 @@ from ...errors import UserError
 from ...inference.ensemble import Ensemble
 from ...inference.segmenter import Segmenter
 from ...io.files import written_whole
+from ...scores.nuclei_tuning import tune_nuclei
 from ...scores.objects import score_objects
 from ...scores.whole_fields import (
     STEPS,
@@ -60,8 +61,8 @@ def predict_splits(
 
 def _facts_and_predict(model: Segmenter | Ensemble) -> tuple[SegFacts, Callable[[np.ndarray], np.ndarray]]:
     if isinstance(model, Ensemble):
-        return model.members[0].facts, lambda pixels: model.predict(pixels).mean
-    return model.facts, model.probability
+        return model.members[0].facts, model.planes
+    return model.facts, model.planes
 
 
 def seg_metrics(
@@ -130,7 +131,11 @@ def tune_and_evaluate(segmenter: Segmenter, cohort: Cohort) -> dict[str, Any]:
     with temporary_maps() as folder:
         predictions = predict_splits(segmenter, cohort, ["valid", "test"], folder)
         tuning = tune_threshold(predictions["valid"])
-        return seg_metrics(predictions, tuning["value"], tuning)
+        if segmenter.head == "mask":
+            return seg_metrics(predictions, tuning["value"], tuning)
+        found = tune_nuclei(predictions["valid"])
+        nuclei = NucleiOptions(**found["value"])
+        return {**seg_metrics(predictions, tuning["value"], tuning, nuclei=nuclei), "nuclei_tuning": found}
 
 
 def evaluate_seg_again(
@@ -142,6 +147,7 @@ def evaluate_seg_again(
 ) -> dict[str, Any]:
     """Score the fields of these splits with the threshold stored in the model (in an ensemble: the mean threshold)."""
     threshold = round(model.threshold * STEPS) / STEPS  # a mean threshold can be between two steps of the maps
+    nuclei = (nuclei or NucleiOptions()).filled(model.nuclei)
     with temporary_maps() as folder:
         predictions = predict_splits(model, cohort, splits, folder=folder, channels=channels)
         return seg_metrics(predictions, threshold, nuclei=nuclei) if predictions else {}

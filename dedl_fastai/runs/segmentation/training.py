@@ -68,6 +68,7 @@ def dataloaders_of(options: SegConfig, cohort: Cohort) -> DataLoaders:
         scaling=PercentileScaling(*two_percentiles(options.percentiles)),
         pad=options.pad,
         skip_blank=options.skip_blank,
+        ids=options.head != "mask",
         workers=options.workers,
         seed=options.seed,
         device=process_device(options.device),
@@ -91,6 +92,8 @@ def learner_of(options: SegConfig, dls: DataLoaders) -> FieldLearner:
         amp=options.amp,
         accumulate=options.accumulate,
         clip=options.clip,
+        head=options.head,
+        head_weight=options.head_weight,
         app=app_of(options),
         cbs=[EpochSeed(options.seed)],
     )
@@ -128,6 +131,8 @@ def _evaluate(run: RunFolder, options: SegConfig, cohort: Cohort) -> dict[str, A
     metrics = tune_and_evaluate(segmenter, cohort)
     metrics["weights"] = _scores_of_weights(run, options, cohort, metrics)
     segmenter.card["threshold"] = metrics["threshold"]
+    if "nuclei_tuning" in metrics:
+        segmenter.card["nuclei"] = metrics["nuclei_tuning"]["value"]
     segmenter.card["threshold_of_weights"] = {w: row["threshold"] for w, row in metrics["weights"].items()}
     run.write("model", segmenter.card)
     draw_seg_figures(run, metrics, segmenter, cohort)

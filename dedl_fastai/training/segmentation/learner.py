@@ -16,6 +16,7 @@ from ...errors import UserError
 from ...models.segmentation import SegSpec, create_seg_model
 from ..learner import FieldLearner, optimizer
 from ..precision import precision_callbacks
+from .head import HeadCallback
 from .losses import seg_loss
 from .metrics import TileDice, TileIoU
 
@@ -69,6 +70,8 @@ def seg_learner(
     amp: str = "no",  # no, fp16, bf16
     accumulate: int = 1,  # batches whose gradients are added up for one step
     clip: float = 0.0,  # largest gradient norm; 0: no limit
+    head: str = "mask",  # maps beside the mask that tell touching nuclei apart: mask (none, the paper's), distance
+    head_weight: float = 1.0,  # of the maps' loss beside the main one
     app: str | Callback = "none",  # the paper's autoencoder post-processing: none, gelu, relu, or an `AppCallback`
     cbs: Sequence[Callback] = (),
     path: str | Path = ".",
@@ -87,8 +90,11 @@ def seg_learner(
         attention=attention,
         in_channels=len(facts.channels),
         classes=len(facts.classes),
+        head=head,
     )
     model = create_seg_model(spec, weights, facts.tile)
+    if head != "mask":
+        cbs = [*cbs, HeadCallback(spec.classes, head_weight)]
     if app != "none":
         cbs = [*cbs, _app_callback(app)]
     loss_func = seg_loss(loss, facts.class_weights) if isinstance(loss, str) else loss

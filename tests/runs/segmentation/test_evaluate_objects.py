@@ -67,7 +67,7 @@ def scored(tmp_path):
         folder = write_cohort(tmp_path / "cohort", pictures, patient=patients or ["P"] * len(fields))
         cohort = Cohort.load(folder)
         cached = cache_cohort(cohort, ["DAPI"], PercentileScaling(0, 100))
-        maps = predict_fields(cached, cohort.table, ["DAPI"], lambda pixels: pixels[0], tmp_path / "maps")
+        maps = predict_fields(cached, cohort.table, ["DAPI"], lambda pixels: pixels[:1], tmp_path / "maps")
         return score_objects(maps, 0.5)
 
     return score
