@@ -24,12 +24,12 @@ class SwaCallback(Callback):
     The model itself does not change. The batch-norm statistics of the averaged weights are computed in an additional
     pass over the training batches, unless batch norm was frozen.
 
-    The averaging takes the last epochs of the run, from `start` on. If the patience of `Keeper` is exhausted before, the
-    run goes over into it at once instead of ending: it averages as many epochs, and then ends. Once begun, the averaging
-    is completed, whether or not there is patience left. Its epochs are epochs of the run like others: they are
-    validated, and may hold the best weights. With `lr`, their rate is constant; else it stays that of the schedule,
-    which falls to its end in a run that is not cut short. A run that ends before for another reason has no average,
-    which is logged. `Keeper` saves and restores the average of an interrupted run.
+    The averaging takes the last epochs of the run, from `start` on. If the patience of `Keeper` is exhausted before,
+    the run goes over into it at once instead of ending: it averages as many epochs, and then ends. Once begun, the
+    averaging is completed, whether or not there is patience left. Its epochs are epochs of the run like others: they
+    are validated, and may hold the best weights. With `lr`, their rate is constant; else it is that of the schedule at
+    that epoch. A run that ends before for another reason has no average, which is logged. `Keeper` saves and restores
+    the average of an interrupted run.
     """
 
     order, run_valid = 63, False  # sets its rate after ParamScheduler (60); Keeper (64) saves its state
