@@ -75,7 +75,7 @@ def test_json_holds_everything():
         "sd": None,
         "unit": "s",
         "task": "seg",
-        "options": {"encoder": "resnet18", "arch": "unet", "app": "gelu"},
+        "options": {"encoder": "resnet18", "arch": "unet", "patience": 0, "app": "gelu"},
         "metric": "train_seconds",
         "seeds": [26, 77, 334, 517, 994],
         "folds": 0,
