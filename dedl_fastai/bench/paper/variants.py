@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from ...errors import UserError
 from .tables import PaperCell, PaperRow, PaperTable
 
 # The tables' own form keeps APP's gradient at a tenth of the main gradient (`app_weight` auto).
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "summed": {"app_weight": "summed"},  # the text: a mean squared error next to a summed main loss
     "released": {"app_released": True},  # the code: cross-entropy over all class maps and rows
 }
