@@ -57,9 +57,15 @@ class ClfConfig(TrainOptions):
     class_weight: str = option(
         "inverse", "inverse, effective, none, or dedl (as released: common classes weigh more).", LOSS
     )
-    swa: float = option(0.75, "Share of the run after which weights are averaged (SWA); 1: never.", SCHEDULE)
+    swa_start: float = option(
+        0.75,
+        "Share of the run after which weights are averaged (SWA), or earlier if patience ends; 1: never.",
+        SCHEDULE,
+        formerly="swa",
+    )
+    swa_lr: float = option(0.0, "Constant learning rate while weights are averaged (0: the schedule's).", SCHEDULE)
 
     def __post_init__(self):
         super().__post_init__()
-        check_positive(self, "min_cells", "size", "body_lr", "swa")
-        check_not_negative(self, "tile", "drop", "gamma")
+        check_positive(self, "min_cells", "size", "body_lr", "swa_start")
+        check_not_negative(self, "tile", "drop", "gamma", "swa_lr")
