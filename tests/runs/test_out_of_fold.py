@@ -35,9 +35,17 @@ def seg_parent(tiny_folder, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def clf_parent(many_folder, tmp_path_factory):
+def few_folder(tmp_path_factory):
+    """A demo cohort of 5 patients with two fields of 64 x 64 each. Do not write into it."""
+    folder = tmp_path_factory.mktemp("few") / "cohort"
+    demo_cohort(folder, fields=10, patients=5, size=(64, 64), seed=2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clf_parent(few_folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("clf") / "folds"
-    train_test_folds(clf_options(many_folder, seeds="1,2"), out)
+    train_test_folds(clf_options(few_folder, seeds="1,2"), out)
     return out
 
 
@@ -45,7 +53,7 @@ def read(folder, name="metrics"):
     return json.loads((folder / f"{name}.json").read_text())
 
 
-@pytest.mark.parametrize(("parent", "n"), [("seg_parent", 7), ("clf_parent", 10)])
+@pytest.mark.parametrize(("parent", "n"), [("seg_parent", 7), ("clf_parent", 5)])
 def test_each_patient_is_tested_once_and_by_runs_that_did_not_see_it(parent, n, request):
     folder = request.getfixturevalue(parent)
     metrics = read(folder)
@@ -87,10 +95,10 @@ def test_a_fold_has_the_test_scores_of_its_run_and_baselines_are_pooled(seg_pare
     assert metrics["objects"]["test"]["n_without_ids"] == 7
 
 
-def test_decisions_are_pooled_from_the_mean_over_seeds_at_the_thresholds_of_the_fold(clf_parent, many_folder):
+def test_decisions_are_pooled_from_the_mean_over_seeds_at_the_thresholds_of_the_fold(clf_parent, few_folder):
     metrics = read(clf_parent)
     assert metrics["members"] == ["test0-seed1", "test0-seed2", "test1-seed1", "test1-seed2"]
-    cohort = Cohort.load(many_folder)
+    cohort = Cohort.load(few_folder)
     decided, truths, squares = [], [], []
     for fold in metrics["folds"].values():
         models = [load_run(clf_parent / m, device="cpu") for m in fold["members"]]
@@ -106,7 +114,7 @@ def test_decisions_are_pooled_from_the_mean_over_seeds_at_the_thresholds_of_the_
     f1 = 2 * (decided & truth).sum() / (decided.sum() + truth.sum())
     assert metrics["test"]["f1_micro"] == pytest.approx(f1, abs=1e-6)
     assert metrics["test"]["brier"] == pytest.approx(np.concatenate(squares).mean(), abs=1e-5)
-    assert metrics["test"]["n"] == 40
+    assert metrics["test"]["n"] == 10
     low, high = metrics["test"]["intervals"]["f1_micro"]
     assert low <= metrics["test"]["f1_micro"] <= high
 
@@ -127,9 +135,9 @@ def test_leaving_each_patient_out_in_turn(tiny_folder, tmp_path):
     assert [set(c.part("test").table.patient) for c in cohorts] == [{p} for p in sorted(set(cohorts[0].table.patient))]
 
 
-def test_fields_are_limited_before_they_are_distributed_to_folds(many_folder):
-    cohorts = [load_clf_cohort(clf_options(many_folder, limit_fields=20), i) for i in range(2)]
-    assert all(len(c) == 20 for c in cohorts)
+def test_fields_are_limited_before_they_are_distributed_to_folds(few_folder):
+    cohorts = [load_clf_cohort(clf_options(few_folder, limit_fields=6), i) for i in range(2)]
+    assert all(len(c) == 6 for c in cohorts)
     assert sorted([*cohorts[0].part("test").table.field, *cohorts[1].part("test").table.field]) == sorted(
         cohorts[0].table.field
     )

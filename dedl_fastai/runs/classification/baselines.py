@@ -39,7 +39,8 @@ def forest_predictions(
     used = list(dict.fromkeys([*(s for s in ("valid",) if s in items), *splits]))
     features = {s: np.array([_statistics(i, known) for i in items[s]]) for s in dict.fromkeys(["train", *used])}
     train = truth_of(items["train"])
-    forest = {s: forest_probabilities(features["train"], train, features[s]) for s in used}
+    p = forest_probabilities(features["train"], train, np.concatenate([features[s] for s in used]))
+    forest = dict(zip(used, np.split(p, np.cumsum([len(items[s]) for s in used])[:-1]), strict=True))
     if "valid" not in forest:
         return forest, [0.5] * train.shape[1]
     return forest, tuned_thresholds(forest["valid"], items["valid"])
