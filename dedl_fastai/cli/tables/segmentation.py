@@ -32,9 +32,14 @@ def metrics_table(metrics: dict[str, Any]) -> str:
         [
             *(f"whole fields: {fields}; pixels pooled", _line("", _COLUMNS.values()), *map(_row, rows)),
             *map(_row, patients),
+            *_interval_note(splits[0], metrics[splits[0]].get("intervals")),
             *(line for s, objects in metrics.get("objects", {}).items() for line in _object_lines(s, objects)),
         ]
     )
+
+
+def _interval_note(split: str, intervals: dict[str, Any] | None) -> list[str]:
+    return [f"{split}: IoU {_interval(intervals['iou'])} (95 %, patients drawn anew)"] if intervals else []
 
 
 def _object_lines(split: str, objects: dict[str, Any]) -> list[str]:
