@@ -106,6 +106,13 @@ def open_run(run: RunFolder, options: DataOptions, cohort: Cohort, card: dict[st
     run.write("config", options.to_dict())  # last: the run counts as started from here on
 
 
+def open_parent(parent: RunFolder, options: DataOptions) -> None:
+    """Write the options that the runs in a folder share. Raise a `UserError` if it was started with others."""
+    if parent.is_started:
+        check_same_options(parent, options)
+    parent.write("config", options.to_dict())
+
+
 def metrics_if_complete(run: RunFolder, options: DataOptions) -> dict[str, Any] | None:
     """Return the metrics of a complete run, else None. Raise a `UserError` for other options than its own."""
     if not run.is_complete:

@@ -159,3 +159,25 @@ def test_without_data_the_demo_cohort_is_made_and_recorded_in_the_config(tmp_pat
     result = dedl("--quiet", *flags[:at], *flags[at + 2 :])
     assert result.exit_code == 0, result.output
     assert "demo-7x64x64" in json.loads((tmp_path / "run" / "config.json").read_text())["data"]
+
+
+def test_test_folds_print_pooled_scores_with_intervals_and_evaluate_prints_them_again(tiny_folder, tmp_path):
+    flags = tiny_flags(tiny_folder, tmp_path / "f", epochs=1, split="auto", test_folds=2)
+    result = dedl(*flags)
+    assert result.exit_code == 0, result.output
+    metrics = json.loads((tmp_path / "f" / "metrics.json").read_text())
+    lines = result.stdout.splitlines()
+    assert lines[0] == "whole fields: 7 of 7 patients in 2 test folds, pooled"
+    low, high = metrics["test"]["intervals"]["iou"]
+    at = next(i for i, line in enumerate(lines) if line.startswith("test, tuned thresholds"))
+    assert f"{metrics['test']['iou']:.4f}" in lines[at] and f"{low:.3f} to {high:.3f}" in lines[at + 1]
+    assert all(name in result.stdout for name in ("test, otsu", "test, background", "test1, threshold", "Myo231 (test"))
+    again = dedl("evaluate", tmp_path / "f")
+    assert again.exit_code == 0 and again.stdout.splitlines() == lines[: len(again.stdout.splitlines())]
+    assert dedl("seg", "--out", tmp_path / "f", "--resume").stdout == result.stdout
+
+
+def test_refused_test_folds_are_one_sentence_with_flags(tiny_folder, tmp_path):
+    result = dedl(*tiny_flags(tiny_folder, tmp_path / "run", test_folds=3))  # with --split paper
+    assert result.exit_code == 2 and "--test-folds 3 tests every patient once, which --split" in result.stderr
+    assert not (tmp_path / "run").exists()

@@ -130,4 +130,4 @@ def clf_learner_of(options: ClfConfig, dls: DataLoaders) -> FieldLearner:
 
 def member_options(options: ClfConfig, seed: int) -> ClfConfig:
     """Return the options of one member of an ensemble: with its seed, without folds and further members."""
-    return replace(options, seed=seed, seeds="", folds=0)
+    return replace(options, seed=seed, seeds="", folds=0, test_folds="")

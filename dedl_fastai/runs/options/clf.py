@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ...training.options import CLF_RATES
-from .base import check_not_negative, check_positive, option
+from .base import check_not_negative, check_positive, numbers, option
 from .training import DATA, ENSEMBLE, ITEMS, LABELS, LOSS, MODEL, SCHEDULE, TrainOptions
 
 _PAPER: dict[str, Any] = {"epochs": 20, "lr": CLF_RATES[0], "lr_min": CLF_RATES[1], "wd": 0.0}
@@ -69,3 +69,8 @@ class ClfConfig(TrainOptions):
         super().__post_init__()
         check_positive(self, "min_cells", "size", "body_lr", "swa_start")
         check_not_negative(self, "tile", "drop", "gamma", "swa_lr")
+
+    @property
+    def member_seeds(self) -> list[int]:
+        """The seeds of the members: `seeds`, or `seed` alone."""
+        return list(numbers(self.seeds, "seeds")) or [self.seed]
