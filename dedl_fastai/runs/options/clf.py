@@ -48,7 +48,12 @@ class ClfConfig(TrainOptions):
     tile: int = option(0, "Cut fields into tiles of this many pixels, each a separate item (0: whole fields).", ITEMS)
     augment: str = option("paper", "paper (jitter or perspective, jitter or affine, flips), or none.", ITEMS)
     model: str = option("resnet18", "Model: a name from the paper's table 4, or any model of timm.", MODEL)
-    weights: str = option("imagenet", "Initial weights: none, imagenet, advprop, noisy-student, or a FILE.", MODEL)
+    weights: str = option(
+        "imagenet",
+        "Initial weights: none, imagenet, advprop, noisy-student, packaged (with efficientnet-lite0..lite2, without a "
+        "download), or a FILE.",
+        MODEL,
+    )
     freeze: bool = option(False, "Train only the head.", MODEL)
     body_lr: float = option(1.0, "Learning rate of the body, relative to that of the head.", SCHEDULE)
     drop: float = option(0.0, "Dropout before the head.", MODEL)
