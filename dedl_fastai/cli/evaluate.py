@@ -9,7 +9,9 @@ import typer
 def evaluate(
     runs: Annotated[
         list[str],
-        typer.Argument(metavar="RUN...", help="Run folder; several segmentation runs are evaluated as an ensemble."),
+        typer.Argument(
+            metavar="RUN...", help="Run folder, or folder with test folds; several segmentation runs are an ensemble."
+        ),
     ],
     data: Annotated[str, typer.Option("--data", help="Fields to evaluate (default: the run's own).")] = "",
     split: Annotated[
@@ -35,11 +37,11 @@ def evaluate(
     from ..io.files import write_json
     from ..runs.evaluation import evaluate_run
     from ..runs.segmentation.evaluation import write_objects
-    from .tables.classification import clf_table
-    from .tables.segmentation import metrics_table
+    from .tables import classification, segmentation
 
     metrics = evaluate_run(runs, data=data, split=split, which=which, device=device, channel=channel, part_by=part_by)
     if out:
         write_json(out, metrics)
         write_objects(Path(out).with_name(f"{Path(out).stem}_objects.csv"), metrics)
-    typer.echo((metrics_table if metrics["task"] == "segmentation" else clf_table)(metrics))
+    tables = segmentation if metrics["task"] == "segmentation" else classification
+    typer.echo(tables.test_fold_table(metrics) if "folds" in metrics else tables.metrics_table(metrics))

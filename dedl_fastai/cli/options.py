@@ -42,6 +42,7 @@ def _parameter(classes: Sequence[type[Options]], field: dataclasses.Field, show_
     """Return the field as an option that is None unless it is given."""
     flag = flag_of(field)
     flags = [f"{flag}/--no-{flag[2:]}"] if field.type is bool else [flag]
+    flags += [f"--{field.metadata['formerly']}"] if "formerly" in field.metadata else []
     holders = [c for c in classes if field.name in c.__dataclass_fields__]
     text = " Or: ".join(dict.fromkeys(c.__dataclass_fields__[field.name].metadata["help"] for c in holders))
     text += _defaults(holders[0], field.name) if show_defaults else ""

@@ -33,9 +33,12 @@ def seg(given: dict, out: OutOption = "", resume: ResumeOption = False, nproc: P
 
 def _train(options: SegConfig, folder: Path) -> str:
     from ..runs.members import train_folds
+    from ..runs.out_of_fold import train_test_folds
     from ..runs.segmentation.training import train_seg
-    from .tables.segmentation import fold_table, metrics_table
+    from .tables.segmentation import fold_table, metrics_table, test_fold_table
 
+    if options.test_folds:
+        return test_fold_table(train_test_folds(options, folder))
     if options.folds:
         return fold_table(train_folds(options, folder))
     return metrics_table(train_seg(options, folder))

@@ -124,15 +124,23 @@ def _with_valid(cohort: Cohort, seed: int, valid: float) -> Cohort:
     training = cohort.table[cohort.table.split == "train"]
     if valid <= 0 or (cohort.table.split == "valid").any() or training.empty:
         return cohort
-    sizes = training.groupby("patient").size()
-    if len(sizes) < 2:
+    n_patients = training.patient.nunique()
+    if n_patients < 2:
         raise UserError(
             f"{cohort.root} has no validation fields and only one training patient: mark some fields as valid."
         )
-    chosen = _take(_shuffled(sizes.index, seed), sizes, valid * len(training), leave=1)
-    log.info("no field is marked as valid: %d of %d training patients validate", len(chosen), len(sizes))
-    is_moved = (cohort.table.split == "train") & cohort.table.patient.isin(chosen)
-    return cohort.with_split(list(cohort.table.split.mask(is_moved, "valid")))
+    drawn = draw_valid(cohort, valid * len(training), seed)
+    n_valid = drawn.part("valid").table.patient.nunique()
+    log.info("no field is marked as valid: %d of %d training patients validate", n_valid, n_patients)
+    return drawn
+
+
+def draw_valid(cohort: Cohort, n_fields: float, seed: int) -> Cohort:
+    """Move random training patients with about `n_fields` fields, at least one patient, to the validation split."""
+    is_train = cohort.table.split == "train"
+    sizes = cohort.table[is_train].groupby("patient").size()
+    chosen = _take(_shuffled(sizes.index, seed), sizes, n_fields, leave=1)
+    return cohort.with_split(list(cohort.table.split.mask(is_train & cohort.table.patient.isin(chosen), "valid")))
 
 
 def _fold(cohort: Cohort, folds: int, fold: int, seed: int) -> list[str]:

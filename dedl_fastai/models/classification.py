@@ -11,6 +11,7 @@ from torch import nn
 from ..errors import UserError
 from .dry_run import DOES_NOT_RUN, first_line, run_on_meta
 from .names import WEIGHTS, EncoderChoice, timm_has_fixed_size
+from .packaged import packaged_tensors
 from .paper_models import clf_model_name, pretrained_name
 from .weights import pretrained_errors, quicken_statistics, read_weights_option
 
@@ -50,13 +51,15 @@ class ClfSpec:
 def create_clf_model(spec: ClfSpec, weights: str = "imagenet") -> nn.Module:
     """Build the network: (B, in_channels, size, size) -> logits (B, classes).
 
-    `weights`: "none", "imagenet", "advprop", "noisy-student", or the path of a file. Published weights are loaded
-    without their head, and their first convolution is adapted to the channels. Raises `UserError` for sizes that do
-    not run, and for unavailable weights.
+    `weights`: "none", "imagenet", "advprop", "noisy-student", "packaged", or the path of a file. Published weights are
+    loaded without their head (unless there are 1000 classes, ImageNet's), and their first convolution is adapted to the
+    channels. Raises `UserError` for sizes that do not run, and for unavailable weights.
     """
     check_size(spec)
+    if weights == "packaged":
+        return _with_tensors(spec, packaged_tensors(spec.model), "packaged weights")
     if weights not in WEIGHTS:
-        return _with_file(spec, weights)
+        return _with_tensors(spec, read_weights_option(weights), weights)
     name = pretrained_name(spec.model, weights)
     with pretrained_errors(EncoderChoice(f"tu-{name}", None if weights == "none" else True)):
         model = _build(spec, name, pretrained=weights != "none")
@@ -121,22 +124,21 @@ def _build(spec: ClfSpec, name: str, pretrained: bool = False, overlay: dict[str
     )
 
 
-def _with_file(spec: ClfSpec, path: str) -> nn.Module:
-    """Build the network with the weights of a file; a head for other classes keeps its initial weights."""
-    tensors = read_weights_option(path)
+def _with_tensors(spec: ClfSpec, tensors: dict[str, torch.Tensor], source: str) -> nn.Module:
+    """Build the network with these tensors; a head for other classes keeps its initial weights."""
     model = _build(spec, spec.model)
     own = model.state_dict()
     head = {n for m in _heads(model) for n, p in model.named_parameters() if any(p is q for q in m.parameters())}
     fitting = {k: v for k, v in tensors.items() if k in own and v.shape == own[k].shape}
     body = own.keys() - head
     if body <= fitting.keys():
-        log.info("%s: loaded %s the head", path, "with" if head <= fitting.keys() else "without")
+        log.info("%s: loaded %s the head", source, "with" if head <= fitting.keys() else "without")
         model.load_state_dict(fitting, strict=False)
         return model
     n_known = len(body & tensors.keys())
     if n_known < len(body) / 2:
         raise UserError(
-            f"{path} has {n_known} of the {len(body)} tensors of {spec.model}: it belongs to another network."
+            f"{source} has {n_known} of the {len(body)} tensors of {spec.model}: it belongs to another network."
         )
     # timm adapts the position embeddings to another size, and the first convolution to other channels
     has_head = head <= fitting.keys()
@@ -144,4 +146,4 @@ def _with_file(spec: ClfSpec, path: str) -> nn.Module:
     try:
         return _build(spec, spec.model, pretrained=True, overlay=overlay)
     except DOES_NOT_RUN as e:
-        raise UserError(f"{path} does not fit {spec.model} at {spec.size} px: {first_line(e)}") from e
+        raise UserError(f"{source} does not fit {spec.model} at {spec.size} px: {first_line(e)}") from e

@@ -25,13 +25,14 @@ ARCHS = (
 WITH_DECODER_CHANNELS = ("unet", "unetplusplus", "manet")
 WITH_ATTENTION = ("unet", "unetplusplus")
 ATTENTIONS = ("none", "se", "scse")
-WEIGHTS = ("none", "imagenet", "advprop", "noisy-student")
+WEIGHTS = ("none", "imagenet", "advprop", "noisy-student", "packaged")
 PAPER_ENCODERS = (
     *(f"resnet{n}" for n in (18, 34, 50, 101)),
     *(f"efficientnet-b{n}" for n in range(8)),
 )
 _RESNET = re.compile(r"^resnet[-_ ]?(\d+)$")
 _EFFICIENTNET = re.compile(r"^(?:timm-)?efficient[-_ ]?net[-_ ]?b(\d)$")
+_LITE = re.compile(r"^efficient[-_ ]?net[-_ ]?lite(\d)$")
 _TIMM_TAGS = {"imagenet": "aa_in1k", "advprop": "ap_in1k", "noisy-student": "ns_jft_in1k"}
 
 
@@ -65,6 +66,8 @@ def encoder_name(name: str) -> str:
         plain = f"resnet{match[1]}"
     elif match := _EFFICIENTNET.match(plain):
         plain = f"efficientnet-b{match[1]}"
+    elif match := _LITE.match(plain):
+        return f"tu-{timm_name(f'tf_efficientnet_lite{match[1]}')}"
     from segmentation_models_pytorch.encoders import encoders
 
     known = [n for n in encoders if not n.startswith("timm-")]
@@ -108,13 +111,14 @@ def timm_has_fixed_size(name: str) -> bool:
 
 
 def choose_encoder(encoder: str, weights: str) -> EncoderChoice:
-    """Return the encoder with its published weights: "none", "imagenet", "advprop" or "noisy-student".
+    """Return the encoder with its published weights: "none", "imagenet", "advprop", "noisy-student" or "packaged".
 
-    EfficientNet's noisy-student weights are only in timm, where the same network is `tf_efficientnet_b*`.
+    Packaged weights are loaded into the finished network (`packaged_tensors`), so smp is asked for none. EfficientNet's
+    noisy-student weights are only in timm, where the same network is `tf_efficientnet_b*`.
     Raises `UserError` if no such weights were published.
     """
     name = encoder_name(encoder)
-    if weights == "none":
+    if weights in ("none", "packaged"):
         return EncoderChoice(name, None)
     if weights not in WEIGHTS:
         unknown_name("weights", weights, WEIGHTS, "; or the path of a file")

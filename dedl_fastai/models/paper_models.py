@@ -50,6 +50,7 @@ MORE_MODELS: dict[str, PaperModel] = {
     "CoAtNet": PaperModel("coatnet_rmlp_2_rw_384", "sw_in12k_ft_in1k"),
     "ConvNeXtV2-tiny": PaperModel("convnextv2_tiny", "fcmae_ft_in22k_in1k_384"),
     "ConvNeXtV2-base": PaperModel("convnextv2_base", "fcmae_ft_in22k_in1k_384"),
+    **{f"EfficientNet-lite{n}": PaperModel(f"tf_efficientnet_lite{n}", "in1k") for n in range(5)},
     "DINOv2-small": PaperModel("vit_small_patch14_dinov2", "lvd142m", size=392),  # 14 px patches
     "DINOv3-small": PaperModel("vit_small_patch16_dinov3", "lvd1689m"),
 }
@@ -81,9 +82,14 @@ def clf_model_name(name: str) -> str:
 
 
 def pretrained_name(model: str, weights: str) -> str:
-    """Return timm's name with the tag of the requested weights, or timm's default tag if the tables above have none."""
+    """Return timm's name with the tag of the requested weights, or timm's default tag if the tables above have none.
+
+    For "none" and "packaged", of which timm downloads nothing, it is the name as it is.
+    """
+    if weights in ("none", "packaged"):
+        return model
     row = _BY_TIMM_NAME.get(model)
-    if weights == "none" or row is None:
-        return model if weights == "none" else timm_weights(model, weights, "")
+    if row is None:
+        return timm_weights(model, weights, "")
     tag = getattr(row, weights.replace("-", "_"))
     return f"{model}.{tag}" if tag else timm_weights(model, weights, "")

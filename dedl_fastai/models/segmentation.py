@@ -21,8 +21,9 @@ from .names import (
     choose_encoder,
     has_fixed_size,
 )
+from .packaged import packaged_tensors
 from .pruning import freeze, remove, unused_modules
-from .weights import load_encoder_weights, pretrained_errors, quicken_statistics
+from .weights import load_encoder_tensors, load_encoder_weights, pretrained_errors, quicken_statistics
 
 _DECODER_CHANNELS = (256, 128, 64, 32, 16)
 _DECODER_STRIDE = {"fpn": 3, "pspnet": 0}  # halvings of the size that the decoder itself reverses
@@ -97,13 +98,14 @@ def check_tile(tile: int, spec: SegSpec) -> None:
 def create_seg_model(spec: SegSpec, weights: str = "none", tile: int = 480) -> nn.Module:
     """Build the network: (B, in_channels, tile, tile) -> logits (B, classes + maps of the head, tile, tile).
 
-    `weights`: "none", "imagenet", "advprop", "noisy-student", or the path of a file. Encoder stages deeper than `depth`
-    are removed: smp keeps them although they have no effect (9 of 10 parameters of ResNet-101 at depth 3).
+    `weights`: "none", "imagenet", "advprop", "noisy-student", "packaged", or the path of a file. Encoder stages deeper
+    than `depth` are removed: smp keeps them although they have no effect (9 of 10 parameters of ResNet-101 at depth 3).
     Raises `UserError` for combinations that do not run, and for unavailable weights.
     """
     check_tile(tile, spec)
     published = weights in WEIGHTS
     choice = choose_encoder(spec.encoder, weights if published else "none")
+    packaged = packaged_tensors(choice.smp_name) if weights == "packaged" else None
     unused, are_removable = _unused_modules(spec, EncoderChoice(choice.smp_name, None), tile)
     with pretrained_errors(choice):
         model = _build(spec, choice, tile)
@@ -111,7 +113,9 @@ def create_seg_model(spec: SegSpec, weights: str = "none", tile: int = 480) -> n
         remove(model, unused)
     else:
         freeze(model, unused)
-    if not published:
+    if packaged is not None:
+        load_encoder_tensors(model, packaged, "packaged weights")
+    elif not published:
         load_encoder_weights(model, weights)
     if spec.head != "mask":
         add_maps(model, HEADS[spec.head])

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def pretrained_errors(choice: EncoderChoice) -> Iterator[None]:
-    """Turn a failed download into a `UserError` that names the file and three ways to proceed."""
+    """Turn a failed download into a `UserError` that names the file and the ways to proceed."""
     try:
         yield
     except (OSError, RuntimeError, ValueError) as e:
@@ -28,8 +28,8 @@ def pretrained_errors(choice: EncoderChoice) -> Iterator[None]:
             raise
         raise UserError(
             f"the pretrained weights {_hub_file(choice)} are unavailable ({_reason(e)}). Use weights=none to train "
-            f"from scratch, weights=FILE for weights on disk, or fill the Hugging Face cache (HF_HOME) on a "
-            f"machine with internet access and copy it here."
+            f"from scratch, weights=packaged (with efficientnet-lite0), weights=FILE for weights on disk, or fill the "
+            f"Hugging Face cache (HF_HOME) on a machine with internet access and copy it here."
         ) from e
 
 
@@ -97,7 +97,15 @@ def load_encoder_weights(model: nn.Module, path: str | Path) -> None:
     files of this package. A first convolution for three channels is adapted to other numbers of channels. Raises
     `UserError` if the file fits less than half of the encoder.
     """
-    tensors = read_weights_option(path)
+    load_encoder_tensors(model, read_weights_option(path), str(path))
+
+
+def load_encoder_tensors(
+    model: nn.Module,
+    tensors: dict[str, torch.Tensor],
+    source: str,  # named in messages
+) -> None:
+    """Load tensors into `model.encoder`, or into all of `model` if they are those of the whole network."""
     own = model.state_dict()
     whole = {k: v for k, v in tensors.items() if k in own and v.shape == own[k].shape}
     if len(whole) == len(own):
@@ -113,9 +121,9 @@ def load_encoder_weights(model: nn.Module, path: str | Path) -> None:
     n_encoder = sum(k.startswith("encoder.") for k in own)
     if len(fitting) < n_encoder / 2:
         raise UserError(
-            f"{path} fits {len(fitting)} of the {n_encoder} tensors of the encoder: it belongs to another network."
+            f"{source} fits {len(fitting)} of the {n_encoder} tensors of the encoder: it belongs to another network."
         )
-    log.info("%s: %d of %d tensors of the encoder loaded", path, len(fitting), n_encoder)
+    log.info("%s: %d of %d tensors of the encoder loaded", source, len(fitting), n_encoder)
     model.load_state_dict(fitting, strict=False)
 
 

@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "export": ["export_run"],
         "learning_rate": ["find_lr"],
         "members": ["train_folds", "train_members"],
+        "out_of_fold": ["train_test_folds"],
         "options.clf": ["ClfConfig"],
         "options.seg": ["SegConfig"],
         "segmentation.training": ["train_seg"],

@@ -12,6 +12,7 @@ from ..data.classification.labels import field_labels
 from ..data.classification.tile_labels import splits_by_place
 from ..data.cohort import Cohort
 from ..data.demo.cohort import demo_cohort
+from ..data.outer_folds import outer_folds
 from ..data.splits import apply_splits, check_no_leak, split_cohort
 from ..errors import UserError
 from ..io.files import folder_written_whole
@@ -46,6 +47,8 @@ def demo_folder(fields: int, patients: int, size: tuple[int, int]) -> Path:
 
 def load_split_cohort(options: DataOptions, fold: int = 0) -> Cohort:
     """Return the cohort of the options, split and reduced to `limit_fields`."""
+    if options.test_folds:
+        return load_outer_folds(options)[fold]
     cohort = load_cohort(options)
     if options.splits:
         cohort = apply_splits(cohort, options.splits)
@@ -69,6 +72,8 @@ def load_cohort(options: DataOptions) -> Cohort:
 
 def load_clf_cohort(options: ClfConfig, fold: int = 0) -> Cohort:
     """Return the split cohort of classification options: folds balance the classes, `paper` splits by image."""
+    if options.test_folds:
+        return load_clf_outer_folds(options)[fold]
     cohort = load_cohort(options)
     if options.splits:
         return apply_splits(cohort, options.splits).limited(options.limit_fields)
@@ -81,3 +86,28 @@ def load_clf_cohort(options: ClfConfig, fold: int = 0) -> Cohort:
         labels = field_labels(cohort, options.rules, options.min_cells, options.thresholds or None)
         cohort = cohort.with_split(clf_folds(cohort, labels, options.folds, options.seed)[fold])
     return check_no_leak(cohort).limited(options.limit_fields)
+
+
+def load_outer_folds(options: DataOptions) -> list[Cohort]:
+    """Return the split cohort of each test fold of segmentation options: the fields with masks."""
+    cohort = load_cohort(options)
+    cohort = cohort.where(cohort.table.split != "ignore").with_masks().limited(options.limit_fields)
+    return outer_folds(cohort, options.test_folds, options.seed)
+
+
+def load_clf_outer_folds(options: ClfConfig) -> list[Cohort]:
+    """Return the split cohort of each test fold of classification options: the labelled fields, classes balanced.
+
+    Thresholds of markers that are not given are determined from all fields here. They decide only which patients are
+    tested together: the labels of a fold's run come from its own training and validation fields.
+    """
+    cohort = load_cohort(options)
+    if splits_by_place(cohort, options.tile):
+        raise UserError(
+            f"test_folds={options.test_folds} does not apply to {cohort.root}: the tiles of its only patient are split "
+            f"by place. Leave it out, or add patients."
+        )
+    cohort = cohort.where(cohort.table.split != "ignore")
+    classes = field_labels(cohort, options.rules, options.min_cells, options.thresholds or None).matrix
+    cohort = cohort.where(cohort.table.field.isin(classes.index)).limited(options.limit_fields)
+    return outer_folds(cohort, options.test_folds, options.seed, classes=classes)

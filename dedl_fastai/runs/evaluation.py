@@ -20,6 +20,8 @@ from .classification.evaluation import evaluate_clf_again
 from .options.clf import ClfConfig
 from .options.tasks import CONFIGS
 from .options.training import DataOptions
+from .out_of_fold import score_test_folds
+from .outer_fold import OuterFold
 from .segmentation.evaluation import evaluate_seg_again
 
 log = logging.getLogger(__name__)
@@ -28,7 +30,7 @@ _EVALUATED = ("train", "valid", "test", "all")
 
 
 def evaluate_run(
-    path: str | Path | Sequence[str | Path],  # several segmentation runs are evaluated as an ensemble
+    path: str | Path | Sequence[str | Path],  # several segmentation runs: an ensemble; or a folder with test folds
     data: str | Path = "",  # fields; default: the run's own
     split: str = "",  # train, valid, test, all; default: test, and all for other fields
     which: str = "best",  # best, last, swa
@@ -38,9 +40,18 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Return metrics as in metrics.json for one split, with the thresholds stored in the model.
 
+    In a folder with test folds, every field is scored with the run that did not see its patient.
+
     Raises `UserError` if the split has no fields with masks or labels, or if the runs do not form an ensemble.
     """
     paths = [path] if isinstance(path, str | Path) else list(path)
+    if len(paths) == 1 and has_test_folds(RunFolder.at(paths[0])):
+        if data or channel or split not in ("", "test"):
+            raise UserError(
+                f"{paths[0]} has test folds, which are evaluated on the fields that each of them tests: leave `data`, "
+                f"`channel` and `split` out, or name one of its runs."
+            )
+        return _evaluate_test_folds(RunFolder.at(paths[0]), which, device, NucleiOptions(part_by=part_by))
     split = split or ("all" if data else "test")
     if split not in _EVALUATED:
         raise UserError(f"split={split!r} is unknown; it may be {', '.join(_EVALUATED)}.")
@@ -62,6 +73,24 @@ def evaluate_run(
         splits = ", ".join(s for s in SPLITS if len(cohort.part(s))) or "none"
         raise UserError(f"{cohort.root} has no {split} fields with masks; its splits: {splits}.")
     return metrics
+
+
+def has_test_folds(folder: RunFolder) -> bool:
+    """Return whether the folder has the runs of test folds; a run has a model of its own."""
+    is_run = (folder.path / "model.json").is_file()
+    return folder.is_started and not is_run and bool(folder.read("config").get("test_folds"))
+
+
+def _evaluate_test_folds(parent: RunFolder, which: str, device: str, nuclei: NucleiOptions) -> dict[str, Any]:
+    if not parent.is_complete:
+        raise UserError(f"{parent.path} is not complete: continue its training with `resume`.")
+    folds = []
+    for name, row in parent.read("metrics")["folds"].items():
+        runs = [RunFolder.existing(parent.path / member) for member in row["members"]]
+        config = CONFIGS["seg" if read_card(runs[0])["task"] == "segmentation" else "clf"]
+        options = config.from_dict(runs[0].read("config"))
+        folds.append(OuterFold(name, _own_cohort(runs[0], options), runs))
+    return score_test_folds(folds, which, device, nuclei)
 
 
 def _check_same_fields(runs: Sequence[RunFolder], split: str) -> None:

@@ -15,6 +15,7 @@ from fastai.callback.core import Callback
 from ..data.cohort import Cohort
 from ..data.splits import save_splits
 from ..errors import UserError
+from ..models.names import WEIGHTS
 from ..training.callbacks import EpochLine
 from ..training.keeper import Keeper
 from ..training.learner import FieldLearner
@@ -106,6 +107,13 @@ def open_run(run: RunFolder, options: DataOptions, cohort: Cohort, card: dict[st
     run.write("config", options.to_dict())  # last: the run counts as started from here on
 
 
+def open_parent(parent: RunFolder, options: DataOptions) -> None:
+    """Write the options that the runs in a folder share. Raise a `UserError` if it was started with others."""
+    if parent.is_started:
+        check_same_options(parent, options)
+    parent.write("config", options.to_dict())
+
+
 def metrics_if_complete(run: RunFolder, options: DataOptions) -> dict[str, Any] | None:
     """Return the metrics of a complete run, else None. Raise a `UserError` for other options than its own."""
     if not run.is_complete:
@@ -139,6 +147,8 @@ def fit_run(
     epochs_done = keeper.load()
     if epochs_done:
         log.info("continuing after epoch %d of %d", epochs_done, options.epochs)
+    else:
+        log.info("starting from %s", _start(options.weights, getattr(options, "encoder", "") or options.model))
     with ExitStack() as stack:
         if world_size() > 1:
             from ..training.processes.learner import on_all_processes  # needs accelerate
@@ -149,6 +159,15 @@ def fit_run(
             stack.enter_context(learn.no_logging())
             stack.enter_context(learn.added_cbs([EpochLine()]))
         learn.fit_schedule(options.schedule, options.epochs, lr=options.lr, lr_min=options.lr_min, cbs=[keeper, *cbs])
+
+
+def _start(weights: str, network: str) -> str:
+    """What a run starts from, in words."""
+    if weights == "none":
+        return f"random weights of {network}"
+    if weights == "packaged":
+        return f"packaged ImageNet weights of {network}"
+    return f"{weights} weights of {network}" if weights in WEIGHTS else f"the weights of {network} in {weights}"
 
 
 def close_run(run: RunFolder, seconds: float) -> None:

@@ -13,14 +13,12 @@ from ..data.cohort import Cohort
 from ..inference.load import load_classifier
 from ..training.processes.group import from_first, is_first
 from ..training.run_folder import RunFolder
-from .classification.evaluation import split_scores
+from .classification.item_scores import split_scores
 from .classification.training import member_options, train_clf
 from .cohort import load_clf_cohort
-from .lifecycle import check_same_options
-from .options.base import numbers
+from .lifecycle import open_parent
 from .options.clf import ClfConfig
 from .options.seg import SegConfig
-from .options.training import DataOptions
 from .segmentation.training import train_seg
 
 log = logging.getLogger(__name__)
@@ -38,13 +36,6 @@ def train_folds(options: SegConfig, out: str | Path, bar: bool | None = None) ->
     if is_first():
         parent.write("metrics", summary)
     return summary
-
-
-def open_parent(parent: RunFolder, options: DataOptions) -> None:
-    """Write the options that the runs in a folder share. Raise a `UserError` if it was started with others."""
-    if parent.is_started:
-        check_same_options(parent, options)
-    parent.write("config", options.to_dict())
 
 
 def fold_summary(members: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -77,11 +68,6 @@ def _mean_sd(values: list[float]) -> dict[str, Any]:
     }
 
 
-def seeds_of(options: ClfConfig) -> list[int]:
-    """Return the seeds of the members."""
-    return list(numbers(options.seeds, "seeds")) or [options.seed]
-
-
 def train_members(options: ClfConfig, out: str | Path, bar: bool | None = None) -> dict[str, Any]:
     """Train each member in `out`/fold0-seed26, ...; finished members are not repeated, an unfinished one is continued.
 
@@ -94,7 +80,7 @@ def train_members(options: ClfConfig, out: str | Path, bar: bool | None = None) 
     members: dict[str, dict[str, Any]] = {}
     for fold in range(max(1, options.folds)):
         cohort = load_clf_cohort(options, fold)
-        for seed in seeds_of(options):
+        for seed in options.member_seeds:
             name = f"fold{fold}-seed{seed}" if options.folds else f"seed{seed}"
             log.info("member %s", name)
             members[name] = train_clf(member_options(options, seed), parent.path / name, cohort, bar)

@@ -15,21 +15,24 @@ _DECISION_SCORES = ("f1", "recall", "precision")
 def clf_scores(
     probabilities: np.ndarray,  # (N, K) in [0, 1]
     truth: np.ndarray,  # (N, K) bool
-    thresholds: np.ndarray | Sequence[float] | float,  # (K,), or one for all classes
+    thresholds: np.ndarray | Sequence[float] | float,  # (K,), one for all classes, or (N, K)
     vocab: Sequence[str],  # K names
+    ranked_by: np.ndarray | None = None,  # (N, K), for average precision and AUROC; default: the probabilities
 ) -> dict[str, Any]:
     """Overall scores, the same without classes that are always or never present here, and the scores of each class.
 
     F1, recall and precision are scikit-learn's with zero_division=0. Average precision and AUROC are None for a class
-    whose items are all positive or all negative, and such a class is left out of their means.
+    whose items are all positive or all negative, and such a class is left out of their means. The threshold of a class
+    is None if its items have different ones.
     """
     p, y = checked_labels(probabilities, truth)
-    t = np.broadcast_to(np.asarray(thresholds, dtype=np.float64), len(vocab))
-    rows = [_class_scores(p[:, k], y[:, k], t[k]) for k in range(len(vocab))]
+    t = np.broadcast_to(np.asarray(thresholds, dtype=np.float64), p.shape)
+    ranks = p if ranked_by is None else checked_labels(ranked_by, y)[0]
+    rows = [_class_scores(p[:, k], y[:, k], t[:, k], ranks[:, k]) for k in range(len(vocab))]
     varying = varying_classes(y)
     constant = {"always": np.all(y, axis=0), "never": ~np.any(y, axis=0)}
     varying_rows = list(compress(rows, varying))
-    without_constant = _overall(p[:, varying], y[:, varying], t[varying], varying_rows) if varying_rows else None
+    without_constant = _overall(p[:, varying], y[:, varying], t[:, varying], varying_rows) if varying_rows else None
     scores = {
         "n": len(y),
         **_overall(p, y, t, rows),
@@ -77,9 +80,26 @@ def constant_scores(train_truth: np.ndarray, truth: np.ndarray, vocab: Sequence[
     }
 
 
-def _class_scores(p: np.ndarray, y: np.ndarray, threshold: float) -> dict[str, Any]:
+def pooled_constant_scores(folds: Sequence[tuple[np.ndarray, np.ndarray]], vocab: Sequence[str]) -> dict[str, Any]:
+    """As `constant_scores`, for folds of (training truth, test truth) whose test items are pooled.
+
+    A constant does not rank items. Its prevalences differ between folds, and are lowest where the tested items have a
+    class most often, so that they are not taken as a ranking: AUROC is 0.5, average precision the share of positives.
+    """
+    parts = [(np.asarray(train, dtype=bool), len(test)) for train, test in folds]
+    truth = np.concatenate([test for _, test in folds]).astype(bool)
+    p = np.concatenate([constant_probabilities(train, n) for train, n in parts])
+    sets = {
+        "best_micro": np.concatenate([np.tile(best_constant(train), (n, 1)) for train, n in parts]),
+        "best_macro": np.concatenate([np.tile(np.any(train, axis=0), (n, 1)) for train, n in parts]),
+    }
+    best = {name: _set_scores(labels, truth) for name, labels in sets.items()}
+    return {**clf_scores(p, truth, 0.5, vocab, ranked_by=np.zeros_like(p)), **_rounded(best)}
+
+
+def _class_scores(p: np.ndarray, y: np.ndarray, threshold: np.ndarray, ranks: np.ndarray) -> dict[str, Any]:
     decided = (float(v) for v in decision_scores(*confusion_counts(p >= threshold, y)))
-    ap, auroc = (float(v[0]) for v in ranking_scores(p, y, np.ones((1, len(p)))))
+    ap, auroc = (float(v[0]) for v in ranking_scores(ranks, y, np.ones((1, len(p)))))
     return {
         "n": int(y.sum()),
         "prevalence": float(y.mean()),
@@ -88,7 +108,7 @@ def _class_scores(p: np.ndarray, y: np.ndarray, threshold: float) -> dict[str, A
         "auroc": None if np.isnan(auroc) else auroc,
         "brier": float(((p - y) ** 2).mean()),
         "ece": calibration_error(p, y),
-        "threshold": float(threshold),
+        "threshold": float(threshold[0]) if (threshold == threshold[0]).all() else None,
     }
 
 

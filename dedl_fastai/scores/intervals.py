@@ -1,10 +1,12 @@
-"""Bootstrap confidence intervals of the scores of class labels, with whole patients resampled."""
+"""Bootstrap confidence intervals of scores of pixels and of class labels, with whole patients resampled."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from .label_metrics import checked_labels, decision_scores, ranking_scores
+from .pixel_counts import BoundaryCounts, Counts, pixel_scores
 from .thresholds import predicted_labels
 
 _BLOCK = 1_000_000  # item weights of resamples in memory at a time
@@ -14,7 +16,7 @@ def bootstrap_intervals(
     probabilities: np.ndarray,  # (N, K) in [0, 1]
     truth: np.ndarray,  # (N, K) bool
     patients: Sequence[str],  # of each item
-    thresholds: np.ndarray | Sequence[float] | float,
+    thresholds: np.ndarray | Sequence[float] | float,  # (K,) or (N, K), or one for all
     n: int = 1000,  # resamples
     seed: int = 0,
 ) -> dict[str, list[float] | None] | None:
@@ -27,10 +29,29 @@ def bootstrap_intervals(
     if len(names) < 2:
         return None
     predicted = predicted_labels(p, thresholds)
-    draws = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=n)
+    draws = _patient_draws(len(names), n, seed)
     blocks = np.array_split(draws, 1 + n * len(y) // _BLOCK)
     parts = [_resampled(p, y, predicted, block[:, member].astype(np.float64)) for block in blocks]
     return {metric: _interval(np.concatenate([part[metric] for part in parts])) for metric in parts[0]}
+
+
+def pixel_intervals(
+    patients: Mapping[str, tuple[Counts, BoundaryCounts]],  # the counts of each patient
+    n: int = 1000,  # resamples
+    seed: int = 0,
+) -> dict[str, list[float] | None] | None:
+    """95 % percentile intervals of pooled pixel scores, with whole patients resampled; None for a single patient."""
+    if len(patients) < 2:
+        return None
+    counts = np.array([[*dataclasses.astuple(c), *dataclasses.astuple(b)] for c, b in patients.values()])
+    totals = (_patient_draws(len(patients), n, seed) @ counts).tolist()
+    rows = [pixel_scores(Counts(*t[:4]), BoundaryCounts(*t[4:])) for t in totals]
+    return {metric: _interval(np.array([row[metric] for row in rows])) for metric in rows[0]}
+
+
+def _patient_draws(patients: int, n: int, seed: int) -> np.ndarray:
+    """(n, patients): how often each patient is drawn in each resample."""
+    return np.random.default_rng(seed).multinomial(patients, np.full(patients, 1 / patients), size=n)
 
 
 def _resampled(p: np.ndarray, y: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:

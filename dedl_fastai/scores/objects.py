@@ -1,6 +1,6 @@
 """How many nuclei are found, invented and missed in whole fields: by a model, by Otsu, and from the true mask."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from ..cells.distance import normalised_distance
 from ..cells.options import NucleiOptions
 from ..io.masks import holds_ids, read_labels
 from .object_matches import Matches, count_matches, pool_matches
-from .whole_fields import FieldPrediction, otsu_mask
+from .whole_fields import FieldPrediction, otsu_mask, with_thresholds
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,9 @@ class FieldMatches:
 
 
 def score_objects(
-    predictions: list[FieldPrediction], threshold: float, options: NucleiOptions | None = None
+    predictions: list[FieldPrediction],
+    threshold: float | Sequence[float],  # one for all fields, or one for each
+    options: NucleiOptions | None = None,
 ) -> dict[str, Any]:
     """Nuclei found, invented and missed at IoU 0.5 to 0.9, in the fields whose masks hold ids of nuclei.
 
@@ -34,7 +36,7 @@ def score_objects(
     time.
     """
     options = options or NucleiOptions()
-    fields = [_match_field(p, threshold, options) for p in predictions]
+    fields = [_match_field(p, t, options) for p, t in with_thresholds(predictions, threshold)]
     if not any(f.has_ids for f in fields):
         return {"part_by": options.part_by, "n_fields": 0, "n_without_ids": len(fields)}
     kept = [f for f in fields if f.has_ids is not False]

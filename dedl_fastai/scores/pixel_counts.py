@@ -85,6 +85,11 @@ class BoundaryCounts:
         return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
+def pixel_scores(counts: Counts, boundary: BoundaryCounts) -> dict[str, float]:
+    """All scores of a mask: those of its pixels, and boundary F1."""
+    return {**counts.scores(), "boundary_f1": boundary.f1}
+
+
 def _boundary(mask: np.ndarray) -> np.ndarray:
     """Mask pixels next to a background pixel; the edge of the field is not a boundary."""
     mask = mask.astype(bool)

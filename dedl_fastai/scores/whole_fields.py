@@ -1,7 +1,7 @@
 """Segmentation models over whole fields: probability maps, tuned threshold, pixel metrics and trivial baselines."""
 
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from ..data.cache import CachedField
 from ..data.pixels import pick_channels
 from ..io.fields.readers import open_field
 from ..io.files import written_whole
-from .pixel_counts import BoundaryCounts, Counts
+from .intervals import pixel_intervals
+from .pixel_counts import BoundaryCounts, Counts, pixel_scores
 
 STEPS = 200  # probabilities are stored in steps of 1/200, and thresholds are multiples of 1/200
 
@@ -109,19 +110,29 @@ def tune_threshold(predictions: list[FieldPrediction]) -> dict[str, Any]:
     }
 
 
-def score(predictions: list[FieldPrediction], threshold: float) -> dict[str, Any]:
-    """Pooled metrics of these fields at a threshold, with one row per field under "fields" and the mean of the rows."""
-    return _pixel_scores(predictions, lambda prediction: prediction.mask(threshold))
+def score(predictions: list[FieldPrediction], threshold: float | Sequence[float]) -> dict[str, Any]:
+    """Pooled metrics of these fields at a threshold (one for all, or one for each field).
+
+    Intervals are by bootstrap over patients. There is one row per field under "fields", and the mean of the rows.
+    """
+    return _pixel_scores(predictions, (p.mask(t) for p, t in with_thresholds(predictions, threshold)))
+
+
+def with_thresholds(
+    predictions: list[FieldPrediction], threshold: float | Sequence[float]
+) -> Iterator[tuple[FieldPrediction, float]]:
+    """Yield each field with its threshold, from one for all or one for each."""
+    yield from zip(predictions, np.broadcast_to(threshold, len(predictions)).tolist(), strict=True)
 
 
 def score_background(predictions: list[FieldPrediction]) -> dict[str, Any]:
     """The same metrics for masks without any nucleus."""
-    return _pixel_scores(predictions, lambda prediction: np.zeros(prediction.source.shape, bool))
+    return _pixel_scores(predictions, (np.zeros(p.source.shape, bool) for p in predictions))
 
 
 def score_otsu(predictions: list[FieldPrediction]) -> dict[str, Any]:
     """The same metrics for Otsu's threshold on the first channel of each field."""
-    return _pixel_scores(predictions, lambda prediction: otsu_mask(prediction.source))
+    return _pixel_scores(predictions, (otsu_mask(p.source) for p in predictions))
 
 
 def otsu_mask(field: CachedField) -> np.ndarray:
@@ -132,13 +143,11 @@ def otsu_mask(field: CachedField) -> np.ndarray:
     return plane > threshold_otsu(plane)
 
 
-def _pixel_scores(
-    predictions: list[FieldPrediction], mask_of: Callable[[FieldPrediction], np.ndarray]
-) -> dict[str, Any]:
+def _pixel_scores(predictions: list[FieldPrediction], masks: Iterable[np.ndarray]) -> dict[str, Any]:
     rows, pooled, boundary = [], Counts(), BoundaryCounts()
     patients: dict[str, tuple[Counts, BoundaryCounts]] = {}
-    for prediction in predictions:
-        mask, truth = mask_of(prediction), prediction.source.open_mask()
+    for prediction, mask in zip(predictions, masks, strict=True):
+        truth = prediction.source.open_mask()
         c, b = Counts.of(mask, truth), BoundaryCounts.of(mask, truth)
         rows.append({"field": prediction.source.field, "patient": prediction.patient, **_rounded(c, b)})
         pooled, boundary = pooled + c, boundary + b
@@ -150,13 +159,14 @@ def _pixel_scores(
         "mean_field_dice": round(float(np.mean([r["dice"] for r in rows])), 6),
         "foreground": round((pooled.tp + pooled.fn) / max(1, pooled.tp + pooled.fp + pooled.fn + pooled.tn), 6),
         "n_fields": len(rows),
+        "intervals": pixel_intervals(patients),
         "per_patient": {p: _rounded(*cb) for p, cb in sorted(patients.items())},
         "fields": rows,
     }
 
 
 def _rounded(counts: Counts, boundary: BoundaryCounts) -> dict[str, float]:
-    return {k: round(v, 6) for k, v in {**counts.scores(), "boundary_f1": boundary.f1}.items()}
+    return {k: round(v, 6) for k, v in pixel_scores(counts, boundary).items()}
 
 
 def temporary_maps() -> tempfile.TemporaryDirectory:

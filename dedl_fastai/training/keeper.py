@@ -24,8 +24,9 @@ class Keeper(Callback):
 
     Pass it to `fit(cbs=...)`, not to the Learner: `validate` and `lr_find` must not change the files. It stops the run
     after `patience` epochs without a better `monitor` (0: never), and restores the best weights at the end. Other
-    callbacks may add columns to history.csv by `history()`, and are resumed by `state_dict()` and `load_state_dict()`.
-    With several processes, process 0 writes the files, and all processes end with its weights.
+    callbacks may add columns to history.csv by `history()`, ask for epochs after that by `end_after(stale_at)`, and are
+    resumed by `state_dict()` and `load_state_dict()`. With several processes, process 0 writes the files, and all
+    processes end with its weights.
     """
 
     order = 64
@@ -42,6 +43,17 @@ class Keeper(Callback):
     def resume_file(self) -> Path:
         """The state of an unfinished run."""
         return self.folder / "resume.pt"
+
+    @property
+    def stale_at(self) -> int | None:
+        """The number of epochs after which patience was exhausted; None if it was not, so far."""
+        best = 0
+        for i, row in enumerate(self.rows if self.patience else []):
+            if self.sign * row[self.monitor] > self.sign * self.rows[best][self.monitor]:
+                best = i
+            if i - best >= self.patience:
+                return i + 1
+        return None
 
     def load(self) -> int:
         """Read the state of an unfinished run, and return its number of completed epochs (0 without a state)."""
@@ -64,7 +76,7 @@ class Keeper(Callback):
         self._load_accumulated(state["accumulated"])
         for name, value in state["callbacks"].items():
             getattr(self.learn, name).load_state_dict(value)
-        if self._is_stale():  # the run had stopped early, but was interrupted before it was complete
+        if self._is_over():  # the run had stopped early, but was interrupted before it was complete
             self.learn.first_epoch = self.learn.n_epoch
 
     def before_epoch(self) -> None:
@@ -72,7 +84,7 @@ class Keeper(Callback):
         self.started = time.perf_counter()
 
     def after_epoch(self) -> None:
-        """Write history, weights and state; stop the run after `patience` epochs without improvement."""
+        """Write history, weights and state; stop the run when its patience is exhausted."""
         row = self._row()
         self.rows.append(row)
         if not self._is_finite(row):
@@ -83,8 +95,8 @@ class Keeper(Callback):
             self._write_weights("best")
         self._save_state()
         self._write_history()
-        if self._is_stale():
-            log.info("stopped early: %s has not improved for %d epochs", self.monitor, self.patience)
+        if self._is_over():
+            log.info("stopped early: %s had not improved for %d epochs", self.monitor, self.patience)
             raise CancelFitException("early stopping")
 
     def after_fit(self) -> None:
@@ -116,8 +128,13 @@ class Keeper(Callback):
         if is_first():
             write_text(self.folder / "history.csv", history_text(self.rows))
 
-    def _is_stale(self) -> bool:
-        return bool(self.patience) and len(self.rows) - 1 - self.best_epoch >= self.patience
+    def _is_over(self) -> bool:
+        """Whether patience was exhausted, and no other callback needs more epochs."""
+        stale_at = self.stale_at
+        if stale_at is None:
+            return False
+        ends = [cb.end_after(stale_at) for cb in self.learn.cbs if hasattr(type(cb), "end_after")]
+        return len(self.rows) >= max([stale_at, *ends])
 
     def _row(self) -> dict:
         names, values = self.learn.recorder.metric_names[1:-1], self.learn.recorder.values[-1]

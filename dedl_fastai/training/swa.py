@@ -22,8 +22,14 @@ class SwaCallback(Callback):
     """Average the weights at the end of the last epochs, and write them to swa.safetensors at the end of the fit.
 
     The model itself does not change. The batch-norm statistics of the averaged weights are computed in an additional
-    pass over the training batches, unless batch norm was frozen. A run that stops before the averaging begins has no
-    average, which is logged. `Keeper` saves and restores the average of an interrupted run.
+    pass over the training batches, unless batch norm was frozen.
+
+    The averaging takes the last epochs of the run, from `start` on. If the patience of `Keeper` is exhausted before,
+    the run goes over into it at once instead of ending: it averages as many epochs, and then ends. Once begun, the
+    averaging is completed, whether or not there is patience left. Its epochs are epochs of the run like others: they
+    are validated, and may hold the best weights. With `lr`, their rate is constant; else it is that of the schedule at
+    that epoch. A run that ends before for another reason has no average, which is logged. `Keeper` saves and restores
+    the average of an interrupted run.
     """
 
     order, run_valid = 63, False  # sets its rate after ParamScheduler (60); Keeper (64) saves its state
@@ -32,7 +38,7 @@ class SwaCallback(Callback):
     def __init__(
         self,
         start: float = 0.75,  # share of the run after which the averaging begins; the last epoch is always averaged
-        lr: float | None = None,  # constant learning rate from then on; None: that of the schedule
+        lr: float | None = None,  # constant learning rate of the averaged epochs; None: that of the schedule
         folder: str | Path | None = None,  # of the file; default: Keeper's folder, or else the Learner's path
         seed: int = 0,  # of the pass over the training batches
     ):
@@ -40,31 +46,45 @@ class SwaCallback(Callback):
             raise UserError(f"swa_start={start} must be at least 0 and less than 1: it is a share of the run.")
         self.start, self.own_lr, self.folder, self.seed = start, lr, folder, seed
         self.average: AveragedModel | None = None
-        self.refresh = self.unwritten = False
+        self.refresh = self.unwritten = self.is_averaged = False
+
+    @property
+    def planned(self) -> int:
+        """The first averaged epoch of a run that is not cut short, counted from 0."""
+        n = self.learn.n_epoch
+        return min(math.ceil(self.start * n - 1e-9), n - 1)
 
     @property
     def first(self) -> int:
-        """The first averaged epoch, counted from 0."""
-        n = self.learn.n_epoch
-        return min(math.ceil(self.start * n - 1e-9), n - 1)
+        """The first averaged epoch, counted from 0: as planned, or that at which patience was exhausted."""
+        stale_at = self.learn.keeper.stale_at if hasattr(self.learn, "keeper") else None
+        return self.planned if stale_at is None else min(self.planned, stale_at)
+
+    def end_after(self, stale_at: int) -> int:
+        """Return the number of epochs of a run whose patience was exhausted after `stale_at`; `Keeper` asks for it."""
+        return min(self.planned, stale_at) + self.learn.n_epoch - self.planned
 
     def before_fit(self) -> None:
         """Reset the flag: `validate` trains nothing, and has nothing to write. Keeper loads its state after this."""
         self.unwritten = False
 
     def before_train(self) -> None:
-        """Discard the average of an earlier fit when a new run starts."""
+        """Discard the average of an earlier fit when a new run starts; see whether this epoch will be averaged."""
         if self.learn.epoch == 0 and not self._is_mock:
             self.average, self.unwritten = None, True
+        self.is_averaged = self.learn.epoch >= self.first and not self._is_mock
+        if self.is_averaged and self.learn.epoch == self.first < self.planned:
+            n = self.learn.n_epoch - self.planned
+            log.info("patience is exhausted after epoch %d: the weights of %d epochs are averaged", self.first, n)
 
     def before_batch(self) -> None:
         """Set the constant learning rate, if one was given."""
-        if self.own_lr is not None and self.learn.epoch >= self.first and not self._is_mock:
+        if self.own_lr is not None and self.is_averaged:
             self.opt.set_hyper("lr", self.learn.group_rates(self.own_lr))
 
     def after_train(self) -> None:
         """Add the weights that the epoch ended with."""
-        if self.learn.epoch < self.first or self._is_mock or not has_finite_weights(self._model()):
+        if not self.is_averaged or not has_finite_weights(self._model()):
             return
         if self.average is None:
             self.average = self._new_average()
@@ -78,7 +98,7 @@ class SwaCallback(Callback):
             return
         self.unwritten = False
         if self.average is None:
-            log.info("stopped before epoch %d, where the averaging begins: no averaged weights", self.first + 1)
+            log.info("ended before epoch %d, where the averaging begins: no averaged weights", self.first + 1)
             return
         if self.refresh:
             self._refresh(self.average)

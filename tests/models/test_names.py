@@ -55,6 +55,8 @@ def test_arch_without_a_similar_name_lists_some():
         ("EfficientNet-B7", "efficientnet-b7"),
         ("efficientnetb3", "efficientnet-b3"),
         ("timm-efficientnet-b4", "efficientnet-b4"),
+        ("EfficientNet-lite0", "tu-tf_efficientnet_lite0"),
+        ("efficientnet_lite4", "tu-tf_efficientnet_lite4"),
         (" resnet34 ", "resnet34"),
         ("mobilenet_v2", "mobilenet_v2"),
     ],
@@ -135,5 +137,5 @@ def test_error_for_unpublished_weights_lists_the_published_ones(encoder, has):
 
 
 def test_unknown_weights_suggest_the_nearest_and_a_file():
-    with pytest.raises(UserError, match=r"unknown weights 'imagnet'. Did you mean imagenet; or the path of a file\?"):
+    with pytest.raises(UserError, match=r"unknown weights 'imagnet'. Did you mean imagenet.*; or the path of a file\?"):
         choose_encoder("resnet18", "imagnet")

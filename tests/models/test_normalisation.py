@@ -14,6 +14,7 @@ from dedl_fastai.models.normalisation import input_stats
         ("vit-base/16", "imagenet", 3, (0.5, 0.5, 0.5)),
         ("efficientnet-b0", "imagenet", 3, (0.485, 0.456, 0.406)),
         ("efficientnet-b0", "advprop", 3, (0.5, 0.5, 0.5)),
+        ("efficientnet-lite0", "packaged", 3, (0.5, 0.5, 0.5)),
         ("resnet18", "imagenet", 1, (0.449,)),
         ("resnet18", "imagenet", 5, (0.485, 0.456, 0.406, 0.485, 0.456)),
         ("vit-base/16", "some/file.pth", 3, (0.5, 0.5, 0.5)),

@@ -38,6 +38,7 @@ def test_every_tag_exists_in_timm():
         ("Vit-Base/16", "vit_base_patch16_384"),
         ("vit-large-32", "vit_large_patch32_384"),
         ("coatnet", "coatnet_rmlp_2_rw_384"),
+        ("EfficientNet lite0", "tf_efficientnet_lite0"),
         ("test_vit", "test_vit"),
         ("resnet18.a1_in1k", "resnet18.a1_in1k"),
     ],

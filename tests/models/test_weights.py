@@ -154,11 +154,11 @@ def test_missing_file_lists_the_known_weights():
         ("efficientnet-b0", "noisy-student", "timm/tf_efficientnet_b0.ns_jft_in1k/model.safetensors"),
     ],
 )
-def test_error_offline_names_the_file_and_three_ways_to_proceed(tmp_path, monkeypatch, encoder, weights, file):
+def test_error_offline_names_the_file_and_the_ways_to_proceed(tmp_path, monkeypatch, encoder, weights, file):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(UserError) as error:
         create_seg_model(SegSpec("unet", encoder), weights, tile=32)
-    for part in (file, "weights=none", "weights=FILE", "Hugging Face cache (HF_HOME)"):
+    for part in (file, "weights=none", "weights=packaged", "weights=FILE", "Hugging Face cache (HF_HOME)"):
         assert part in str(error.value)
 
 

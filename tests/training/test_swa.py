@@ -120,25 +120,71 @@ def test_interrupted_run_ends_with_the_same_file(tmp_path, epoch, model):
         assert one.read_bytes() == other.read_bytes(), name
 
 
-def test_early_stop_averages_the_epochs_so_far(tmp_path, caplog):
-    keeper = Keeper(tmp_path, "f1_macro", patience=2)
-    with caplog.at_level(logging.INFO):
-        quiet_fit(learner(), 10, lr=0.0, lr_min=0.0, cbs=[keeper, SwaCallback(0.1)])
+class Flat(Callback):
+    """A monitored value that never improves after an epoch (default: the first)."""
+
+    def __init__(self, until: int = 0):
+        self.until = until
+
+    def history(self):
+        return {"flat": float(min(self.epoch, self.until))}
+
+
+@pytest.mark.parametrize(
+    ("start", "until", "averaged"),
+    [
+        (0.75, 0, range(2, 4)),  # patience is exhausted after 2 epochs: averaging takes the place of epochs 6 and 7
+        (0.75, 3, range(5, 7)),
+        (0.75, 4, range(6, 8)),  # it ends where the averaging begins anyway
+        (0.25, 1, range(2, 8)),  # it ends while weights are averaged: that is completed
+    ],
+)
+def test_a_run_without_patience_left_goes_over_into_its_averaging(tmp_path, start, until, averaged):
+    keeper, ends = Keeper(tmp_path, "flat", patience=1), Ends()
+    quiet_fit(learner(), 8, cbs=[keeper, SwaCallback(start), Flat(until), ends])
+    assert len(keeper.rows) == averaged.stop and keeper.best_epoch == until
+    got = read_tensors(swa_file(tmp_path))
+    for name in ends.seen[0]:
+        expected = torch.stack([ends.seen[i][name] for i in averaged]).mean(0)
+        torch.testing.assert_close(got[name], expected, rtol=1e-5, atol=1e-7)
+
+
+def test_the_rate_of_an_early_averaging_is_its_own(tmp_path, caplog):
+    keeper = Keeper(tmp_path, "flat", patience=2)
+    with caplog.at_level(logging.INFO, "dedl_fastai"):
+        quiet_fit(learner(), 8, cbs=[keeper, SwaCallback(lr=5e-3), Flat()])
+    rates = [row["lr"] for row in keeper.rows]
+    assert rates[3:] == [5e-3] * 2 and max(rates[:3]) < 5e-3
+    assert "the weights of 2 epochs are averaged" in caplog.text and "stopped early" in caplog.text
+
+
+def test_patience_without_averaging_ends_the_run(tmp_path):
+    keeper = Keeper(tmp_path, "flat", patience=2)
+    quiet_fit(learner(), 8, cbs=[keeper, Flat()])
     assert len(keeper.rows) == 3
-    assert "epochs whose weights were averaged: 2" in caplog.text
-    assert swa_file(tmp_path).exists()
 
 
-@pytest.mark.parametrize("again", [False, True])
-def test_early_stop_before_the_averaging_is_logged_and_writes_no_average(tmp_path, caplog, again):
-    keeper = Keeper(tmp_path, "f1_macro", patience=1)
-    with caplog.at_level(logging.INFO):
-        quiet_fit(learner(), 10, lr=0.0, lr_min=0.0, cbs=[keeper, SwaCallback()])
-        if again:  # resumed after an interruption before its metrics were written: it remains stopped
-            keeper.load()
-            quiet_fit(learner(), 10, lr=0.0, lr_min=0.0, cbs=[keeper, SwaCallback()])
-    assert caplog.text.count("stopped before epoch 9") == 1 + again
-    assert not swa_file(tmp_path).exists()
+@pytest.mark.parametrize("epoch", [1, 2, 3, 4])
+def test_interrupted_early_averaging_ends_with_the_same_files(tmp_path, epoch):
+    """Interruptions before patience is exhausted, right after, between averaged epochs, and after the last one."""
+
+    def cbs(run):
+        return [Keeper(tmp_path / run, "flat", patience=2), SwaCallback(lr=5e-3), Flat()]
+
+    quiet_fit(learner(), 8, cbs=cbs("whole"))
+    if epoch < 4:
+        with pytest.raises(KeyboardInterrupt):
+            quiet_fit(learner(), 8, cbs=[*cbs("cut"), Interrupt(epoch)])
+    else:
+        quiet_fit(learner(), 8, cbs=cbs("cut"))
+        swa_file(tmp_path / "cut").unlink()  # killed between its last state and its last files
+    resumed = cbs("cut")
+    assert resumed[0].load() == epoch + 1
+    quiet_fit(learner(), 8, cbs=resumed)
+    for name in ("best", "last", "swa"):
+        one, other = (tmp_path / run / f"{name}.safetensors" for run in ("whole", "cut"))
+        assert one.read_bytes() == other.read_bytes(), name
+    assert len(resumed[0].rows) == 5
 
 
 @pytest.mark.parametrize("where", ["learner", "fit"])

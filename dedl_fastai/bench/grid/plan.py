@@ -157,6 +157,8 @@ def _why_not(table: PaperTable) -> str:
 
 def _given_for(task: str, request: Request) -> dict[str, Any]:
     """The given options that the task has; with the demo cohort if no data is given."""
+    if request.given.get("test_folds"):
+        raise UserError("the runs of a table have its own folds: leave `test_folds` out.")
     known = {t: set(CONFIGS[t].__dataclass_fields__) for t in _tasks(request.table)}
     for name in request.given:
         if name in request.table.row_options:

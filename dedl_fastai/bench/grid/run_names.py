@@ -10,7 +10,10 @@ from typing import Any
 # Increased when the same options lead to another model: results of older code are then not taken for today's.
 _RECIPE = 2
 # These options do not change a run's result, or do so through the split, which is part of the data's fingerprint.
-_NOT_HASHED = ("preset", "data", "split", "splits", "patient", "limit_fields", "folds", "seed", "seeds")
+_NOT_HASHED = (
+    *("preset", "data", "split", "splits", "patient", "limit_fields"),
+    *("folds", "test_folds", "seed", "seeds"),
+)
 _FILES = ("weights", "rules")  # options that may name a file: its content counts, not its path
 PLACES = ("workers", "device")  # options that say where a run is carried out
 _NAMED = ("arch", "encoder", "model", "app")  # options that make a folder's name readable

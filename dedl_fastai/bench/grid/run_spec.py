@@ -2,6 +2,7 @@
 
 import os
 import socket
+import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -104,9 +105,13 @@ def outcome(run: RunSpec, state: str = "") -> dict[str, Any]:
 def result_of(folder: Path, metric: str) -> float | None:
     """Return a number of a finished run, or None if it has none.
 
-    It is "test.iou" of the metrics, train_seconds or peak_mb of the cost, or "history.COLUMN" of the last epoch.
+    It is "test.iou" of the metrics, train_seconds or peak_mb of the cost, epoch_seconds (the mean over the epochs), or
+    "history.COLUMN" of the last epoch.
     """
     file, _, column = metric.partition(".")
+    if metric == "epoch_seconds":
+        seconds = [float(row["seconds"]) for row in RunFolder.at(folder).history() if row.get("seconds")]
+        return statistics.fmean(seconds) if seconds else None
     if file == "history":
         value = RunFolder.at(folder).history()[-1].get(column)
         return float(value) if value else None

@@ -27,10 +27,10 @@ class PaperCell:
     printed: str  # as in the paper: "0.4347 ± 0.0006", "1h 24m 44s"; "" if nothing is published
     value: float | None  # times in seconds
     sd: float | None  # over the seeds
-    unit: str  # "s", "ratio", or "" for scores from 0 to 1
+    unit: str  # "s" (shown as "1h 24m"), "seconds" (as a number), "ratio", or "" for scores from 0 to 1
     task: str  # seg, clf
     options: dict[str, Any]  # of `seg` or `clf`, beyond the preset; without seed, folds and data
-    metric: str  # path in metrics.json, such as test.at_0.5.iou; train_seconds; or history.COLUMN, of the last epoch
+    metric: str  # as in `grid.run_spec.result_of`, such as test.at_0.5.iou or train_seconds
     seeds: tuple[int, ...]
     folds: int  # 0: one model per seed
     why_not: str  # why the cell has no run; "" if it has
@@ -43,6 +43,15 @@ class PaperRow:
     key: str
     label: str  # as printed
     cells: tuple[PaperCell, ...]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Another number of a cell's runs, which reports show in a column of its own; the paper has none."""
+
+    column: str
+    metric: str  # as that of a cell
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,7 @@ class PaperTable:
     rows: tuple[PaperRow, ...]
     baseline: str = ""  # key of the row that the others are compared with; their options then win over a user's
     row_options: tuple[str, ...] = ()  # options that only the rows set
+    beside: tuple[Beside, ...] = ()  # further numbers of each cell's runs
 
     @property
     def cells(self) -> tuple[PaperCell, ...]:
@@ -103,6 +113,7 @@ def load_table(name: str) -> PaperTable:
         rows=tuple(_row(about, columns, line) for line in lines),
         baseline=about.get("baseline", ""),
         row_options=tuple(about.get("row_options", ())),
+        beside=tuple(Beside(c, m["path"], m.get("unit", "")) for c, m in about.get("beside", {}).items()),
     )
 
 

@@ -12,6 +12,7 @@ from ...io.files import write_text
 from ...runs.figures import save_figure
 from ..grid.grid_file import read_grid
 from ..paper.tables import PaperTable, load_table
+from ..paper.variants import variants_of, with_variants
 from .figures import table_figure
 from .numbers import CellResult, baselines, collect, machines
 from .pairs import PairedResult, app_differences
@@ -67,7 +68,7 @@ def write_grid_report(
     folder, out = Path(folder), Path(folder) / "report"
     sections, everything = [], []
     for part, name in _named(read_grid(folder)):
-        table = find_table(part["table"])
+        table = with_variants(find_table(part["table"]), variants_of(c["column"] for c in part["cells"]))
         results = collect(part, table, folder)
         sections.append(_section(part, table, results, name=name, out=out))
         everything.append((sections[-1].title, name, results))

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...io.files import read_json
 from ..grid.run_spec import DONE, FAILED, looked_up, result_of, run_state
-from ..paper.tables import PaperCell, PaperRow, PaperTable
+from ..paper.tables import Beside, PaperCell, PaperRow, PaperTable
 
 Run = tuple[int, int]  # seed, fold
 
@@ -24,6 +24,7 @@ class CellResult:
     folders: Mapping[Run, Path] = field(default_factory=dict)  # of the finished runs
     asked: int = 0
     failed: int = 0
+    beside: Mapping[Beside, Mapping[Run, float]] = field(default_factory=dict)  # further numbers of the finished runs
 
     @cached_property
     def replicates(self) -> list[float]:
@@ -33,12 +34,12 @@ class CellResult:
     @property
     def mean(self) -> float | None:
         """Mean over the seeds of each seed's mean over its folds; None without a finished run."""
-        return statistics.fmean(self.replicates) if self.replicates else None
+        return mean_and_sd(self.values)[0]
 
     @property
     def sd(self) -> float | None:
         """Standard deviation over the seeds, or over the folds of a single seed."""
-        return statistics.stdev(self.replicates) if len(self.replicates) > 1 else None
+        return mean_and_sd(self.values)[1]
 
     @property
     def difference(self) -> float | None:
@@ -67,19 +68,39 @@ def collect(part: Mapping[str, Any], table: PaperTable, folder: Path) -> list[Ce
     asked = {(c["row"], c["column"]): c["runs"] for c in part["cells"]}
     rows = {row for row, _ in asked}
     return [
-        _collected(row, cell, asked.get((row.key, cell.column), ()), folder / "runs")
+        _collected(row, cell, asked.get((row.key, cell.column), ()), folder / "runs", beside=table.beside)
         for row in table.rows
         if row.key in rows
         for cell in row.cells
     ]
 
 
-def _collected(row: PaperRow, cell: PaperCell, runs: Sequence[Mapping[str, Any]], folder: Path) -> CellResult:
+def _collected(
+    row: PaperRow, cell: PaperCell, runs: Sequence[Mapping[str, Any]], folder: Path, *, beside: Sequence[Beside]
+) -> CellResult:
     states = {(r["seed"], r["fold"]): (folder / r["run"], run_state(folder / r["run"])) for r in runs}
     done = {k: path for k, (path, state) in states.items() if state == DONE}
-    values = {k: value for k, path in done.items() if (value := result_of(path, cell.metric)) is not None}
     failed = sum(state == FAILED for _, state in states.values())
-    return CellResult(row, cell, values=values, folders=done, asked=len(states), failed=failed)
+    return CellResult(
+        row,
+        cell,
+        values=_values(done, cell.metric),
+        folders=done,
+        asked=len(states),
+        failed=failed,
+        beside={b: _values(done, b.metric) for b in beside},
+    )
+
+
+def _values(done: Mapping[Run, Path], metric: str) -> dict[Run, float]:
+    return {k: value for k, path in done.items() if (value := result_of(path, metric)) is not None}
+
+
+def mean_and_sd(values: Mapping[Run, float]) -> tuple[float | None, float | None]:
+    """Return mean and standard deviation of `replicates_of` these values; None without values, or for a single one."""
+    replicates = list(replicates_of(values).values())
+    mean = statistics.fmean(replicates) if replicates else None
+    return mean, statistics.stdev(replicates) if len(replicates) > 1 else None
 
 
 def baselines(results: Sequence[CellResult]) -> dict[str, list[float]]:

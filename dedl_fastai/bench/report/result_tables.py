@@ -4,14 +4,14 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from ..paper.tables import PaperTable
-from .numbers import CellResult, costs
+from .numbers import CellResult, costs, mean_and_sd
 from .pairs import PairedResult
 from .text_tables import NONE, TextTable, shown, shown_difference, shown_p
 
 
 def main_table(table: PaperTable, results: Sequence[CellResult]) -> TextTable:
-    """Published and measured value of each cell; if nothing is published, the measured value only."""
-    heads = ["row", "column", "published", "here", "difference", "runs"]
+    """Published and measured value of each cell, and further numbers; if nothing is published, without such columns."""
+    heads = ["row", "column", "published", "here", "difference", *(b.column for b in table.beside), "runs"]
     rows = [
         [
             r.row.label,
@@ -19,6 +19,7 @@ def main_table(table: PaperTable, results: Sequence[CellResult]) -> TextTable:
             r.cell.printed,
             shown(r.mean, r.sd, r.cell.unit),
             shown_difference(r.difference, r.cell.unit),
+            *(shown(*mean_and_sd(r.beside.get(b, {})), b.unit) for b in table.beside),
             _runs(r),
         ]
         for r in results
@@ -45,9 +46,10 @@ def _runs(r: CellResult) -> str:
 def runs_table(results: Sequence[CellResult]) -> TextTable:
     """Value of every finished run in full, for other programs."""
     rows = [
-        [r.row.label, r.cell.column, r.cell.metric, str(seed), str(fold), repr(value), r.folders[seed, fold].name]
+        [r.row.label, r.cell.column, metric, str(seed), str(fold), repr(value), r.folders[seed, fold].name]
         for r in results
-        for (seed, fold), value in sorted(r.values.items())
+        for metric, values in ((r.cell.metric, r.values), *((b.metric, v) for b, v in r.beside.items()))
+        for (seed, fold), value in sorted(values.items())
     ]
     heads = ["row", "column", "metric", "seed", "fold", "value", "run"]
     return TextTable("The runs", heads, rows, "-runs")

@@ -79,7 +79,7 @@ def shown(value: float | None, sd: float | None, unit: str) -> str:
 def _number(value: float, unit: str) -> str:
     if unit == "s":
         return duration(value)
-    return f"{value:.1e}" if unit == "ratio" else f"{value:.4f}"
+    return f"{value:.1e}" if unit == "ratio" else f"{value:.2f}" if unit == "seconds" else f"{value:.4f}"
 
 
 def shown_difference(value: float | None, unit: str) -> str:

@@ -18,6 +18,13 @@ def run(
     given: dict[str, Any],
     table: Annotated[str, typer.Argument(help="table1 to table13, prior, or app-ablation (variants of APP).")],
     rows: Annotated[str, typer.Option("--rows", help="Keys of rows, separated by commas (default: all).")] = "",
+    variant: Annotated[
+        str,
+        typer.Option(
+            "--variant",
+            help="Further columns with APP: summed (the text's form), released (the code's), separated by commas.",
+        ),
+    ] = "",
     seeds: Annotated[str, typer.Option("--seeds", help="Separated by commas (default: the paper's five).")] = "",
     folds: Annotated[int | None, typer.Option("--folds", help="Folds (default: the paper's; 0: none).")] = None,
     out: Annotated[str, typer.Option("--out", help="Folder of the grid (default: grids/TABLE).")] = "",
@@ -41,10 +48,12 @@ def run(
     from ...bench.grid.execution import failures, run_grid
     from ...bench.grid.plan import Request, plan_grid
     from ...bench.paper.tables import load_table
+    from ...bench.paper.variants import with_variants
 
     folder, chosen = out or f"grids/{table}", numbers(seeds, "seeds")
     where = _where(jobs, scheduler, dask_slurm)
-    request = Request(load_table(table).select(rows.split(",")), given, chosen, folds)
+    chosen_table = with_variants(load_table(table), variant.split(",")).select(rows.split(","))
+    request = Request(chosen_table, given, chosen, folds)
     try:
         with _terminate_as_interrupt():
             runs = plan_grid(request, Path(folder))

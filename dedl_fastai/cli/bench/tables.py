@@ -68,7 +68,7 @@ def _row_lines(table: "PaperTable", speed: "Speed | None") -> list[str]:
     height = max(len(b) for b in broken)
     head = [[b[i - height + len(b)] if i >= height - len(b) else "" for b in broken] for i in range(height)]
     title = f"Table {table.number}. {table.title}" if table.number else table.title
-    metrics = ", ".join(dict.fromkeys(c.metric for c in table.cells))
+    metrics = ", ".join(dict.fromkeys([*(c.metric for c in table.cells), *(b.metric for b in table.beside)]))
     reasons = dict.fromkeys(
         f"{r.key if all(o.why_not for o in r.cells) else f'{r.key}, {c.column}'}: no run ({c.why_not})."
         for r in table.rows

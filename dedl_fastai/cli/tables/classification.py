@@ -12,9 +12,10 @@ _COLUMNS = {
     "brier": "Brier",
     "ece": "calibr.",
 }
+_WIDE = 17  # characters of a column with a spread or an interval
 
 
-def clf_table(metrics: dict[str, Any]) -> str:
+def metrics_table(metrics: dict[str, Any]) -> str:
     """Return the scores of every split, of the baselines, weights and classes as lines of text."""
     splits = [s for s in ("test", "valid", "train", "all") if s in metrics]
     lines = [_line("", _COLUMNS.values())]
@@ -42,16 +43,49 @@ def clf_table(metrics: dict[str, Any]) -> str:
 def members_table(summary: dict[str, Any]) -> str:
     """Return mean and standard deviation over the members, the ensemble and the baselines as lines of text."""
     n = len(summary["members"])
-    lines = [_line("", _COLUMNS.values(), 17)]
+    lines = [_line("", _COLUMNS.values(), _WIDE)]
     for split, note in (("test", ""), ("valid", " (tuned here)")):
         if split not in summary:
             continue
-        lines.append(_line(f"{split}, {n} members{note}", (_mean_sd(summary[split].get(c)) for c in _COLUMNS), 17))
+        lines.append(_line(f"{split}, {n} members{note}", (_mean_sd(summary[split].get(c)) for c in _COLUMNS), _WIDE))
     if "ensemble" in summary:
-        lines.append(_line("test, ensemble", (_number(summary["ensemble"]["test"].get(c)) for c in _COLUMNS), 17))
+        lines.append(_line("test, ensemble", (_number(summary["ensemble"]["test"].get(c)) for c in _COLUMNS), _WIDE))
     for name, row in summary["baselines"].items():
-        lines.append(_line(f"{row['split']}, {name}", (_number(row.get(c)) for c in _COLUMNS), 17))
+        lines.append(_line(f"{row['split']}, {name}", (_number(row.get(c)) for c in _COLUMNS), _WIDE))
     return "\n".join(lines)
+
+
+def test_fold_table(metrics: dict[str, Any]) -> str:
+    """Return the pooled scores of all test folds with intervals over patients, the baselines, folds and classes."""
+    test, folds = metrics["test"], metrics["folds"]
+    lines = [
+        f"{test['n']} items of {len(metrics['per_patient'])} patients in {len(folds)} test folds, pooled",
+        _line("", _COLUMNS.values(), _WIDE),
+        _wide_row("test, tuned thresholds", test),
+        *_interval_lines(test),
+        _wide_row("test, threshold 0.5", test["at_0.5"]),
+    ]
+    for name, row in metrics["baselines"].items():
+        lines += [_wide_row(f"test, {name}", row), *_interval_lines(row)]
+    lines.append(_wide_row("test, constant, all classes", metrics["baselines"]["constant"]["best_macro"]))
+    lines += [_wide_row(f"  {name}", row) for name, row in folds.items()]
+    return "\n".join([*lines, "", *_class_lines(test["per_class"], "test")])
+
+
+def _interval_lines(scores: dict[str, Any]) -> list[str]:
+    """Return a line with the 95 % intervals, if there are any."""
+    intervals = scores.get("intervals")
+    if not intervals:
+        return []
+    return [_line("  95 %, patients drawn anew", (_interval(intervals.get(c)) for c in _COLUMNS), _WIDE)]
+
+
+def _interval(ends: list[float] | None) -> str:
+    return "-" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
+
+
+def _wide_row(name: str, values: dict[str, Any]) -> str:
+    return _line(name, (_number(values.get(c)) for c in _COLUMNS), _WIDE)
 
 
 def _class_lines(classes: dict[str, dict[str, Any]], split: str) -> list[str]:

@@ -1,20 +1,17 @@
 """Folds for classification: by patient and balanced over the classes, or by image as in the paper."""
 
 import logging
-import random
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import KFold, train_test_split
 
 from ...errors import UserError
+from ..balance import balanced_groups
 from ..cohort import Cohort
 from .labels import Labels
 
 log = logging.getLogger(__name__)
-
-_TRIES = 20  # number of patient orders that are tried; the most even folds are used
 
 
 def clf_folds(
@@ -39,7 +36,7 @@ def clf_folds(
             f"folds={n} is not possible: it must be between 2 and the number of patients outside the test split, "
             f"{len(sums)}."
         )
-    fold_of = _balanced(sums, n, seed)
+    fold_of = balanced_groups(sums, n, seed)
     column = np.where(in_pool, table.patient.map(fold_of).fillna(-1), -1)
     splits = table.split.where(has_labels, "ignore")
     return [_split_column(splits, in_pool, column == k) for k in range(n)]
@@ -47,35 +44,6 @@ def clf_folds(
 
 def _split_column(splits: pd.Series, in_pool: pd.Series, is_fold: np.ndarray) -> list[str]:
     return list(splits.mask(in_pool, "train").mask(is_fold, "valid"))
-
-
-def _balanced(sums: pd.DataFrame, n: int, seed: int) -> dict[str, int]:
-    """Return patient -> fold, the most even of several greedy assignments."""
-    rng = random.Random(seed)
-    weights = sums.to_numpy() / np.maximum(sums.to_numpy().sum(axis=0), 1)  # shares, so that all classes count equally
-    best: tuple[float, list[int]] = (float("inf"), [])
-    for _ in range(_TRIES):
-        order = list(range(len(sums)))
-        rng.shuffle(order)
-        order.sort(key=lambda i: -weights[i].sum().round(9))
-        cost, folds = _greedy(weights, order, n)
-        if cost < best[0] - 1e-12:
-            best = cost, folds
-    return dict(zip(sums.index, best[1], strict=True))
-
-
-def _greedy(weights: np.ndarray, order: Sequence[int], n: int) -> tuple[float, list[int]]:
-    """Assign each patient to the fold that keeps the folds most even; no fold stays empty."""
-    filled, sizes, folds = np.zeros((n, weights.shape[1])), np.zeros(n, dtype=int), [0] * len(order)
-    for n_assigned, i in enumerate(order):
-        cost = (2 * filled * weights[i] + weights[i] ** 2).sum(axis=1)  # increase of the sum of squares
-        if (sizes == 0).sum() >= len(order) - n_assigned:
-            cost[sizes > 0] = np.inf
-        k = int(np.argmin(cost))
-        filled[k] += weights[i]
-        sizes[k] += 1
-        folds[i] = k
-    return float((filled**2).sum()), folds
 
 
 def paper_clf_split(cohort: Cohort, folds: int = 6, fold: int = 0, seed: int = 26) -> Cohort:

@@ -61,11 +61,17 @@ def train_clf(
         curve.write(run.path / "figures")
     write_labels(dls.labels, run.path / "labels")
     keeper = Keeper(run.path, "f1_macro", patience=options.patience)
-    swa = [SwaCallback(options.swa, folder=run.path, seed=options.seed)] if options.swa < 1 else []
-    fit_run(learn, run, options, keeper, bar=bar, cbs=swa)
+    fit_run(learn, run, options, keeper, bar=bar, cbs=averaging_of(options))
     metrics = evaluate_clf_run(run, options, cohort, dls.labels)
     close_run(run, time.perf_counter() - started)
     return metrics
+
+
+def averaging_of(options: ClfConfig) -> list[SwaCallback]:
+    """The callback that averages weights with these options, in the folder of the run's `Keeper`; none for never."""
+    if options.swa_start >= 1:
+        return []
+    return [SwaCallback(options.swa_start, lr=options.swa_lr or None, seed=options.seed)]
 
 
 def clf_dataloaders_of(options: ClfConfig, cohort: Cohort) -> DataLoaders:
@@ -124,4 +130,4 @@ def clf_learner_of(options: ClfConfig, dls: DataLoaders) -> FieldLearner:
 
 def member_options(options: ClfConfig, seed: int) -> ClfConfig:
     """Return the options of one member of an ensemble: with its seed, without folds and further members."""
-    return replace(options, seed=seed, seeds="", folds=0)
+    return replace(options, seed=seed, seeds="", folds=0, test_folds="")

@@ -10,7 +10,10 @@ T = TypeVar("T", bound="Options")
 
 
 def option(default: Any, help: str, topic: str, flag: str = "", **metadata: Any) -> Any:
-    """Return a field of an `Options` class. `flag` is its name on the command line if it differs."""
+    """Return a field of an `Options` class. `flag` is its name on the command line if it differs.
+
+    Metadata: `parse` reads the text of the command line; `formerly` is an earlier name, which is still accepted.
+    """
     return dataclasses.field(default=default, metadata={"help": help, "topic": topic, "flag": flag, **metadata})
 
 
@@ -24,6 +27,7 @@ class Options:
     @classmethod
     def resolve(cls: type[T], given: Mapping[str, Any]) -> T:
         """Return options from given values (name -> value): they override the preset, which overrides the defaults."""
+        given = cls._with_present_names(given)
         unknown = sorted(set(given) - {f.name for f in dataclasses.fields(cls)})
         if unknown:
             raise UserError(f"unknown option {unknown[0]!r}.")
@@ -31,6 +35,13 @@ class Options:
         if preset not in cls.presets:
             raise UserError(f"preset={preset!r} is unknown; it may be {', '.join(cls.presets)}.")
         return cls(**{**cls.presets[preset], **given})
+
+    @classmethod
+    def _with_present_names(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        present = {f.metadata["formerly"]: f.name for f in dataclasses.fields(cls) if "formerly" in f.metadata}
+        if twice := [old for old, new in present.items() if old in given and new in given]:
+            raise UserError(f"`{twice[0]}` is the earlier name of `{present[twice[0]]}`: give one of them.")
+        return {present.get(name, name): value for name, value in given.items()}
 
     @classmethod
     def default_of(cls, name: str, preset: str = "paper") -> Any:

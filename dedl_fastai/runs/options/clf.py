@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ...training.options import CLF_RATES
-from .base import check_not_negative, check_positive, option
+from .base import check_not_negative, check_positive, numbers, option
 from .training import DATA, ENSEMBLE, ITEMS, LABELS, LOSS, MODEL, SCHEDULE, TrainOptions
 
 _PAPER: dict[str, Any] = {"epochs": 20, "lr": CLF_RATES[0], "lr_min": CLF_RATES[1], "wd": 0.0}
@@ -48,7 +48,12 @@ class ClfConfig(TrainOptions):
     tile: int = option(0, "Cut fields into tiles of this many pixels, each a separate item (0: whole fields).", ITEMS)
     augment: str = option("paper", "paper (jitter or perspective, jitter or affine, flips), or none.", ITEMS)
     model: str = option("resnet18", "Model: a name from the paper's table 4, or any model of timm.", MODEL)
-    weights: str = option("imagenet", "Initial weights: none, imagenet, advprop, noisy-student, or a FILE.", MODEL)
+    weights: str = option(
+        "imagenet",
+        "Initial weights: none, imagenet, advprop, noisy-student, packaged (with efficientnet-lite0..lite2, without a "
+        "download), or a FILE.",
+        MODEL,
+    )
     freeze: bool = option(False, "Train only the head.", MODEL)
     body_lr: float = option(1.0, "Learning rate of the body, relative to that of the head.", SCHEDULE)
     drop: float = option(0.0, "Dropout before the head.", MODEL)
@@ -57,9 +62,20 @@ class ClfConfig(TrainOptions):
     class_weight: str = option(
         "inverse", "inverse, effective, none, or dedl (as released: common classes weigh more).", LOSS
     )
-    swa: float = option(0.75, "Share of the run after which weights are averaged (SWA); 1: never.", SCHEDULE)
+    swa_start: float = option(
+        0.75,
+        "Share of the run after which weights are averaged (SWA), or earlier if patience ends; 1: never.",
+        SCHEDULE,
+        formerly="swa",
+    )
+    swa_lr: float = option(0.0, "Constant learning rate while weights are averaged (0: the schedule's).", SCHEDULE)
 
     def __post_init__(self):
         super().__post_init__()
-        check_positive(self, "min_cells", "size", "body_lr", "swa")
-        check_not_negative(self, "tile", "drop", "gamma")
+        check_positive(self, "min_cells", "size", "body_lr", "swa_start")
+        check_not_negative(self, "tile", "drop", "gamma", "swa_lr")
+
+    @property
+    def member_seeds(self) -> list[int]:
+        """The seeds of the members: `seeds`, or `seed` alone."""
+        return list(numbers(self.seeds, "seeds")) or [self.seed]

@@ -38,10 +38,15 @@ class SegConfig(TrainOptions):
 
     arch: str = option("unet", "Decoder: unet, unetplusplus, fpn, manet, linknet, deeplabv3plus, segformer, ...", MODEL)
     encoder: str = option(
-        "resnet34", "Encoder: resnet18..101, efficientnet-b0..b7, any other of smp, or of timm as tu-NAME.", MODEL
+        "resnet34",
+        "Encoder: resnet18..101, efficientnet-b0..b7 or -lite0..lite4, any other of smp, or of timm as tu-NAME.",
+        MODEL,
     )
     weights: str = option(
-        "imagenet", "Initial weights of the encoder: none, imagenet, advprop, noisy-student, or a FILE.", MODEL
+        "imagenet",
+        "Initial weights of the encoder: none, imagenet, advprop, noisy-student, packaged (with "
+        "efficientnet-lite0..lite2, without a download), or a FILE.",
+        MODEL,
     )
     depth: int = option(3, "Number of encoder stages that are used (1 to 5).", MODEL)
     decoder: str = option("", "Decoder channels, from deep to shallow (default for depth 3: 256,128,64).", MODEL)

@@ -13,6 +13,7 @@ DATA, LABELS, ITEMS, MODEL, LOSS = "Data", "Labels", "Items and augmentation", "
 APP, SCHEDULE, ENSEMBLE, HARDWARE = "Autoencoder post-processing (APP)", "Schedule", "Folds and seeds", "Hardware"
 
 
+EACH_PATIENT = "patients"  # as a number of test folds: one for each patient
 FIND = "find"  # as a learning rate: what the finder suggests
 T = TypeVar("T", bound="TrainOptions")
 
@@ -48,9 +49,30 @@ class DataOptions(Options):
     limit_fields: int = option(0, "Use only this many fields, for a quick look (0: all).", DATA)
     channel: str = option("DAPI", "Input channels by name, prefix or index, separated by commas.", DATA)
     folds: int = option(0, "Train this many models, each validated on other patients (0: one model).", ENSEMBLE)
+    test_folds: str = option(
+        "",
+        "Test each patient once: train this many models (or patients: one per patient), each tested on other patients.",
+        ENSEMBLE,
+    )
     seed: int = option(26, "Seed of the split, the initial weights, the order of items and the augmentation.", ENSEMBLE)
     workers: int = option(0, "Number of data loader processes.", HARDWARE)
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps.", HARDWARE)
+
+
+def check_test_folds(options: DataOptions) -> None:
+    """Raise a `UserError` if `test_folds` is not a number or "patients", or if another option sets the test split."""
+    n = options.test_folds
+    if not n:
+        return
+    if n != EACH_PATIENT and not (n.isdecimal() and int(n) >= 2):
+        raise UserError(f"test_folds={n}: give a number of folds from 2 on, or {EACH_PATIENT} to test each in turn.")
+    others = {"splits": options.splits, "folds": options.folds}
+    given = [name for name, value in others.items() if value]
+    given += ["split"] if options.split in ("paper", "column") else []
+    if given:
+        raise UserError(
+            f"test_folds={n} tests every patient once, which `{given[0]}` would change: leave one of them out."
+        )
 
 
 @dataclass(frozen=True)
@@ -94,4 +116,5 @@ class TrainOptions(DataOptions):
     def __post_init__(self):
         object.__setattr__(self, "lr", rate(self.lr))
         check_positive(self, "epochs", "bs", "accumulate")
+        check_test_folds(self)
         check_not_negative(self, "limit_fields", "folds", "workers", "lr_min", "wd", "patience", "clip")

@@ -67,7 +67,7 @@ def _facts_and_predict(model: Segmenter | Ensemble) -> tuple[SegFacts, Callable[
 
 def seg_metrics(
     predictions: Predictions,
-    threshold: float,
+    threshold: float | Sequence[float],  # one for all fields, or one for each field of the only split
     tuning: dict[str, Any] | None = None,
     nuclei: NucleiOptions | None = None,
 ) -> dict[str, Any]:

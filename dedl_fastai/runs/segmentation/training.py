@@ -30,7 +30,13 @@ from .evaluation import tune_and_evaluate
 from .figures import draw_seg_figures
 
 
-def train_seg(options: SegConfig, out: str | Path, fold: int = 0, bar: bool | None = None) -> dict[str, Any]:
+def train_seg(
+    options: SegConfig,
+    out: str | Path,
+    fold: int = 0,
+    bar: bool | None = None,
+    cohort: Cohort | None = None,  # already split, for a test fold; default: from the options
+) -> dict[str, Any]:
     """Train, tune the threshold, evaluate and draw the figures. Return the contents of metrics.json.
 
     An unfinished run in `out` is continued, a finished one is not repeated; both only with their own options. `bar`
@@ -44,7 +50,7 @@ def train_seg(options: SegConfig, out: str | Path, fold: int = 0, bar: bool | No
     if finished is not None:
         return finished
     started = time.perf_counter()
-    cohort = load_split_cohort(options, fold)
+    cohort = cohort or load_split_cohort(options, fold)
     with first_before_others():
         dls = dataloaders_of(options, cohort)
     options, curve = from_first(lambda: with_found_rate(options, lambda: learner_of(options, dls)))

@@ -165,6 +165,8 @@ def test_impossible_requests_are_refused_before_anything_is_written(tiny_folder,
         names(tiny_folder, tmp_path / "g", table({"a": [cell("x", {}, task="", why_not="the network is not ours")]}))
     with pytest.raises(UserError, match="folds=9"):
         names(tiny_folder, tmp_path / "g", folds=9)
+    with pytest.raises(UserError, match="leave `test_folds` out"):
+        names(tiny_folder, tmp_path / "g", test_folds="3")
     assert not (tmp_path / "g").exists()
     with pytest.raises(UserError, match="is not a grid"):
         read_grid(tmp_path)

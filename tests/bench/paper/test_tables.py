@@ -16,9 +16,11 @@ from dedl_fastai.bench.paper.costs import (
 )
 from dedl_fastai.bench.paper.networks import count_app, count_network
 from dedl_fastai.bench.paper.tables import MORE, SEEDS, TABLES, load_table, parse_printed
+from dedl_fastai.bench.paper.variants import variants_of, with_variants
 from dedl_fastai.errors import UserError
-from dedl_fastai.models.names import PAPER_ENCODERS, encoder_name
+from dedl_fastai.models.names import PAPER_ENCODERS, choose_encoder, encoder_name
 from dedl_fastai.models.paper_models import PAPER_MODELS, clf_model_name
+from dedl_fastai.models.segmentation import SegSpec, create_seg_model
 from dedl_fastai.runs.options.clf import ClfConfig
 from dedl_fastai.runs.options.seg import SegConfig
 
@@ -119,6 +121,83 @@ def test_tables_that_repeat_each_other_hold_the_same_numbers_and_runs():
     assert not distinct_runs(constant_rate).keys() - distinct_runs(load_table("table6").cells).keys()
 
 
+@pytest.mark.parametrize(("name", "scored"), [("table1", "table2"), ("table8", "table9"), ("table10", "table11")])
+def test_times_are_of_all_epochs_and_of_runs_of_their_own(name, scored):
+    cells = load_table(name).cells
+    configs = [SegConfig.resolve({**c.options, "preset": "paper"}) for c in cells]
+    assert {(c.patience, c.epochs) for c in configs} == {(0, 50)}
+    assert [b.metric for b in load_table(name).beside] == ["epoch_seconds"]
+    assert not distinct_runs(cells).keys() & distinct_runs(load_table(scored).cells).keys()
+    assert {SegConfig.resolve(c.options).patience for c in load_table(scored).cells} == {5}
+
+
+def test_three_initialisations_are_of_one_network():
+    for row in load_table("table12").rows:
+        chosen = [choose_encoder(c.options["encoder"], c.options["weights"]).smp_name for c in row.cells]
+        network = f"tu-tf_{row.key.replace('-', '_')}"
+        assert [c.partition(".")[0] for c in chosen] == [network] * 3 and len(set(chosen)) == 3
+    assert any("The paper does not say which it used" in n for n in load_table("table12").notes)
+
+
+@pytest.mark.parametrize("name", ["table4", "table5", "table13"])
+def test_scores_of_the_last_and_the_averaged_weights_are_beside_the_best(name):
+    table = load_table(name)
+    assert [(b.column, b.metric) for b in table.beside] == [
+        ("last weights", "weights.last.test.at_0.5.f1_micro"),
+        ("SWA", "weights.swa.test.at_0.5.f1_micro"),
+    ]
+    assert {c.metric for c in table.cells} == {"test.at_0.5.f1_micro"}
+    assert {ClfConfig.resolve(c.options).swa_start for c in table.cells if not c.why_not} == {0.75}
+
+
+WITH_APP = [f"table{n}" for n in (1, 2, 3, 6, 7, 8, 9, 10, 11)]
+
+
+@pytest.mark.parametrize("name", WITH_APP)
+def test_variants_are_columns_right_of_those_with_app(name):
+    table = load_table(name)
+    assert any("--app-weight auto" in n and f"bench run {name} --variant" in n for n in table.notes)
+    both = with_variants(table, ["summed", " Released"])
+    assert [r.key for r in both.rows] == [r.key for r in table.rows]
+    for row, before in zip(both.rows, table.rows, strict=True):
+        expected = []
+        for c in before.cells:
+            expected.append((c.column, c.printed, c.options))
+            if c.options["app"] != "none":
+                expected.append((f"{c.column}, summed", c.printed, {**c.options, "app_weight": "summed"}))
+                expected.append((f"{c.column}, released", c.printed, {**c.options, "app_released": True}))
+        assert [(c.column, c.printed, c.options) for c in row.cells] == expected
+        assert [SegConfig.resolve(c.options) for c in row.cells]
+    assert both.columns == tuple(c.column for c in both.rows[0].cells)
+    assert variants_of(both.columns) == ["summed", "released"] and not variants_of(table.columns)
+
+
+def test_variants_that_cannot_be_are_refused():
+    assert with_variants(load_table("table2"), [""]) is load_table("table2")
+    for name, variant, says in (
+        ("table2", "auto", "variant='auto' is unknown; it may be summed, released"),
+        ("table4", "summed", "no column of table4 has APP"),
+        ("table12", "summed", "no column of table12 has APP"),
+        ("app-ablation", "summed", "choose them with `rows`"),
+    ):
+        with pytest.raises(UserError, match=says):
+            with_variants(load_table(name), [variant])
+
+
+@pytest.mark.parametrize("arch", ["unet", "unetplusplus"])
+def test_resnet_50_and_101_are_one_network_in_the_tables(arch):
+    shapes = []
+    for encoder in ("resnet50", "resnet101"):
+        model = create_seg_model(SegSpec(arch, encoder), "none", 64)
+        shapes.append({name: tuple(t.shape) for name, t in model.state_dict().items()})
+    assert shapes[0] == shapes[1]
+    tables = {c.options["arch"]: [] for c in load_table("table2").cells}
+    for name in ("table1", "table2", "table3", "table6", "table7"):
+        if arch in {c.options["arch"] for c in load_table(name).cells}:
+            tables[arch].append(any("one network" in n for n in load_table(name).notes))
+    assert len(tables[arch]) == {"unet": 4, "unetplusplus": 3}[arch] and all(tables[arch])
+
+
 def test_notes_name_the_contradictions():
     ours, theirs = column("table12", 0), column("table9", 0)
     assert [a for a, b in zip(ours, theirs, strict=True) if a != b] == [0.3819]
@@ -146,7 +225,8 @@ def test_rows_are_the_papers_networks():
     assert [clf_model_name(r.key) for r in load_table("table4").rows] == [m.model for m in PAPER_MODELS.values()]
     assert [clf_model_name(r.label) for r in load_table("table4").rows] == [m.model for m in PAPER_MODELS.values()]
     encoders = {c.options["encoder"] for c in all_cells() if c.task == "seg" and not c.why_not}
-    assert encoders == set(PAPER_ENCODERS) and {encoder_name(e) for e in encoders} == encoders
+    of_timm = {f"tu-tf_efficientnet_b{n}" for n in range(8)}
+    assert encoders == {*PAPER_ENCODERS, *of_timm} and {encoder_name(e) for e in encoders} == encoders
 
 
 def test_columns_set_what_their_heading_says():
@@ -221,8 +301,9 @@ def test_distinct_runs_count_seeds_and_folds_once():
     assert len(distinct_runs(load_table("table2").cells)) == 24 * 5
     assert len(distinct_runs(load_table("table4").cells)) == 29 * 5 * 6
     assert len(distinct_runs(load_table("table5").cells)) == 2 * 5 * 6
-    # 12 U-Nets on ResNet, as many U-Net++, 8 with cosine; 16 and 16 on EfficientNet, 16 other weights
-    assert len(distinct_runs(c for n in TABLES for c in load_table(n).cells)) == 80 * 5 + (29 + 16) * 30
+    # 12 U-Nets on ResNet, as many U-Net++, 8 with cosine; 16 and 16 on EfficientNet; 24 with three initialisations;
+    # 8, 16 and 16 that are timed
+    assert len(distinct_runs(c for n in TABLES for c in load_table(n).cells)) == (88 + 40) * 5 + (29 + 16) * 30
 
 
 @pytest.mark.parametrize(

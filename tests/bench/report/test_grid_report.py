@@ -3,12 +3,14 @@
 import json
 import math
 import statistics
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
 from scipy import stats
 
+from dedl_fastai.bench.paper.tables import Beside
 from dedl_fastai.bench.report.grid_report import write_grid_report
 from dedl_fastai.bench.report.numbers import baselines, collect
 from dedl_fastai.bench.report.pairs import app_differences
@@ -50,6 +52,29 @@ def test_means_spreads_and_differences_are_those_by_hand(grid):
     mean, sd = statistics.fmean(WITH), statistics.stdev(WITH)
     assert f"| R | with | 0.45 | {mean:.4f} ± {sd:.4f} | {mean - 0.45:+.4f} | 3 |" in text
     assert "| otsu | 0.6000 ± 0.0000 | 7 |" in text and "A note." in text and "data cohort, epochs 3" in text
+
+
+def test_further_numbers_of_the_runs_are_columns_and_in_the_csv(grid):
+    beside = (Beside("SWA", "weights.swa.test.at_0.5.iou"), Beside("seconds an epoch", "epoch_seconds", "seconds"))
+    shown = replace(PAPER, beside=beside)
+    text = write_grid_report(grid[0], as_csv=True, find_table=lambda name: shown)
+    swa = [v + 0.01 for v in WITHOUT]
+    assert "| published | here | difference | SWA | seconds an epoch | runs |" in text
+    assert f"| {statistics.fmean(swa):.4f} ± {statistics.stdev(swa):.4f} | 5.00 ± 0.00 | 3 |" in text
+    assert "| S | with | 0.9 | – | – | – | – | not run: the network is not known |" in text
+    runs = pd.read_csv(grid[0] / "report" / "synthetic-runs.csv")
+    of_swa = runs[(runs.column == "without") & (runs.row == "R") & (runs.metric == beside[0].metric)]
+    assert list(of_swa.value) == pytest.approx(swa) and list(of_swa.seed) == [0, 1, 2]
+
+
+def test_variants_that_were_asked_for_are_in_the_report(tmp_path):
+    for name, iou in (("a", 0.5), ("b", 0.6), ("c", 0.7)):
+        finished(tmp_path, name, iou)
+    cells = {("r", "without"): [("a", 1, 0)], ("r", "with"): [("b", 1, 0)], ("r", "with, summed"): [("c", 1, 0)]}
+    grid_of(tmp_path, cells)
+    text = report(tmp_path)
+    assert "| R | with, summed | 0.45 | 0.7000 | +0.2500 | 1 |" in text and "released" not in text
+    assert "| R | with, summed | +0.0500 | +0.2000 |" in text
 
 
 def test_missing_and_failed_runs_and_cells_are_marked(grid):

@@ -40,6 +40,20 @@ def test_the_same_command_repeats_nothing_and_report_needs_the_grid_alone(ran):
     assert {p.suffix for p in (grid / "report").iterdir()} == {".md", ".png", ".csv", ".tex", ".html"}
 
 
+def test_times_are_beside_seconds_an_epoch_and_variants_are_columns(ran, tiny_folder):
+    grid, command, first = ran
+    result = dedl(*command, "--variant", "summed")
+    assert result.exit_code == 0, result.output
+    assert "| difference | seconds an epoch | runs |" in first.stdout and "With APP, summed" not in first.stdout
+    assert "| Resnet-18 | With APP, summed | 1h 27m 40s |" in result.stdout
+    options = [json.loads((run / "config.json").read_text()) for run in (grid / "runs").iterdir()]
+    assert sorted((o["app"], o["app_weight"]) for o in options) == [
+        ("gelu", "auto"),
+        ("gelu", "summed"),
+        ("none", "auto"),
+    ]
+
+
 def test_a_failed_run_ends_with_1_and_names_its_log(tiny_folder, tmp_path):
     options = {**TINY, **NETWORK, "data": tiny_folder, "epochs": 1, "device": "cpu", "weights": "nowhere.safetensors"}
     flags = [*as_flags(options), "--rows", "resnet18", "--seeds", "3", "--out", tmp_path / "grid"]
@@ -55,6 +69,9 @@ def test_a_failed_run_ends_with_1_and_names_its_log(tiny_folder, tmp_path):
         (["run", "table99"], "table99"),
         (["run", "table2", "--rows", "vgg"], "resnet18"),
         (["run", "table2", "--gamma", "1"], "gamma"),
+        (["run", "table2", "--variant", "mean"], "--variant 'mean' is unknown; it may be summed, released"),
+        (["run", "table13", "--variant", "summed"], "leave --variant out"),
+        (["run", "app-ablation", "--variant", "summed"], "choose them with --rows"),
         (["run", "app-ablation", "--app", "gelu"], "--app is what the arms differ in: choose arms with --rows"),
         (["run", "app-ablation", "--app-released"], "--app-released is what the arms differ in"),
         (["run", "app-ablation", "--rows", "tanh"], "gelu-cosine"),

@@ -17,6 +17,8 @@ from dedl_fastai.runs.options.clf import ClfConfig
 from ...options import TINY_CLF
 from ..segmentation.test_training import Killed, kill_after_batches, same, weights
 
+SOON = {"schedule": "one-cycle", "patience": 1, "epochs": 5, "swa_lr": 1e-2}  # patience may end before the averaging
+
 
 def options(folder, **changes) -> ClfConfig:
     return ClfConfig.resolve({**TINY_CLF, "data": str(folder), **changes})
@@ -84,8 +86,8 @@ def test_load_run_predicts_a_file(finished, many_folder):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"input": "markers", "accumulate": 2, "clip": 1.0, "swa": 0.5}, {"body_lr": 0.1, "schedule": "one-cycle"}],
-    ids=["defaults", "markers", "body_lr"],
+    [{}, {"input": "markers", "accumulate": 2, "clip": 1.0, "swa_start": 0.5}, {**SOON, "body_lr": 0.1}],
+    ids=["defaults", "markers", "patience"],
 )
 def test_resumed_equals_uninterrupted(many_folder, tmp_path, monkeypatch, changes):
     settings = options(many_folder, **changes)
@@ -100,8 +102,21 @@ def test_resumed_equals_uninterrupted(many_folder, tmp_path, monkeypatch, change
     assert (tmp_path / "whole" / "metrics.json").read_bytes() == (tmp_path / "killed" / "metrics.json").read_bytes()
 
 
+def test_a_run_of_an_earlier_version_keeps_its_share(many_folder, finished, tmp_path):
+    config = {k: v for k, v in json.loads((finished / "config.json").read_text()).items() if not k.startswith("swa")}
+    assert ClfConfig.from_dict({**config, "swa": 0.5}) == options(many_folder, swa_start=0.5)
+    with pytest.raises(UserError, match="`swa` is the earlier name of `swa_start`"):
+        ClfConfig.resolve({"swa": 0.5, "swa_start": 0.6})
+
+
+@pytest.mark.parametrize(("wrong", "says"), [({"swa_start": -0.5}, "swa_start"), ({"swa_lr": -1e-3}, "swa_lr")])
+def test_impossible_averaging_is_refused(wrong, says):
+    with pytest.raises(UserError, match=says):
+        ClfConfig.resolve(wrong)
+
+
 def test_members_killed_and_restarted_give_the_same_numbers(many_folder, tmp_path, monkeypatch):
-    settings = options(many_folder, folds=2, seeds="1,2", epochs=2, swa=1.0)
+    settings = options(many_folder, folds=2, seeds="1,2", epochs=2, swa_start=1.0)
     whole = train_members(settings, tmp_path / "whole")
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_after_batches(patch, 9)  # inside the second member
@@ -115,7 +130,7 @@ def test_members_killed_and_restarted_give_the_same_numbers(many_folder, tmp_pat
 
 
 def test_members_of_a_fold_share_its_split_and_folds_share_no_validation_patient(many_folder, tmp_path):
-    train_members(options(many_folder, folds=2, seeds="1,2", epochs=1, swa=1.0), tmp_path / "m")
+    train_members(options(many_folder, folds=2, seeds="1,2", epochs=1, swa_start=1.0), tmp_path / "m")
     counts = {
         m: json.loads((tmp_path / "m" / m / "splits.json").read_text())["counts"]
         for m in ("fold0-seed1", "fold0-seed2", "fold1-seed1")
