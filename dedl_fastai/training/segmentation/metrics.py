@@ -107,10 +107,11 @@ class TunedIoU(_CountingMetric):
 
 def _tiles(learn: Learner) -> Sequence[Tile]:
     """The tiles of the current batch, or none if they are unknown; several processes share them as in `TileShare`."""
-    if getattr(learn.dl, "shuffle", False):
+    all_items = getattr(learn.dl, "items", None)
+    if all_items is None or learn.dl.shuffle:
         return []
     first = learn.iter * learn.dl.bs
-    items = list(getattr(learn.dl, "items", []))[rank() :: world_size()][first : first + len(learn.y)]
+    items = list(all_items)[rank() :: world_size()][first : first + len(learn.y)]
     return items if all(isinstance(item, Tile) for item in items) else []
 
 
