@@ -23,6 +23,12 @@ class Tile:
     pad: str = "reflect"  # beyond the field's edge: its mirror image, or "zero" as in the paper
     split: str = "train"
 
+    @property
+    def inside(self) -> tuple[int, int]:
+        """Height and width of the part within the field; the rest is padding."""
+        height, width = self.source.shape
+        return min(self.size, height - self.y), min(self.size, width - self.x)
+
     def pixels(self) -> np.ndarray:
         """Return the pixels as float32 (C, size, size) in [0, 1]."""
         return cut(self.source.open_pixels(), self.y, self.x, size=self.size, pad=self.pad)

@@ -14,7 +14,7 @@ def save_figure(figure: Figure, path: Path, dpi: int = 110) -> None:
         figure.savefig(tmp, dpi=dpi, format="png")
 
 
-def curves_figure(rows: Sequence[Mapping[str, str]], metrics: Sequence[str] = ("iou", "dice")) -> Figure:
+def curves_figure(rows: Sequence[Mapping[str, str]], metrics: Sequence[str] = ("iou_tuned", "iou", "dice")) -> Figure:
     """Plot losses, validation metrics and learning rate over the epochs, from the rows of history.csv."""
     epochs = [int(r["epoch"]) + 1 for r in rows]
     figure = Figure(figsize=(11, 3.2), layout="constrained")

@@ -15,7 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "learner": ["FieldLearner"],
         "segmentation.learner": ["seg_learner"],
         "segmentation.losses": ["seg_loss"],
-        "segmentation.metrics": ["TileDice", "TileIoU"],
+        "segmentation.metrics": ["TileDice", "TileIoU", "TunedIoU"],
         "schedule": ["schedule_callbacks"],
         "swa": ["SwaCallback"],
     },

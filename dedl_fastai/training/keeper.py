@@ -31,7 +31,13 @@ class Keeper(Callback):
 
     order = 64
 
-    def __init__(self, folder: str | Path, monitor: str = "iou", higher_is_better: bool = True, patience: int = 0):
+    def __init__(
+        self,
+        folder: str | Path,
+        monitor: str = "iou_tuned",  # column of the history: of segmentation by default
+        higher_is_better: bool = True,
+        patience: int = 0,
+    ):
         self.folder, self.monitor, self.patience = Path(folder), monitor, patience
         self.sign = 1 if higher_is_better else -1
         self.rows: list[dict] = []

@@ -56,6 +56,11 @@ def test_padding_may_be_zero():
     np.testing.assert_array_equal(cut(array, 1, 2, size=3, pad="zero")[0], [[6, 0, 0], [0, 0, 0], [0, 0, 0]])
 
 
+def test_parts_within_the_field_are_all_of_it_and_no_padding(field):
+    tiles = tiles_of([field((96, 130))], 64)
+    assert [t.inside for t in tiles] == [(64, 64), (64, 64), (64, 2), (32, 64), (32, 64), (32, 2)]
+
+
 @pytest.mark.parametrize("pad", ["reflect", "zero"])
 def test_a_field_smaller_than_half_a_tile_is_still_one_tile(field, pad):
     source = field((10, 20))

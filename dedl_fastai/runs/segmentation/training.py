@@ -59,7 +59,7 @@ def train_seg(
     from_first(lambda: open_run(run, options, cohort, card=card, device=dls.device))
     if curve and is_first():
         curve.write(run.path / "figures")
-    fit_run(learn, run, options, Keeper(run.path, "iou", patience=options.patience), bar=bar)
+    fit_run(learn, run, options, Keeper(run.path, "iou_tuned", patience=options.patience), bar=bar)
     return from_first(lambda: _finish(run, options, cohort, started))
 
 

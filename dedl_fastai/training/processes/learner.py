@@ -35,7 +35,7 @@ class TileShare(DistributedDL):
 
     def __init__(self, dl: DataLoader, is_training: bool):
         super().__init__(dl, rank(), world_size())
-        self.is_training = is_training
+        self.is_training, self.shuffle = is_training, dl.shuffle
         if is_training:
             n = self._n_own()
             self.drop_last = self.dl.drop_last = n > self.bs and n % self.bs == 1  # as in `seg_dataloaders`

@@ -18,7 +18,7 @@ from ..learner import FieldLearner, optimizer
 from ..precision import precision_callbacks
 from .head import HeadCallback
 from .losses import seg_loss
-from .metrics import TileDice, TileIoU
+from .metrics import TileDice, TileIoU, TunedIoU
 
 _IMAGES = [(turns, flip) for turns in (0, 2, 1, 3) for flip in (False, True)]  # flips first, then quarter turns
 
@@ -104,7 +104,7 @@ def seg_learner(
         loss_func=loss_func,
         opt_func=optimizer(opt, wd),
         splitter=encoder_and_decoder,
-        metrics=[TileIoU(), TileDice()],
+        metrics=[TileIoU(), TileDice(), TunedIoU()],
         cbs=[*precision_callbacks(amp, accumulate * dls.train.bs if accumulate > 1 else 0, clip), *cbs],
         path=path,
     )

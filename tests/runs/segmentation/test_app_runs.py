@@ -83,6 +83,6 @@ def test_early_stopping_with_app_restores_the_best(tiny_folder, tmp_path):
     train_seg(options(tiny_folder, epochs=20, patience=2, lr=1e-8, lr_min=1e-8), tmp_path / "run")
     with (tmp_path / "run" / "history.csv").open() as f:
         rows = list(csv.DictReader(f))
-    iou = [float(r["iou"]) for r in rows]
+    iou = [float(r["iou_tuned"]) for r in rows]
     assert len(rows) < 20 and len(rows) - 1 - iou.index(max(iou)) == 2
     assert all(float(r["app_loss"]) > 0 for r in rows)

@@ -52,7 +52,7 @@ def test_two_processes_take_the_steps_of_one(both, tiny_folder, tmp_path):
     for name in one["weights"]:
         torch.testing.assert_close(two["weights"][name], one["weights"][name], rtol=1e-5, atol=1e-6)
     for ours, theirs in zip(two["rows"], one["rows"], strict=True):
-        assert ours == pytest.approx(theirs, abs=1e-5)  # train_loss, valid_loss, iou
+        assert ours == pytest.approx(theirs, abs=1e-5)  # train_loss, valid_loss, iou, iou_tuned
 
 
 def test_batch_norm_and_augmentation_are_those_of_one_process(both, tiny_folder, tmp_path):

@@ -14,6 +14,8 @@ from dedl_fastai.runs.evaluation import evaluate_run
 from dedl_fastai.runs.members import train_folds
 from dedl_fastai.runs.options.seg import SegConfig
 from dedl_fastai.runs.segmentation.training import train_seg
+from dedl_fastai.training import TileIoU
+from dedl_fastai.training.run_folder import RunFolder
 
 from ...options import TINY
 
@@ -87,6 +89,14 @@ def test_the_tuned_threshold_is_at_least_as_good_on_valid_as_one_half(finished):
     metrics = json.loads((finished / "metrics.json").read_text())
     assert metrics["valid"]["iou"] >= metrics["valid"]["at_0.5"]["iou"]
     assert json.loads((finished / "model.json").read_text())["threshold"] == metrics["threshold"]
+
+
+def test_the_best_weights_are_those_with_the_best_tuned_iou(tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(TileIoU, "value", 0.5)  # by `iou`, the first epoch stays the best
+    train_seg(options(tiny_folder, epochs=2), tmp_path)
+    first, second = (float(row["iou_tuned"]) for row in RunFolder.existing(tmp_path).history())
+    assert second > first
+    assert same(weights(tmp_path, "best"), weights(tmp_path, "last"))
 
 
 def test_evaluate_gives_exactly_the_same_metrics(finished):
@@ -164,10 +174,9 @@ def test_killed_while_evaluating_finishes_without_training_again(tiny_folder, tm
 
 def test_early_stopping_restores_the_best_and_keeps_the_last(tiny_folder, tmp_path):
     train_seg(options(tiny_folder, epochs=30, patience=2, lr=1e-8, lr_min=1e-8), tmp_path / "run")
-    rows = (tmp_path / "run" / "history.csv").read_text().splitlines()[1:]
-    iou = [float(r.split(",")[3]) for r in rows]
-    assert len(rows) < 30
-    assert len(rows) - 1 - int(np.argmax(iou)) == 2
+    iou = [float(row["iou_tuned"]) for row in RunFolder.existing(tmp_path / "run").history()]
+    assert len(iou) < 30
+    assert len(iou) - 1 - int(np.argmax(iou)) == 2
     assert not same(weights(tmp_path / "run", "best"), weights(tmp_path / "run", "last"))
 
 

@@ -12,7 +12,7 @@ from dedl_fastai.runs.cohort import load_split_cohort
 from dedl_fastai.runs.lifecycle import fit_run
 from dedl_fastai.runs.options.seg import SegConfig
 from dedl_fastai.runs.segmentation.training import dataloaders_of, learner_of
-from dedl_fastai.training import EpochSeed, FieldLearner, Keeper, TileIoU
+from dedl_fastai.training import EpochSeed, FieldLearner, Keeper, TileIoU, TunedIoU
 from dedl_fastai.training.processes.group import close_group, first_before_others, open_group, rank, share_of_batch
 from dedl_fastai.training.run_folder import RunFolder
 
@@ -62,7 +62,9 @@ def train_plain(data: str, folder: Path) -> dict:
     torch.manual_seed(rank())  # the weights of process 0 are used
     model = torch.nn.Conv2d(1, 2, 5, padding=2)
     cbs = [EpochSeed(3)]
-    learn = FieldLearner(dls, model, torch.nn.CrossEntropyLoss(), opt_func=SGD, metrics=[TileIoU()], cbs=cbs)
+    learn = FieldLearner(
+        dls, model, torch.nn.CrossEntropyLoss(), opt_func=SGD, metrics=[TileIoU(), TunedIoU()], cbs=cbs
+    )
     options = SegConfig(epochs=3, lr=0.5, schedule="constant")
     fit_run(learn, RunFolder.at(folder), options, Keeper(folder / "plain"), bar=False)
     rows = [[float(value) for value in row] for row in learn.recorder.values]

@@ -7,8 +7,10 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score, recall_score
 
+from dedl_fastai.data import Cohort, seg_dataloaders, split_cohort
 from dedl_fastai.scores.pixel_counts import BoundaryCounts, Counts
-from dedl_fastai.training.segmentation.metrics import TileDice, TileIoU
+from dedl_fastai.training import FieldLearner
+from dedl_fastai.training.segmentation.metrics import TileDice, TileIoU, TunedIoU
 
 
 def mask_of(text: str) -> np.ndarray:
@@ -144,11 +146,17 @@ def test_boundary_counts_of_fields_add_up():
 
 
 def pooled(metric, logits, masks, bs: int) -> float:
-    """The value of the metric over batches of `bs` tiles."""
+    """The value of the metric over batches of `bs` tiles, of which nothing but the tensors is known."""
     metric.reset()
-    for i in range(0, len(logits), bs):
-        metric.accumulate(SimpleNamespace(pred=logits[i : i + bs], y=masks[i : i + bs]))
+    for i, first in enumerate(range(0, len(logits), bs)):
+        batch = slice(first, first + bs)
+        metric.accumulate(SimpleNamespace(pred=logits[batch], y=masks[batch], dl=SimpleNamespace(bs=bs), iter=i))
     return metric.value
+
+
+def logits_of(probability: torch.Tensor) -> torch.Tensor:
+    """Logits (B, 2, H, W) of these probabilities of a nucleus (B, H, W)."""
+    return torch.stack([torch.zeros_like(probability), torch.logit(probability)], dim=1)
 
 
 @pytest.mark.parametrize(("metric", "score"), [(TileIoU(), jaccard_score), (TileDice(), f1_score)], ids=["iou", "dice"])
@@ -170,5 +178,76 @@ def test_tile_metric_is_reset_and_is_1_without_pixels():
     assert metric.value == 1
 
 
+def test_a_map_that_is_too_large_at_one_half_has_the_iou_of_its_best_threshold():
+    nucleus, around = torch.zeros(2, 1, 12, 12)
+    nucleus[:, 4:8, 4:8], around[:, 2:10, 2:10] = 1, 1
+    logits, masks = logits_of(0.1 + 0.5 * around + 0.3 * nucleus), nucleus.long()  # 0.9 within, 0.6 around
+    assert pooled(TileIoU(), logits, masks, 1) == 16 / 64
+    assert pooled(TunedIoU(), logits, masks, 1) == 1
+
+
+@pytest.mark.parametrize("bs", [1, 3, 10])
+def test_tuned_iou_is_the_best_of_all_thresholds_for_any_batch_size(bs):
+    generator = torch.Generator().manual_seed(0)
+    masks = (torch.rand(10, 8, 8, generator=generator) < torch.linspace(0, 0.9, 10)[:, None, None]).long()
+    steps = torch.randint(1, 200, masks.shape, generator=generator) // (2 - masks)
+    expected = max(Counts.of((steps >= k).numpy(), masks.numpy()).iou for k in range(1, 201))
+    assert pooled(TunedIoU(), logits_of(steps / 200), masks, bs) == pytest.approx(expected, abs=1e-12)
+
+
+def test_everything_is_not_a_nucleus_for_want_of_a_better_threshold():
+    masks = torch.ones(1, 4, 4, dtype=torch.long)
+    assert pooled(TunedIoU(), logits_of(torch.full((1, 4, 4), 0.001)), masks, 1) == 0
+
+
+def test_tuned_iou_of_a_model_without_numbers_is_a_number():
+    masks = torch.ones(1, 4, 4, dtype=torch.long)
+    assert pooled(TunedIoU(), torch.full((1, 2, 4, 4), torch.nan), masks, 1) == 0
+
+
+def brightness() -> torch.nn.Module:
+    """A model whose logit of a nucleus is the normalised pixel."""
+    model = torch.nn.Conv2d(1, 2, 1, bias=False)
+    model.weight.data = torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1)
+    return model
+
+
+@pytest.fixture(scope="module")
+def validated(tiny_folder):
+    """`tuned(bs)`: the loaders of padded tiles, and TunedIoU of their validation tiles by brightness."""
+    cohort = split_cohort(Cohort.load(tiny_folder), "paper")  # 2 validation fields of 96 x 128
+
+    def tuned(bs, which=1, **options):
+        dls = seg_dataloaders(cohort, tile=80, bs=bs, seed=0, device="cpu", **options)
+        learn = FieldLearner(dls, brightness(), torch.nn.CrossEntropyLoss(), metrics=[TunedIoU()])
+        with learn.no_bar(), learn.no_logging():
+            return dls, learn.validate(which)[1]
+
+    return tuned
+
+
+def iou_of_brightness(dls, tiles, padded: bool) -> float:
+    """The best IoU of all thresholds, from the pixels of the tiles, with or without the padding."""
+    size = [(t.size, t.size) if padded else t.inside for t in tiles]
+    mean, std = dls.facts.mean[0], dls.facts.std[0]
+    x = np.concatenate([t.pixels()[0, :h, :w].ravel() for t, (h, w) in zip(tiles, size, strict=True)])
+    truth = np.concatenate([t.mask()[:h, :w].ravel() for t, (h, w) in zip(tiles, size, strict=True)])
+    probability = 1 / (1 + np.exp(-(x - mean) / std))
+    return max(Counts.of(probability >= k / 200, truth).iou for k in range(1, 201))
+
+
+@pytest.mark.parametrize("bs", [2, 4, 16])
+def test_padding_is_left_out(validated, bs):
+    dls, tuned = validated(bs)
+    tiles = dls.valid_ds.items
+    assert tuned == pytest.approx(iou_of_brightness(dls, tiles, padded=False), abs=1e-3)
+    assert abs(tuned - iou_of_brightness(dls, tiles, padded=True)) > 5e-3
+
+
+def test_all_pixels_count_where_the_order_of_the_tiles_is_unknown(validated):
+    dls, tuned = validated(4, which=0, augment=[])
+    assert tuned == pytest.approx(iou_of_brightness(dls, dls.train_ds.items, padded=True), abs=1e-3)
+
+
 def test_columns_of_the_history():
-    assert (TileIoU().name, TileDice().name) == ("iou", "dice")
+    assert (TileIoU().name, TileDice().name, TunedIoU().name) == ("iou", "dice", "iou_tuned")
