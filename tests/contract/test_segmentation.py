@@ -26,13 +26,22 @@ class SegVerbs(LearnerVerbs):
     """The contract, and what only segmentation has."""
 
     loss = ""
+    head = "mask"
     monitor = "iou"
 
     @pytest.fixture
     def learn(self, tiles, tmp_path):
         torch.manual_seed(0)
         return seg_learner(
-            tiles, "unet", "tu-test_resnet", "none", depth=2, decoder_channels=(16, 16), loss=self.loss, path=tmp_path
+            tiles,
+            "unet",
+            "tu-test_resnet",
+            "none",
+            depth=2,
+            decoder_channels=(16, 16),
+            loss=self.loss,
+            head=self.head,
+            path=tmp_path,
         )
 
     def test_predict_path_is_the_whole_field(self, learn, image):
@@ -70,3 +79,15 @@ class TestCrossEntropyDice(SegVerbs):
 
 class TestFocal(SegVerbs):
     loss = "focal"
+
+
+class TestDistanceHead(SegVerbs):
+    loss = "ce-dice"
+    head = "distance"
+
+    @pytest.fixture(scope="class")
+    def tiles(self, tiny_folder):
+        return seg_dataloaders(split_cohort(Cohort.load(tiny_folder), "paper"), tile=32, bs=8, seed=0, ids=True)
+
+    def test_tta_turns_predictions_back(self, learn):
+        pytest.skip("the model of this test has no maps")
