@@ -8,6 +8,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "segmentation.augment": ["TileAugment"],
         "segmentation.block": ["FieldBlock", "InstancesBlock", "NucleiBlock", "seg_block", "seg_dataloaders"],
         "segmentation.facts": ["SegFacts", "facts_of_loaders"],
+        "segmentation.intensity": ["IntensityAugment"],
+        "segmentation.levels": ["augmentation"],
         "check": ["check_cohort"],
         "classification.augment": ["PictureAugment"],
         "classification.block": ["ClassesBlock", "PictureBlock", "clf_block", "clf_dataloaders"],

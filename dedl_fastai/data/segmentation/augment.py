@@ -1,4 +1,4 @@
-"""Batch augmentation of tiles together with their masks: rotation by a few degrees, flips and quarter turns."""
+"""Batch augmentation of tiles together with their masks: rotation, flips, quarter turns and zoom."""
 
 import math
 from typing import Any
@@ -8,21 +8,25 @@ import torch.nn.functional as F
 from fastai.vision.augment import RandTransform
 from fastai.vision.core import TensorImage, TensorMask
 
+from ...errors import UserError
+
 
 class TileAugment(RandTransform):
     """Rotate by up to `max_rotate` degrees and flip tile and mask together; the mask by nearest neighbour.
 
     This is the paper's augmentation (its 7.5): rotation by 3 degrees and flips along both axes. `dihedral` adds quarter
-    turns. Pixels from outside the tile are its mirror image. All random numbers come from torch's generator on the CPU,
-    so that they do not depend on the device. Only training batches are changed (fastai's own affine transforms resample
-    validation batches too).
+    turns, `zoom` magnification by a factor of up to 1 + `zoom`, or reduction by as much. Pixels from outside the tile
+    are its mirror image. All random numbers come from torch's generator on the CPU, so that they do not depend on the
+    device. Only training batches are changed (fastai's own affine transforms resample validation batches too).
     """
 
     split_idx, order = 0, 30
 
-    def __init__(self, max_rotate: float = 3.0, flips: bool = True, dihedral: bool = False):
+    def __init__(self, max_rotate: float = 3.0, flips: bool = True, dihedral: bool = False, zoom: float = 0.0):
         super().__init__(p=1.0)
-        self.max_rotate, self.flips, self.dihedral = max_rotate, flips, dihedral
+        if zoom < 0:
+            raise UserError(f"zoom={zoom}: it cannot be negative.")
+        self.max_rotate, self.flips, self.dihedral, self.zoom = max_rotate, flips, dihedral, zoom
 
     def before_call(self, b: Any, split_idx: int | None) -> None:
         """Draw one 2x3 matrix per tile."""
@@ -40,7 +44,10 @@ class TileAugment(RandTransform):
         flips = torch.diag_embed(torch.stack([flip_x, flip_y], -1).float())
         quarter = torch.tensor([[0.0, 1.0], [-1.0, 0.0]])
         powers = torch.stack([torch.linalg.matrix_power(quarter, k) for k in range(4)])
-        return F.pad(rotation @ flips @ powers[turns], (0, 1))
+        matrices = rotation @ flips @ powers[turns]
+        if self.zoom:
+            matrices = matrices * torch.exp((torch.rand(n) * 2 - 1) * math.log1p(self.zoom))[:, None, None]
+        return F.pad(matrices, (0, 1))
 
     def encodes(self, x: TensorImage | TensorMask):
         """Apply the matrices of this batch."""

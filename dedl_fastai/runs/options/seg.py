@@ -60,9 +60,15 @@ class SegConfig(TrainOptions):
     tile: int = option(480, "Edge of a tile in pixels (the paper: 480, and 256 for comparison).", ITEMS)
     pad: str = option("zero", "Padding beyond the field's edge: zero, or reflect.", ITEMS)
     skip_blank: bool = option(False, "Leave out training tiles without nuclei.", ITEMS)
-    rotate: float = option(3.0, "Rotate tiles by up to this many degrees.", ITEMS)
-    flips: bool = option(True, "Flip tiles along both axes.", ITEMS)
-    dihedral: bool = option(False, "Also rotate tiles by quarter turns.", ITEMS)
+    augment: str = option(
+        "paper",
+        "paper (as --rotate, --flips and --dihedral say), standard (any rotation, zoom, contrast), strong (also gamma, "
+        "blur, noise).",
+        ITEMS,
+    )
+    rotate: float = option(3.0, "With --augment paper: rotate tiles by up to this many degrees.", ITEMS)
+    flips: bool = option(True, "With --augment paper: flip tiles along both axes.", ITEMS)
+    dihedral: bool = option(False, "With --augment paper: also rotate tiles by quarter turns.", ITEMS)
     loss: str = option("weighted-ce", "weighted-ce (by class frequency, the paper's), ce, dice, ce-dice, focal.", LOSS)
     app: str = option("none", "Activation of the autoencoder: none (no APP), gelu (the paper's), relu.", APP)
     app_weight: str = option(

@@ -12,8 +12,8 @@ from fastai.torch_core import set_seed
 from ...data.cohort import Cohort
 from ...data.pixels import parse_channels
 from ...data.scaling import PercentileScaling
-from ...data.segmentation.augment import TileAugment
 from ...data.segmentation.block import seg_dataloaders
+from ...data.segmentation.levels import augmentation
 from ...inference.load import load_segmenter
 from ...training.callbacks import EpochSeed
 from ...training.keeper import Keeper
@@ -70,7 +70,7 @@ def dataloaders_of(options: SegConfig, cohort: Cohort) -> DataLoaders:
         tile=options.tile,
         bs=share_of_batch(options.bs),
         channels=parse_channels(options.channel),
-        augment=[TileAugment(options.rotate, options.flips, options.dihedral)],
+        augment=augmentation(options.augment, options.rotate, flips=options.flips, dihedral=options.dihedral),
         scaling=PercentileScaling(*two_percentiles(options.percentiles)),
         pad=options.pad,
         skip_blank=options.skip_blank,

@@ -31,11 +31,14 @@ def symmetries(square):
     return turns + [t.flip(1) for t in turns]
 
 
-@pytest.mark.parametrize("options", [{}, {"dihedral": True}, {"max_rotate": 20.0, "dihedral": True}, {"flips": False}])
+@pytest.mark.parametrize(
+    "options", [{}, {"dihedral": True}, {"max_rotate": 20.0, "dihedral": True}, {"flips": False}, {"zoom": 0.3}]
+)
 def test_mask_and_image_stay_aligned_up_to_interpolated_edges(options):
     x, y = augmented(TileAugment(**options), blobs())
     assert ((x[:, 0] > 0.5).long() != y).float().mean() < 0.02
     far = torch.nn.functional.max_pool2d(y[:, None].float(), 5, 1, 2) == 0  # more than two pixels from every nucleus
+    far[..., [0, 1, -2, -1], :] = far[..., [0, 1, -2, -1]] = False  # a nucleus may be just out of sight
     assert (x[far] < 1e-4).all()
 
 
@@ -74,6 +77,13 @@ def test_rotation_stays_within_its_limit_in_both_directions():
     assert degrees.abs().max() <= 3.0 + 1e-4 and degrees.min() < -2.8 and degrees.max() > 2.8
     torch.testing.assert_close(matrices[:, :, :2].det().abs(), torch.ones(2000))  # no scaling
     assert not matrices[:, :, 2].any()
+
+
+def test_zoom_goes_as_far_in_as_out():
+    torch.manual_seed(0)
+    factors = TileAugment(max_rotate=180, zoom=0.5).draw(2000)[:, :, :2].det().abs().sqrt()
+    assert 1 / 1.5 - 1e-4 <= factors.min() < 0.68 and 1.48 < factors.max() <= 1.5 + 1e-4
+    assert 0.45 < (factors > 1).float().mean() < 0.55
 
 
 def test_rotation_fills_corners_with_the_mirror_image():
