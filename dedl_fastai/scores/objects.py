@@ -9,6 +9,7 @@ import numpy as np
 from ..cells.distance import normalised_distance
 from ..cells.options import NucleiOptions
 from ..io.masks import holds_ids, read_labels
+from .nucleus_errors import nucleus_errors
 from .object_matches import Matches, count_matches, pool_matches
 from .whole_fields import FieldPrediction, otsu_mask, with_thresholds
 
@@ -21,6 +22,7 @@ class FieldMatches:
     has_ids: bool | None  # None: the mask has at most one nucleus, so it may also be a binary mask
     model: dict[float, Matches]
     otsu: dict[float, Matches]
+    errors: dict[str, int]  # of the model: nuclei found, missed, split and merged at IoU 0.5, and false ones
     ceiling: dict[float, Matches]  # found in the true mask (and from the true maps of a head): what separation allows
 
 
@@ -47,12 +49,13 @@ def score_objects(
         "n_fields": len(kept),
         "n_without_ids": len(fields) - len(kept),
         **_object_scores(f.model for f in kept),
+        "errors": {name: sum(f.errors[name] for f in kept) for name in kept[0].errors},
         "baselines": {
             "otsu": _object_scores(f.otsu for f in kept),
             "ceiling": _object_scores(f.ceiling for f in kept),
         },
         "per_patient": {p: _object_scores(f.model for f in kept if f.prediction.patient == p) for p in patients},
-        "fields": [{**n, **_object_scores([f.model])} for n, f in zip(names, kept, strict=True)],
+        "fields": [{**n, **_object_scores([f.model]), "errors": f.errors} for n, f in zip(names, kept, strict=True)],
     }
 
 
@@ -60,18 +63,21 @@ def _match_field(prediction: FieldPrediction, threshold: float, options: NucleiO
     truth = read_labels(prediction.truth)
     has_ids = holds_ids(prediction.truth, truth)
     if has_ids is False:
-        return FieldMatches(prediction, False, {}, {}, {})
+        return FieldMatches(prediction, False, {}, {}, {}, {})
     maps = prediction.maps()
     true_maps = normalised_distance(truth)[None] if len(maps) else None
-    model, otsu, ceiling = (
-        count_matches(prediction.nuclei(mask, options, maps), truth)
-        for mask, maps in (
-            (prediction.mask(threshold if options.threshold is None else options.threshold), maps),
-            (otsu_mask(prediction.source), None),
-            (truth > 0, true_maps),
-        )
+    mask = prediction.mask(threshold if options.threshold is None else options.threshold)
+    found = prediction.nuclei(mask, options, maps)
+    otsu = prediction.nuclei(otsu_mask(prediction.source), options)
+    ceiling = prediction.nuclei(truth > 0, options, true_maps)
+    return FieldMatches(
+        prediction,
+        has_ids,
+        model=count_matches(found, truth),
+        otsu=count_matches(otsu, truth),
+        errors=nucleus_errors(found, truth).counts(),
+        ceiling=count_matches(ceiling, truth),
     )
-    return FieldMatches(prediction, has_ids, model, otsu, ceiling)
 
 
 def _object_scores(fields: Iterable[dict[float, Matches]]) -> dict[str, Any]:

@@ -49,6 +49,7 @@ def _object_lines(split: str, objects: dict[str, Any]) -> list[str]:
         return ["", f"nuclei, {split}: not counted, because the masks contain no ids"]
     without = f" ({objects['n_without_ids']} more have no ids)" if objects["n_without_ids"] else ""
     otsu = objects["baselines"]["otsu"]
+    errors = ", ".join(f"{n} {name}" for name, n in objects["errors"].items())
     rows = [(f"IoU {row['iou']:.2f}", row) for row in objects["matching"]]
     rows += [
         (f"IoU {row['iou']:.2f}, {name}", row)
@@ -61,6 +62,7 @@ def _object_lines(split: str, objects: dict[str, Any]) -> list[str]:
         f"{objects['n_true']} true, {objects['n_predicted']} found (otsu {otsu['n_predicted']})",
         _line("", _OBJECT_COLUMNS.values()),
         *(_line(name, (f"{row[c]:.4f}" for c in _OBJECT_COLUMNS)) for name, row in rows),
+        f"at IoU 0.5: {errors}",
     ]
 
 

@@ -15,7 +15,8 @@ class IntensityAugment(RandTransform):
     Each number is the largest change: contrast is multiplied by 1 - `contrast` to 1 + `contrast` around the tile's
     mean, up to `brightness` is added, the exponent is 2 to the power of -`gamma` to `gamma`. Half of the tiles are
     blurred by a Gaussian of up to `blur` pixels, and half get normal noise of a standard deviation of up to `noise`.
-    Pixels are in [0, 1], before and after. All random numbers come from torch's generator on the CPU. Only training batches change.
+    Pixels are in [0, 1], before and after. All random numbers come from torch's generator on the CPU. Only training
+    batches change.
     """
 
     split_idx, order = 0, 31  # after the geometry, before normalisation

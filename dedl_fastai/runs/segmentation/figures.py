@@ -12,16 +12,20 @@ from ...inference.segmenter import Segmenter
 from ...io.masks import read_mask
 from ...training.run_folder import RunFolder
 from ..figures import curves_figure, save_figure
+from .nuclei_figure import nuclei_figure
 
 TRUE, FALSE, MISSED = (1.0, 1.0, 1.0), (0.90, 0.35, 0.10), (0.20, 0.55, 0.95)
 _LONGEST = 1000  # pixels of a panel's longer edge: more would not be visible
 
 
 def draw_seg_figures(run: RunFolder, metrics: dict[str, Any], segmenter: Segmenter, cohort: Cohort) -> None:
-    """Write curves.png, threshold.png and examples.png to the run's figures/."""
+    """Write curves.png, threshold.png and examples.png to the run's figures/; nuclei.png if masks hold ids."""
     save_figure(curves_figure(run.history()), run.figure("curves"))
     save_figure(threshold_figure(metrics["threshold_tuning"]), run.figure("threshold"))
     save_figure(examples_figure(metrics, segmenter, cohort), run.figure("examples"))
+    objects = metrics["objects"].get("test") or metrics["objects"]["valid"]
+    if objects["n_fields"]:
+        save_figure(nuclei_figure(objects, segmenter, cohort), run.figure("nuclei"))
 
 
 def threshold_figure(tuning: dict[str, Any]) -> Figure:
