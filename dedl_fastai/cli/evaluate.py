@@ -9,7 +9,7 @@ import typer
 def evaluate(
     runs: Annotated[
         list[str],
-        typer.Argument(metavar="RUN...", help="Run folder; several segmentation runs are evaluated as an ensemble."),
+        typer.Argument(metavar="RUN...", help="Run folder; several runs are evaluated as an ensemble."),
     ],
     data: Annotated[str, typer.Option("--data", help="Fields to evaluate (default: the run's own).")] = "",
     split: Annotated[

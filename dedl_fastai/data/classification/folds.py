@@ -10,6 +10,7 @@ from sklearn.model_selection import KFold, train_test_split
 
 from ...errors import UserError
 from ..cohort import Cohort
+from ..options import SEED
 from .labels import Labels
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ def clf_folds(
     cohort: Cohort,  # test and ignored fields keep their split; fields without labels become ignored
     labels: Labels,  # labels of the fields
     n: int = 6,
-    seed: int = 26,
+    seed: int = SEED,
 ) -> list[list[str]]:
     """Return one split column per fold, in table order, in which this fold validates and the other folds train.
 
@@ -78,7 +79,7 @@ def _greedy(weights: np.ndarray, order: Sequence[int], n: int) -> tuple[float, l
     return float((filled**2).sum()), folds
 
 
-def paper_clf_split(cohort: Cohort, folds: int = 6, fold: int = 0, seed: int = 26) -> Cohort:
+def paper_clf_split(cohort: Cohort, folds: int = 6, fold: int = 0, seed: int = SEED) -> Cohort:
     """Split by image as the paper does: a fifth for testing, and one of K folds of the rest for validation.
 
     Images of one patient are then in several splits, so the scores are too good; this is logged.

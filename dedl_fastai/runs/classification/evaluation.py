@@ -10,6 +10,7 @@ from ...data.classification.items import ClfItem, clf_items, labels_for
 from ...data.classification.labels import Labels
 from ...data.cohort import Cohort
 from ...inference.classifier import Classifier
+from ...inference.classifier_ensemble import ClassifierEnsemble
 from ...inference.load import load_classifier
 from ...scores.class_labels import clf_scores, constant_scores
 from ...scores.forest import forest_probabilities, picture_statistics
@@ -142,7 +143,7 @@ def _tuned_and_at_half(
     return {**clf_scores(p, truth_of(items), thresholds, vocab), "at_0.5": _headlines(items, p, 0.5, vocab)}
 
 
-def evaluate_clf_again(classifier: Classifier, cohort: Cohort, split: str) -> dict[str, Any]:
+def evaluate_clf_again(classifier: Classifier | ClassifierEnsemble, cohort: Cohort, split: str) -> dict[str, Any]:
     """Score the items of one split (or all) with the thresholds in the model; with baselines if possible."""
     labels = labels_for(cohort, classifier.facts)
     present = set(labels.cohort.table.split)

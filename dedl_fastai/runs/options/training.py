@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
+from ...data.options import SEED
 from ...errors import UserError
 from ...training.options import SEG_RATES, floor_of
 from .base import Options, check_not_negative, check_positive, option
@@ -48,7 +49,9 @@ class DataOptions(Options):
     limit_fields: int = option(0, "Use only this many fields, for a quick look (0: all).", DATA)
     channel: str = option("DAPI", "Input channels by name, prefix or index, separated by commas.", DATA)
     folds: int = option(0, "Train this many models, each validated on other patients (0: one model).", ENSEMBLE)
-    seed: int = option(26, "Seed of the split, the initial weights, the order of items and the augmentation.", ENSEMBLE)
+    seed: int = option(
+        SEED, "Seed of the split, the initial weights, the order of items and the augmentation.", ENSEMBLE
+    )
     workers: int = option(0, "Number of data loader processes.", HARDWARE)
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps.", HARDWARE)
 
