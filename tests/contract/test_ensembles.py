@@ -11,7 +11,6 @@ from dedl_fastai.errors import UserError
 from dedl_fastai.inference import ClassifierEnsemble, Ensemble, Segmenter, load_run
 from dedl_fastai.training import clf_learner, seg_learner
 
-
 SEEDS = {"seg": (26, 77), "clf": (77,)}
 
 
