@@ -88,17 +88,20 @@ def test_accumulation_takes_one_step_per_number_of_tiles(dls):
     assert len(dls.train) == 5
 
 
+class Batches(Callback):
+    """Keeps a number of each training batch."""
+
+    order = 99
+
+    def __init__(self):
+        self.seen = []
+
+    def before_batch(self):
+        if self.training:
+            self.seen.append(self.xb[0].sum().item())
+
+
 def test_epoch_seed_repeats_an_epoch_after_any_earlier_draws(dls):
-    class Batches(Callback):
-        order = 99
-
-        def before_fit(self):
-            self.seen = []
-
-        def before_batch(self):
-            if self.training:
-                self.seen.append(self.xb[0].sum().item())
-
     seen = []
     for noise in (0, 7):
         batches = Batches()
@@ -108,6 +111,16 @@ def test_epoch_seed_repeats_an_epoch_after_any_earlier_draws(dls):
         seen.append(batches.seen)
     assert seen[0] == seen[1]
     assert seen[0][:5] != seen[0][5:]
+
+
+def test_a_second_fit_continues_with_other_epochs_as_one_fit_would(dls):
+    one, two = Batches(), Batches()
+    quiet_fit(learner(dls), 2, cbs=one)
+    learn = learner(dls)
+    quiet_fit(learn, 1, cbs=two)
+    learn.validate()
+    quiet_fit(learn, 1, cbs=two)
+    assert one.seen == two.seen and one.seen[:5] != one.seen[5:]
 
 
 def test_validate_and_lr_find_do_not_change_the_files_of_a_run(dls, tmp_path):
