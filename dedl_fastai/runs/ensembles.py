@@ -63,19 +63,22 @@ def _fit_classification(
 
 def _members(train: Train, parts: Sequence[Cohort], folder: str | Path, seeds: Sequence[int]) -> list[Path]:
     """Train the members that do not exist yet, and return the run folders of all."""
-    paths = []
+    members = []
     for fold, part in enumerate(parts):
         for seed in seeds:
             name = f"fold{fold}-seed{seed}" if len(parts) > 1 else f"seed{seed}"
-            run = RunFolder.at(Path(folder) / name)
-            if run.is_complete:
-                _check_same_split(run, part)
-                log.info("member %s exists: it is not trained again", name)
-            else:
-                log.info("member %s", name)
-                _trained(train, part, seed).save_run(run.path)
-            paths.append(run.path)
-    return paths
+            members.append((RunFolder.at(Path(folder) / name), part, seed))
+    existing = {run for run, _, _ in members if run.is_complete}
+    for run, part, _ in members:
+        if run in existing:  # all are checked before the first one is trained
+            _check_same_split(run, part)
+    for run, part, seed in members:
+        if run in existing:
+            log.info("member %s exists: it is not trained again", run.path.name)
+        else:
+            log.info("member %s", run.path.name)
+            _trained(train, part, seed).save_run(run.path)
+    return [run.path for run, _, _ in members]
 
 
 def _trained(train: Train, cohort: Cohort, seed: int) -> FieldLearner:

@@ -81,12 +81,12 @@ class TestBothTasks:
     def test_members_of_another_split_are_refused(self, trained, task):
         cohort, kind, _, out, _ = trained[task]
         with pytest.raises(UserError, match="another split"):
-            kind.fit(Calls(None), cohort, out, folds=3)
+            kind.fit(Calls(None), cohort, out, folds=3, seeds=(26, 77))
 
     def test_evaluates_the_fields_of_its_runs(self, trained, task):
-        cohort, _, _, out, ensemble = trained[task]
+        _, _, _, out, ensemble = trained[task]
         metrics = ensemble.evaluate()
-        assert metrics["baselines"] and metrics["test"] == ensemble.evaluate(cohort)["test"]
+        assert metrics["baselines"]
         one = load_run(out / "fold0-seed77").evaluate()
         assert one["test"] == json.loads((out / "fold0-seed77" / "metrics.json").read_text())["test"]
         assert one["test"] != metrics["test"]
