@@ -1,4 +1,4 @@
-"""Executes the notebooks and stores their outputs: `python -m tests.notebooks [NAME...]`, as `make notebooks-outputs`."""
+"""Runs the notebooks and stores their outputs: `python -m tests.notebooks [NAME...]`, `make notebooks-outputs`."""
 
 import hashlib
 import json
@@ -22,10 +22,16 @@ def code_hash(notebook: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(sources).encode()).hexdigest()[:16]
 
 
+def as_on_screen(text: str) -> str:
+    """What a terminal shows of a text: progress bars overwrite themselves, and are gone at the end."""
+    lines = [line.rsplit("\r", 1)[-1].rstrip() for line in text.split("\n")]
+    return "\n".join(lines).strip("\n")
+
+
 def execute(path: Path) -> None:
     """Run a notebook from its first cell to its last and write it with its outputs; an error ends the program."""
-    from execnb.nbio import read_nb, write_nb
     from execnb.shell import CaptureShell
+    from fastcore.nbio import read_nb, write_nb
     from fastcore.xtras import working_directory
 
     notebook = read_nb(path)
@@ -36,6 +42,10 @@ def execute(path: Path) -> None:
         raise shell.exc
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # times of day
+        for output in cell.get("outputs", []):
+            if output["output_type"] == "stream":
+                output["text"] = as_on_screen("".join(output["text"])).splitlines(keepends=True)
+        cell.outputs = [o for o in cell.get("outputs", []) if o.get("text") != []]
     notebook.metadata[STAMP] = code_hash(notebook)
     write_nb(notebook, path)
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from .notebooks import LARGEST, STAMP, code_hash, paths
+from .notebooks import LARGEST, STAMP, as_on_screen, code_hash, paths
 
 MACHINE_PATH = re.compile(r"(?<![\w.:/-])/(?:tmp|home|root|work|Users|var|private|mnt)/")
 
@@ -62,3 +62,11 @@ def test_the_hash_changes_with_the_code_and_not_with_the_text():
     assert first == code_hash({"cells": [code, {**text, "source": "y"}]}) == code_hash({"cells": [code]})
     assert first != code_hash({"cells": [{**code, "source": ["x = 2"]}, text]})
     assert MACHINE_PATH.search("in /home/me/x") and not MACHINE_PATH.search("https://a.org/home/")
+
+
+def test_progress_bars_leave_nothing_in_the_outputs():
+    assert (
+        as_on_screen("|##--| 50%\r|####| 100%\r      \repoch  loss\n|##| 100%\r0      0.1\n |#|\r   \r")
+        == "epoch  loss\n0      0.1"
+    )
+    assert as_on_screen("|##--| 50%\r      \r") == ""

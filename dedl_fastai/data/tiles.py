@@ -24,6 +24,9 @@ class Tile:
     pad: str = PAD  # beyond the field's edge: "zero" as in the paper, or "reflect", its mirror image
     split: str = "train"
 
+    def __repr__(self) -> str:
+        return f"Tile({self.source.field}, y={self.y}, x={self.x}: {self.size} px, {self.split})"
+
     def pixels(self) -> np.ndarray:
         """Return the pixels as float32 (C, size, size) in [0, 1]."""
         return cut(self.source.open_pixels(), self.y, self.x, size=self.size, pad=self.pad)
