@@ -1,6 +1,7 @@
 """Ensembles: the verbs of a run, and `fit` of folds and seeds with a function of the user's, for both tasks."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -123,6 +124,17 @@ def test_predictions_of_classifications_are_the_mean(trained, many_folder):
     np.testing.assert_allclose(ensemble.thresholds, np.mean([m.thresholds for m in ensemble.members], axis=0))
     assert list(names) == ensemble.labels(image) and list(ensemble.probability(image)) == ensemble.classes
     assert present.tolist() == [int(c in names) for c in ensemble.classes]
+
+
+def test_members_with_other_pictures_predict_files_and_no_pictures(trained):
+    cohort, _, _, _, ensemble = trained["clf"]
+    one, image = ensemble.members[0], cohort.table.image[0]
+    larger = replace(one, card={**one.card, "data": {**one.card["data"], "size": 48}})
+    mixed = ClassifierEnsemble([one, larger])
+    expected = np.mean([one.predict(image)[2].numpy(), larger.predict(image)[2].numpy()], axis=0)
+    np.testing.assert_allclose(mixed.predict(image)[2], expected, atol=1e-6)
+    with pytest.raises(UserError, match="their size differs"):
+        mixed.evaluate(cohort)
 
 
 def test_runs_of_the_other_task_name_the_class_that_loads_them(trained):
