@@ -16,6 +16,7 @@ from ...errors import UserError
 from ..cache import cache_cohort, cache_file
 from ..cohort import Cohort
 from ..loaders import FieldDataBlock
+from ..options import PAD, SEED
 from ..scaling import PercentileScaling
 from ..tiles import Tile, is_blank, tiles_of
 from .augment import TileAugment
@@ -46,7 +47,7 @@ def seg_block(
     channels: Sequence[str] = ("DAPI",),
     augment: Sequence[Callable] | None = None,  # batch transforms; default: the paper's, `TileAugment()`
     scaling: PercentileScaling | None = None,
-    pad: str = "reflect",  # beyond the field: its mirror image, or "zero" as in the paper
+    pad: str = PAD,  # beyond the field: "zero" as in the paper, or "reflect", its mirror image
     skip_blank: bool = False,  # leave out training tiles without a nucleus
     cache: str | Path | None = None,  # folder of decoded fields
     **arguments: Any,
@@ -77,7 +78,7 @@ def seg_dataloaders(
     tile: int = 480,
     bs: int = 16,  # tiles per batch
     workers: int = 0,  # loader processes
-    seed: int | None = None,  # seeds every generator before the loaders are built
+    seed: int | None = SEED,  # seeds every generator before the loaders are built; None: does not
     device: torch.device | str | None = None,
     **arguments: Any,
 ) -> DataLoaders:
@@ -94,7 +95,7 @@ def seg_dataloaders(
 
 
 def tiles_of_cohort(
-    cohort: Cohort, facts: SegFacts, pad: str = "reflect", skip_blank: bool = False, cache: str | Path | None = None
+    cohort: Cohort, facts: SegFacts, pad: str = PAD, skip_blank: bool = False, cache: str | Path | None = None
 ) -> list[Tile]:
     """Return the tiles of the training and validation fields of a cohort, as items of the `DataBlock`."""
     cohort = cohort.with_masks()
@@ -105,9 +106,7 @@ def tiles_of_cohort(
     return _without_blank(tiles, skip_blank)
 
 
-def tiles_of_image(
-    path: str | Path, facts: SegFacts, pad: str = "reflect", cache: str | Path | None = None
-) -> list[Tile]:
+def tiles_of_image(path: str | Path, facts: SegFacts, pad: str = PAD, cache: str | Path | None = None) -> list[Tile]:
     """The tiles of an image file, row by row, as items to predict."""
     return tiles_of([cache_file(path, facts.channels, facts.scaling, cache)], facts.tile, pad, "test")
 

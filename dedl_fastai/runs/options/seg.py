@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ...data.options import PAD
 from ...errors import UserError
 from ...inference.options import OVERLAP
 from .base import check_not_negative, check_positive, option
@@ -54,7 +55,7 @@ class SegConfig(TrainOptions):
         "se", "Attention in the decoder: none, se (channels, the paper's), scse (as released).", MODEL
     )
     tile: int = option(480, "Edge of a tile in pixels (the paper: 480, and 256 for comparison).", ITEMS)
-    pad: str = option("zero", "Padding beyond the field's edge: zero, or reflect.", ITEMS)
+    pad: str = option(PAD, "Padding beyond the field's edge: zero, or reflect.", ITEMS)
     skip_blank: bool = option(False, "Leave out training tiles without nuclei.", ITEMS)
     rotate: float = option(3.0, "Rotate tiles by up to this many degrees.", ITEMS)
     flips: bool = option(True, "Flip tiles along both axes.", ITEMS)

@@ -7,7 +7,6 @@ from typing import Any
 
 from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
-from fastai.torch_core import set_seed
 
 from ...data.cohort import Cohort
 from ...data.pixels import parse_channels
@@ -15,7 +14,6 @@ from ...data.scaling import PercentileScaling
 from ...data.segmentation.augment import TileAugment
 from ...data.segmentation.block import seg_dataloaders
 from ...inference.load import load_segmenter
-from ...training.callbacks import EpochSeed
 from ...training.keeper import Keeper
 from ...training.learner import FieldLearner
 from ...training.model_card import seg_model_card
@@ -82,7 +80,6 @@ def dataloaders_of(options: SegConfig, cohort: Cohort) -> DataLoaders:
 
 def learner_of(options: SegConfig, dls: DataLoaders) -> FieldLearner:
     """Create the Learner with these options; its initial weights depend only on the seed."""
-    set_seed(options.seed)
     return seg_learner(
         dls,
         arch=options.arch,
@@ -98,7 +95,7 @@ def learner_of(options: SegConfig, dls: DataLoaders) -> FieldLearner:
         accumulate=options.accumulate,
         clip=options.clip,
         app=app_of(options),
-        cbs=[EpochSeed(options.seed)],
+        seed=options.seed,
     )
 
 

@@ -11,9 +11,11 @@ from segmentation_models_pytorch.base import SegmentationModel
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ...data.options import SEED
 from ...data.segmentation.facts import SegFacts, facts_of_loaders
 from ...errors import UserError
 from ...models.segmentation import SegSpec, create_seg_model
+from ..callbacks import seed_callbacks
 from ..learner import FieldLearner, optimizer
 from ..precision import precision_callbacks
 from .losses import seg_loss
@@ -70,6 +72,7 @@ def seg_learner(
     accumulate: int = 1,  # batches whose gradients are added up for one step
     clip: float = 0.0,  # largest gradient norm; 0: no limit
     app: str | Callback = "none",  # the paper's autoencoder post-processing: none, gelu, relu, or an `AppCallback`
+    seed: int | None = SEED,  # of the initial weights and of each epoch (`EpochSeed`); None: nothing is seeded
     cbs: Sequence[Callback] = (),
     path: str | Path = ".",
     facts: SegFacts | None = None,  # what the model must know of the data; default: those of `dls`, else measured
@@ -88,6 +91,7 @@ def seg_learner(
         in_channels=len(facts.channels),
         classes=len(facts.classes),
     )
+    seeded = seed_callbacks(seed)
     model = create_seg_model(spec, weights, facts.tile)
     if app != "none":
         cbs = [*cbs, _app_callback(app)]
@@ -99,7 +103,7 @@ def seg_learner(
         opt_func=optimizer(opt, wd),
         splitter=encoder_and_decoder,
         metrics=[TileIoU(), TileDice(), TunedIoU()],
-        cbs=[*precision_callbacks(amp, accumulate * dls.train.bs if accumulate > 1 else 0, clip), *cbs],
+        cbs=[*seeded, *precision_callbacks(amp, accumulate * dls.train.bs if accumulate > 1 else 0, clip), *cbs],
         path=path,
     )
     learn.spec = spec
