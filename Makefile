@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 export HF_HUB_OFFLINE = 1
 export MPLBACKEND = Agg
 
-.PHONY: install demo test lint unit notebooks clean
+.PHONY: install demo test lint unit notebooks notebooks-outputs clean
 
 install: $(VENV)/.installed
 
@@ -33,6 +33,9 @@ unit: install
 
 notebooks: install
 	$(BIN)/nbdev-test --n-workers 1 --timing
+
+notebooks-outputs: install             # after a change of a notebook: runs them and stores their outputs
+	$(BIN)/python -m tests.notebooks
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -14,6 +14,8 @@ from .inference import *
 from .runs import *
 from .predict import *
 
-# Verbs of the Learner that need the rooms above training, in fastai's manner patched onto it when they are imported
+# Verbs of Learners, runs and ensembles that need rooms above their own, patched on in fastai's manner when imported
 from .inference import learner as _predict_verbs  # noqa: F401
+from .runs import ensembles as _fit_verbs  # noqa: F401
+from .runs import evaluation as _evaluate_verbs  # noqa: F401
 from .runs import learner as _run_verbs  # noqa: F401

@@ -9,9 +9,7 @@ import typer
 def evaluate(
     runs: Annotated[
         list[str],
-        typer.Argument(
-            metavar="RUN...", help="Run folder, or folder with test folds; several segmentation runs are an ensemble."
-        ),
+        typer.Argument(metavar="RUN...", help="Run folder, or folder with test folds; several runs are an ensemble."),
     ],
     data: Annotated[str, typer.Option("--data", help="Fields to evaluate (default: the run's own).")] = "",
     split: Annotated[

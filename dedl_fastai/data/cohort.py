@@ -68,7 +68,7 @@ class Cohort:
 
     def __repr__(self) -> str:
         return (
-            f"Cohort({self.root}: {self.layout}, {len(self)} fields, {self.table.patient.nunique()} patients, "
+            f"Cohort({self.root.name}: {self.layout}, {len(self)} fields, {self.table.patient.nunique()} patients, "
             f"{(self.table['mask'] != '').sum()} masks, {(self.table.labels != '').sum()} with labels)"
         )
 

@@ -12,6 +12,7 @@ from sklearn.model_selection import GroupKFold
 from ..errors import UserError
 from ..io.files import read_json, write_json
 from .cohort import SPLITS, Cohort
+from .options import SEED
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ METHODS = ("auto", "random", "paper", "column")
 def split_cohort(
     cohort: Cohort,
     method: str = "auto",  # auto (the split column if it has entries, else random), random, paper or column
-    seed: int = 26,
+    seed: int = SEED,
     valid: float = 0.15,  # share of the fields
     test: float = 0.15,  # share of the fields
     folds: int = 0,  # number of folds over the patients outside the test split; 0: none

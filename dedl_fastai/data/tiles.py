@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import UserError
 from .cache import CachedField
+from .options import PAD
 
 PADS: dict[str, Literal["symmetric", "constant"]] = {"reflect": "symmetric", "zero": "constant"}  # ours -> numpy's
 
@@ -20,8 +21,11 @@ class Tile:
     y: int
     x: int
     size: int
-    pad: str = "reflect"  # beyond the field's edge: its mirror image, or "zero" as in the paper
+    pad: str = PAD  # beyond the field's edge: "zero" as in the paper, or "reflect", its mirror image
     split: str = "train"
+
+    def __repr__(self) -> str:
+        return f"Tile({self.source.field}, y={self.y}, x={self.x}: {self.size} px, {self.split})"
 
     @property
     def inside(self) -> tuple[int, int]:
@@ -59,7 +63,7 @@ def cut(array: np.ndarray, y: int, x: int, size: int, pad: str) -> np.ndarray:
     return np.pad(part, widths, mode=PADS[pad])
 
 
-def tiles_of(fields: list[CachedField], size: int, pad: str = "reflect", split: str = "train") -> list[Tile]:
+def tiles_of(fields: list[CachedField], size: int, pad: str = PAD, split: str = "train") -> list[Tile]:
     """Return all tiles of the fields, field by field."""
     if pad not in PADS:
         raise UserError(f"pad={pad!r} is unknown; it may be {' or '.join(PADS)}.")

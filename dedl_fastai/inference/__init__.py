@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "classifier": ["Classifier"],
+        "classifier_ensemble": ["ClassifierEnsemble"],
         "engines.engine": ["make_engine"],
         "ensemble": ["Ensemble"],
         "load": ["load_run"],

@@ -11,9 +11,10 @@ from fastai.learner import Learner
 from torch import nn
 
 from ..data.classification.items import ClfItem, tiles_of_file
-from ..scores.thresholds import predicted_labels
+from ..io.fields.field import Field
 from ..training.model_card import clf_facts_from_card, clf_model_card
 from ..training.run_folder import RunFolder
+from .predicted import PredictedClasses, predicted_classes
 
 
 @dataclass
@@ -62,12 +63,16 @@ class Classifier:
             batches.append(self.model((x - self.mean) / self.std).float().sigmoid().cpu().numpy())
         return np.concatenate(batches) if batches else np.zeros((0, len(self.classes)), dtype=np.float32)
 
-    def predict(self, path: str | Path) -> dict[str, float]:
+    def probability(self, field: str | Path | Field) -> dict[str, float]:
         """Class -> probability for an image file; for a model of tiles, the maximum over the tiles."""
+        path = field.path if isinstance(field, Field) else field
         p = self.probabilities(tiles_of_file(path, self.facts)[1]).max(axis=0)
         return dict(zip(self.classes, map(float, p), strict=True))
 
-    def labels(self, path: str | Path) -> list[str]:
+    def predict(self, field: str | Path | Field) -> PredictedClasses:
+        """What `learn.predict` returns for a file: the present classes, 0 or 1 for each class, the probabilities."""
+        return predicted_classes(self.probability(field), self.thresholds)
+
+    def labels(self, field: str | Path | Field) -> list[str]:
         """Names of the classes that are present in an image file, at the tuned thresholds."""
-        is_present = predicted_labels(list(self.predict(path).values()), self.thresholds)
-        return [name for name, present in zip(self.classes, is_present, strict=True) if present]
+        return list(self.predict(field)[0])

@@ -12,6 +12,7 @@ from ..cells.measure import measure_cells
 from ..cells.options import NucleiOptions
 from ..cells.phenotyping import add_phenotypes, check_thresholds
 from ..data.pixels import ScaledField
+from ..data.segmentation.facts import SegFacts
 from ..errors import UserError
 from ..io.fields.field import Field
 from ..io.fields.readers import open_field
@@ -19,6 +20,7 @@ from ..phenotypes.rules import Rules
 from .field_cells import predict_field
 from .load import load_run, own_overlap
 from .options import BATCH_SIZE
+from .predicted import PredictedMask, predicted_mask
 from .segmenter import Segmenter
 from .window import Band, FieldPixels, entropy_bits, predict_bands, whole_planes
 
@@ -83,7 +85,7 @@ class Ensemble:
         members: list[Segmenter] = []
         for path, model in zip(paths, models, strict=True):
             if not isinstance(model, Segmenter):
-                raise UserError(f"{path} is a classification run: an ensemble needs segmentation runs.")
+                raise UserError(f"{path} is a classification run: `ClassifierEnsemble.load` loads these.")
             members.append(model)
             _check_fits(members[0], model, path)
         ensemble = cls(members)
@@ -98,6 +100,11 @@ class Ensemble:
 
     def __repr__(self) -> str:
         return f"Ensemble({len(self.members)} members, threshold {self.threshold:g})"
+
+    @property
+    def facts(self) -> SegFacts:
+        """The first member's facts about the data."""
+        return self.members[0].facts
 
     @property
     def threshold(self) -> float:
@@ -125,15 +132,15 @@ class Ensemble:
             predict, pixels, tile=self.tile, overlap=first.overlap, bs=first.bs, tta=first.tta, spread=spread
         )
 
-    def predict(self, field: str | Path | FieldPixels) -> FieldProbability:
-        """Mean and standard deviation of the members' probabilities, for an image file or scaled pixels (C, H, W).
+    def mean_and_sd(self, field: str | Path | Field | FieldPixels) -> FieldProbability:
+        """Mean and standard deviation of the members' probabilities, for a file, an open field or pixels (C, H, W).
 
         The result is in memory; use `predict_field` for slides.
         """
         if isinstance(field, str | Path):
             with open_field(field) as opened:
-                return self.predict(self.pixels(opened))
-        bands = list(self.bands(field))
+                return self.mean_and_sd(opened)
+        bands = list(self.bands(self.pixels(field) if isinstance(field, Field) else field))
         return FieldProbability(*(np.concatenate([getattr(b, name) for b in bands]) for name in ("mean", "sd")))
 
     def planes(self, field: FieldPixels) -> np.ndarray:
@@ -146,9 +153,17 @@ class Ensemble:
         options = [m.nuclei for m in self.members]
         return NucleiOptions(h=_mean(o.h for o in options), threshold=_mean(o.threshold for o in options))
 
-    def mask(self, field: str | Path | FieldPixels) -> np.ndarray:
+    def probability(self, field: str | Path | Field | FieldPixels) -> np.ndarray:
+        """Mean probability of nuclei over the members, as float32 (H, W)."""
+        return self.mean_and_sd(field).mean
+
+    def mask(self, field: str | Path | Field | FieldPixels) -> np.ndarray:
         """Mask of nuclei as bool (H, W), at the mean of the thresholds."""
-        return self.predict(field).mean >= self.threshold
+        return self.probability(field) >= self.threshold
+
+    def predict(self, field: str | Path | Field | FieldPixels) -> PredictedMask:
+        """What `learn.predict` returns for a file: mask (H, W), the same as integers, probabilities (2, H, W)."""
+        return predicted_mask(self.probability(field), self.threshold)
 
     def segment(
         self, field: str | Path | Field, channels: Sequence[str] = (), nuclei: NucleiOptions | None = None

@@ -3,15 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from fastai.learner import Learner
 from fastcore.basics import patch
 
-from ..data.classification.tensors import ClassSet
-from ..data.segmentation.tensors import TensorField, TensorNuclei
+from ..data.segmentation.tensors import TensorField
 from ..io.fields.field import Field
 from ..training.learner import FieldLearner
 from ..training.segmentation.learner import SegLearner
+from .predicted import predicted_classes
 from .segmenter import Segmenter
 
 
@@ -22,6 +21,7 @@ def predict(self: FieldLearner, item: Any, rm_type_tfms: int | None = None, with
     A segmentation returns the mask (H, W), the same mask as a tensor of integers, and the probabilities (K, H, W) of
     the whole field, predicted in overlapping tiles as `Segmenter` does. A classification returns the names of the
     predicted classes, 0 or 1 for each class, and the probabilities; a model of tiles gives the maximum over the tiles.
+    The thresholds are those that `learn.evaluate` tuned, 0.5 before.
     """
     reads_files = getattr(self.dls.facts, "of_fields", True)  # else a path is an item of the user's own loaders
     if not reads_files or not isinstance(item, str | Path | Field):
@@ -33,18 +33,14 @@ def _segmented(learn: SegLearner, image: str | Path | Field, with_input: bool) -
     was_training = learn.model.training
     segmenter = Segmenter.of(learn)
     pixels = segmenter.read(image.path if isinstance(image, Field) else image)
-    probability = torch.from_numpy(segmenter.probability(pixels))
+    found = segmenter.predict(pixels)
     learn.model.train(was_training)
-    mask = (probability >= segmenter.threshold).long()
-    found = TensorNuclei(mask), mask, torch.stack([1 - probability, probability])
     return (TensorField(pixels), *found) if with_input else found
 
 
 def _classified(learn: FieldLearner, image: str | Path | Field, with_input: bool) -> tuple:
     path = image.path if isinstance(image, Field) else image
     inputs, preds, _ = learn.get_preds(dl=learn.dls.test_dl([path], num_workers=0), with_input=True)
-    probability = preds.max(dim=0).values
-    present = learn.loss_func.decodes(probability)
-    values = dict(zip(learn.dls.vocab, probability.tolist(), strict=True))
-    found = ClassSet([c for c, there in zip(values, present, strict=True) if there], values), present, probability
+    values = dict(zip(learn.dls.vocab, preds.max(dim=0).values.tolist(), strict=True))
+    found = predicted_classes(values, getattr(learn, "thresholds", None) or [0.5] * len(values))
     return (learn.dls.decode_batch((inputs, preds))[0][0], *found) if with_input else found

@@ -21,6 +21,7 @@ from ..training.model_card import seg_facts_from_card, seg_model_card
 from ..training.run_folder import RunFolder
 from .engines.engine import Engine, make_engine
 from .options import BATCH_SIZE, OVERLAP
+from .predicted import PredictedMask, predicted_mask
 from .window import Band, FieldPixels, normalised, predict_bands, whole_planes
 
 
@@ -117,20 +118,26 @@ class Segmenter:
             [self.predict_tiles], pixels, tile=self.tile, overlap=self.overlap, bs=self.bs, tta=self.tta
         )
 
-    def probability(self, field: str | Path | FieldPixels) -> np.ndarray:
-        """Probability of nuclei as float32 (H, W), for an image file or scaled pixels (C, H, W)."""
+    def probability(self, field: str | Path | Field | FieldPixels) -> np.ndarray:
+        """Probability of nuclei as float32 (H, W), for an image file, an open field or scaled pixels (C, H, W)."""
         if isinstance(field, str | Path):
             with open_field(field) as opened:
-                return self.probability(self.pixels(opened))
+                return self.probability(opened)
+        if isinstance(field, Field):
+            field = self.pixels(field)
         return np.concatenate([band.mean for band in self.bands(field)])
 
     def planes(self, field: FieldPixels) -> np.ndarray:
         """Probability of nuclei and the maps of the head, float32 (1 + maps, H, W), for scaled pixels (C, H, W)."""
         return whole_planes(self.bands(field))
 
-    def mask(self, field: str | Path | FieldPixels) -> np.ndarray:
+    def mask(self, field: str | Path | Field | FieldPixels) -> np.ndarray:
         """Mask of nuclei as bool (H, W), at the tuned threshold."""
         return self.probability(field) >= self.threshold
+
+    def predict(self, field: str | Path | Field | FieldPixels) -> PredictedMask:
+        """What `learn.predict` returns for a file: mask (H, W), the same as integers, probabilities (2, H, W)."""
+        return predicted_mask(self.probability(field), self.threshold)
 
     def _names(self, channels: Sequence[str]) -> Sequence[str]:
         if channels and len(channels) != len(self.facts.channels):

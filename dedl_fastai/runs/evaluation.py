@@ -1,9 +1,11 @@
-"""`evaluate_run`: recompute the metrics of finished runs from their weights, on their own fields or on others."""
+"""`evaluate_run`, and `evaluate` of runs and ensembles: metrics from saved weights, on own fields or on others."""
 
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from fastcore.basics import patch
 
 from ..cells.options import NucleiOptions
 from ..data.classification.tile_labels import splits_by_place
@@ -12,12 +14,15 @@ from ..data.pixels import parse_channels
 from ..data.splits import apply_splits
 from ..errors import UserError
 from ..inference.classifier import Classifier
+from ..inference.classifier_ensemble import ClassifierEnsemble
 from ..inference.ensemble import Ensemble
 from ..inference.load import load_run
+from ..inference.segmenter import Segmenter
 from ..training.model_card import read_card
 from ..training.run_folder import RunFolder, data_fingerprint
 from .classification.evaluation import evaluate_clf_again
 from .options.clf import ClfConfig
+from .options.seg import SegConfig
 from .options.tasks import CONFIGS
 from .options.training import DataOptions
 from .out_of_fold import score_test_folds
@@ -30,7 +35,7 @@ _EVALUATED = ("train", "valid", "test", "all")
 
 
 def evaluate_run(
-    path: str | Path | Sequence[str | Path],  # several segmentation runs: an ensemble; or a folder with test folds
+    path: str | Path | Sequence[str | Path],  # several runs: an ensemble; or a folder with test folds
     data: str | Path = "",  # fields; default: the run's own
     split: str = "",  # train, valid, test, all; default: test, and all for other fields
     which: str = "best",  # best, last, swa
@@ -52,22 +57,53 @@ def evaluate_run(
                 f"`channel` and `split` out, or name one of its runs."
             )
         return _evaluate_test_folds(RunFolder.at(paths[0]), which, device, NucleiOptions(part_by=part_by))
-    split = split or ("all" if data else "test")
-    if split not in _EVALUATED:
-        raise UserError(f"split={split!r} is unknown; it may be {', '.join(_EVALUATED)}.")
+    segments = read_card(RunFolder.existing(paths[0]))["task"] == "segmentation"
+    if not segments and (channel or part_by != "distance"):
+        raise UserError("`channel` and `part_by` are for segmentation runs: this is a classification run.")
     nuclei = NucleiOptions(part_by=part_by)
     runs = [RunFolder.existing(p) for p in paths]
-    config = CONFIGS["seg" if read_card(runs[0])["task"] == "segmentation" else "clf"]
-    options = config.from_dict(runs[0].read("config"))
-    cohort = Cohort.load(data, options.patient or None) if data else _own_cohort(runs[0], options)
-    if not data:
-        _check_same_fields(runs, split)
-    model = Ensemble.load(paths, which, device) if len(paths) > 1 else load_run(paths[0], which, device)
-    if isinstance(model, Classifier):
-        if channel or part_by != "distance":
-            raise UserError("`channel` and `part_by` are for segmentation runs: this is a classification run.")
+    split = _known(split) or ("all" if data else "test")
+    cohort = Cohort.load(data, options_of(runs[0]).patient or None) if data else _fields_of(runs, split)
+    several = Ensemble if segments else ClassifierEnsemble
+    model = several.load(paths, which, device) if len(paths) > 1 else load_run(paths[0], which, device)
+    if isinstance(model, Classifier | ClassifierEnsemble):
         return evaluate_clf_again(model, cohort, split)
-    channels = parse_channels(channel) if channel else ()
+    return _scores_of_nuclei(model, cohort, split, channels=parse_channels(channel) if channel else (), nuclei=nuclei)
+
+
+@patch(nm="evaluate")
+def _evaluate_nuclei(
+    self: Segmenter | Ensemble,
+    cohort: Cohort | None = None,  # default: the fields of the run, as it split them
+    split: str = "",  # train, valid, test, all; default: test, and all for a cohort without test fields
+    channels: Sequence[str] = (),  # names of the model's channels in these files; default: as in training
+    part_by: str = "distance",  # how touching nuclei are separated, if masks hold ids: distance, intensity
+) -> dict[str, Any]:
+    """Metrics of whole fields as metrics.json has them, at the stored threshold, next to the trivial baselines.
+
+    Raises `UserError` if the split has no fields with masks, or if members of an ensemble were trained on some of them.
+    """
+    cohort, split = _fields_and_split(self, cohort, split)
+    return _scores_of_nuclei(self, cohort, split, channels=channels, nuclei=NucleiOptions(part_by=part_by))
+
+
+@patch(nm="evaluate")
+def _evaluate_classes(
+    self: Classifier | ClassifierEnsemble,
+    cohort: Cohort | None = None,  # default: the fields of the run, as it split them
+    split: str = "",  # train, valid, test, all; default: test, and all for a cohort without test fields
+) -> dict[str, Any]:
+    """Metrics as metrics.json has them, at the stored thresholds, next to the trivial baselines.
+
+    Raises `UserError` if the split has no labelled fields, or if members of an ensemble were trained on some of them.
+    """
+    cohort, split = _fields_and_split(self, cohort, split)
+    return evaluate_clf_again(self, cohort, split)
+
+
+def _scores_of_nuclei(
+    model: Segmenter | Ensemble, cohort: Cohort, split: str, channels: Sequence[str], nuclei: NucleiOptions
+) -> dict[str, Any]:
     metrics = evaluate_seg_again(model, cohort.with_masks(), [split], channels=channels, nuclei=nuclei)
     if not metrics:
         splits = ", ".join(s for s in SPLITS if len(cohort.part(s))) or "none"
@@ -87,10 +123,41 @@ def _evaluate_test_folds(parent: RunFolder, which: str, device: str, nuclei: Nuc
     folds = []
     for name, row in parent.read("metrics")["folds"].items():
         runs = [RunFolder.existing(parent.path / member) for member in row["members"]]
-        config = CONFIGS["seg" if read_card(runs[0])["task"] == "segmentation" else "clf"]
-        options = config.from_dict(runs[0].read("config"))
-        folds.append(OuterFold(name, _own_cohort(runs[0], options), runs))
+        folds.append(OuterFold(name, _own_cohort(runs[0], options_of(runs[0])), runs))
     return score_test_folds(folds, which, device, nuclei)
+
+
+def _fields_and_split(
+    model: Segmenter | Ensemble | Classifier | ClassifierEnsemble, cohort: Cohort | None, split: str
+) -> tuple[Cohort, str]:
+    """The fields to evaluate and the split's name, where a cohort or split that is not given has its default."""
+    if cohort is None:
+        split = _known(split) or "test"
+        members = model.members if isinstance(model, Ensemble | ClassifierEnsemble) else [model]
+        runs = [m.run for m in members if m.run is not None]
+        if len(runs) < len(members):
+            raise UserError("a model that is not from a run folder has no fields of its own: give a `cohort`.")
+        return _fields_of(runs, split), split
+    return cohort, _known(split) or ("test" if len(cohort.part("test")) else "all")
+
+
+def _known(split: str) -> str:
+    if split and split not in _EVALUATED:
+        raise UserError(f"split={split!r} is unknown; it may be {', '.join(_EVALUATED)}.")
+    return split
+
+
+def options_of(run: RunFolder) -> SegConfig | ClfConfig:
+    """The options of a run, as its config.json stores them."""
+    task = "seg" if read_card(run)["task"] == "segmentation" else "clf"
+    return CONFIGS[task].from_dict(run.read("config"))
+
+
+def _fields_of(runs: Sequence[RunFolder], split: str) -> Cohort:
+    """The fields of the first run; a `UserError` if those of the split are others in another run."""
+    cohort = _own_cohort(runs[0], options_of(runs[0]))
+    _check_same_fields(runs, split)
+    return cohort
 
 
 def _check_same_fields(runs: Sequence[RunFolder], split: str) -> None:

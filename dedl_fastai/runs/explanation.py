@@ -20,7 +20,7 @@ def draw_explanation(run: str | Path, image: str | Path, label: str, out: str | 
     picture = picture_of(image, model.facts)
     x = (torch.from_numpy(picture).to(model.device) - model.mean) / model.std
     activation = activation_map(model.model, x[None], model.classes.index(label))
-    probability = model.predict(image)[label]
+    probability = model.probability(image)[label]
     figure = Figure(figsize=(7, 3.8), layout="constrained")
     panels = {Path(image).name: display_picture(picture), f"{label}: {probability:.2f}": overlay(picture, activation)}
     for ax, (title, panel) in zip(figure.subplots(1, 2), panels.items(), strict=True):

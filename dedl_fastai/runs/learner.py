@@ -11,8 +11,9 @@ from ..data.splits import save_splits
 from ..errors import UserError
 from ..inference.classifier import Classifier
 from ..inference.segmenter import Segmenter
-from ..io.files import write_text
+from ..io.files import folder_written_whole, write_text
 from ..models.weights import write_tensors
+from ..training.callbacks import EpochSeed
 from ..training.learner import FieldLearner
 from ..training.run_folder import RunFolder, history_text, manifest
 from ..training.segmentation.learner import SegLearner
@@ -49,15 +50,26 @@ def save_run(self: FieldLearner, folder: str | Path) -> Path:
         raise UserError(f"{run.path} is not empty: choose a new folder for the run.")
     cohort = _own_cohort(self)
     metrics = self.evaluate(cohort)
-    for name in ("best", "last"):
-        write_tensors(run.path / f"{name}.safetensors", self.model.state_dict())
-    run.write("manifest", manifest(-1, self.dls.train.num_workers, torch.device(self.dls.device), cohort))
-    save_splits(cohort, run.path / "splits.json")
-    run.write("model", (Segmenter if isinstance(self, SegLearner) else Classifier).of(self).card)
-    write_text(run.path / "history.csv", _history(self))
-    run.write("config", _options(self, cohort).to_dict())
-    run.write("metrics", metrics)
+    with folder_written_whole(run.path) as beside:
+        _write_run(self, RunFolder(beside), cohort, metrics)
     return run.path
+
+
+def _write_run(learn: FieldLearner, run: RunFolder, cohort: Cohort, metrics: dict[str, Any]) -> None:
+    for name in ("best", "last"):
+        write_tensors(run.path / f"{name}.safetensors", learn.model.state_dict())
+    device = torch.device(learn.dls.device)
+    run.write("manifest", manifest(_seed_of(learn), learn.dls.train.num_workers, device, cohort))
+    save_splits(cohort, run.path / "splits.json")
+    run.write("model", (Segmenter if isinstance(learn, SegLearner) else Classifier).of(learn).card)
+    write_text(run.path / "history.csv", _history(learn))
+    run.write("config", _options(learn, cohort).to_dict())
+    run.write("metrics", metrics)
+
+
+def _seed_of(learn: FieldLearner) -> int:
+    """The seed of the epochs, -1 if they are not seeded."""
+    return next((cb.seed for cb in learn.cbs if isinstance(cb, EpochSeed)), -1)
 
 
 def _own_cohort(learn: FieldLearner) -> Cohort:
@@ -101,6 +113,7 @@ def _options(learn: FieldLearner, cohort: Cohort) -> SegConfig | ClfConfig:
         "epochs": max(1, learn.n_epoch if hasattr(learn, "n_epoch") else 1),
         "bs": learn.dls.train.bs,
         "tile": facts.tile,
+        "seed": _seed_of(learn),
     }
     if isinstance(learn, SegLearner):
         widths = ",".join(map(str, spec.decoder_channels))

@@ -99,7 +99,7 @@ def train_members(options: ClfConfig, out: str | Path, bar: bool | None = None) 
 
 
 def ensemble_scores(runs: Sequence[Path], cohort: Cohort, device: str) -> dict[str, Any]:
-    """Score the mean probabilities of the members on the test items."""
+    """Score the mean probabilities of the members on the test items, with one member in memory at a time."""
     probabilities, thresholds = [], []
     items: list[ClfItem] = []
     classes: list[str] = []

@@ -38,7 +38,7 @@ def score_objects(
     time.
     """
     options = options or NucleiOptions()
-    fields = [_match_field(p, t, options) for p, t in with_thresholds(predictions, threshold)]
+    fields = [_match_field(p, t, options.filled(p.own)) for p, t in with_thresholds(predictions, threshold)]
     if not any(f.has_ids for f in fields):
         return {"part_by": options.part_by, "n_fields": 0, "n_without_ids": len(fields)}
     kept = [f for f in fields if f.has_ids is not False]

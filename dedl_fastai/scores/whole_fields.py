@@ -32,6 +32,7 @@ class FieldPrediction:
     truth: str  # mask file of the cohort
     channels: Sequence[str]  # channels that the model was given, by their names in the image file
     file: Path
+    own: NucleiOptions = NucleiOptions()  # how the model itself separates nuclei
 
     def steps(self) -> np.ndarray:
         """The probability, uint8 (H, W) with values 0..200."""
@@ -70,6 +71,7 @@ def predict_fields(
     channels: Sequence[str],  # their names in these files
     predict: Callable[[np.ndarray], np.ndarray],  # (C, H, W) in [0, 1] -> probability and maps (1 + maps, H, W)
     folder: str | Path,
+    own: NucleiOptions | None = None,  # how the model itself separates nuclei
 ) -> list[FieldPrediction]:
     """Predict every field once and store the planes in `folder`, with one field in memory at a time."""
     predictions = []
@@ -79,7 +81,15 @@ def predict_fields(
         with written_whole(file) as tmp, tmp.open("wb") as f:
             np.save(f, quantise(predict(field.open_pixels())))
         predictions.append(
-            FieldPrediction(field, patient=patient, image=image, truth=truth, channels=channels, file=file)
+            FieldPrediction(
+                field,
+                patient=patient,
+                image=image,
+                truth=truth,
+                channels=channels,
+                file=file,
+                own=own or NucleiOptions(),
+            )
         )
     return predictions
 

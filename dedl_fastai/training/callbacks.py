@@ -13,20 +13,30 @@ class EpochSeed(Callback):
     """Seed every generator at the start of each epoch from the run's seed and the epoch's number.
 
     The batches and augmentations of an epoch thus do not depend on earlier epochs: a resumed run repeats them, and runs
-    with and without APP see the same data in the same order.
+    with and without APP see the same data in the same order. A second `fit` counts on, so that it does not repeat the
+    epochs of the first one; `lr_find` does not count, and validation does not seed.
     """
 
     order = -50
+    earlier = 0  # epochs of earlier fits
+    trains = False
 
     def __init__(self, seed: int):
         self.seed = seed
 
-    def before_epoch(self) -> None:
+    def before_train(self) -> None:
         """Seed Python, NumPy, torch and the loaders."""
-        seed = (self.seed * 100_003 + self.learn.epoch) % 2**31
+        self.trains = True
+        seed = (self.seed * 100_003 + self.earlier + self.learn.epoch) % 2**31
         set_seed(seed)
         for i, dl in enumerate(self.dls.loaders):
             dl.rng = random.Random(seed + i)
+
+    def after_fit(self) -> None:
+        """Count the epochs of this fit; fastai calls this after validation too."""
+        if self.trains and not hasattr(self.learn, "lr_finder"):
+            self.earlier += self.learn.n_epoch
+        self.trains = False
 
 
 class EpochLine(Callback):
@@ -39,3 +49,11 @@ class EpochLine(Callback):
         names, values = self.recorder.metric_names[1:-1], self.recorder.values[-1]
         values_text = "  ".join(f"{n} {v:.4f}" for n, v in zip(names, values, strict=True) if v is not None)
         log.info("epoch %d/%d  %s  %s", self.epoch + 1, self.n_epoch, values_text, self.recorder.log[-1])
+
+
+def seed_callbacks(seed: int | None) -> list[Callback]:
+    """Seed every generator for the initial weights that follow, and return the callback that seeds each epoch."""
+    if seed is None:
+        return []
+    set_seed(seed)
+    return [EpochSeed(seed)]

@@ -63,7 +63,8 @@ def test_a_classification_predicts_as_its_run_does(clf, many_folder):
     learn, run = clf
     image = Cohort.load(many_folder).table.image[0]
     loaded = load_run(run)
-    assert np.allclose(learn.predict(image)[2], list(loaded.predict(image).values()), atol=1e-6)
+    (names, present, probability), (*others, same) = learn.predict(image), loaded.predict(image)
+    assert names == others[0] and present.tolist() == others[1].tolist() and np.allclose(probability, same, atol=1e-6)
     assert np.array_equal(Classifier.of(learn).thresholds, loaded.thresholds)
 
 

@@ -29,7 +29,7 @@ def runs(tiny_folder, tmp_path_factory):
 
 def test_mean_and_deviation_are_those_of_the_members(runs, tiny_cohort):
     image = tiny_cohort.table.image[0]
-    predicted = Ensemble.load(runs, device="cpu").predict(image)
+    predicted = Ensemble.load(runs, device="cpu").mean_and_sd(image)
     members = np.stack([load_run(r, device="cpu").probability(image) for r in runs])
     np.testing.assert_allclose(predicted.mean, members.mean(0), atol=1e-6)
     np.testing.assert_allclose(predicted.sd, members.std(0), atol=1e-4)
@@ -40,7 +40,7 @@ def test_an_ensemble_of_one_member_equals_the_run(runs, tiny_cohort):
     image = tiny_cohort.table.image[0]
     single, run = Ensemble.load(runs[:1], device="cpu"), load_run(runs[0], device="cpu")
     assert single.threshold == run.threshold
-    assert (single.mask(image) == run.mask(image)).all() and not single.predict(image).sd.any()
+    assert (single.mask(image) == run.mask(image)).all() and not single.mean_and_sd(image).sd.any()
 
 
 def test_threshold_is_the_mean_of_the_members(runs):
@@ -69,7 +69,7 @@ def test_members_with_different_tile_sizes_use_the_largest_and_log_it(runs, tmp_
     with caplog.at_level("INFO", "dedl_fastai"):
         ensemble = Ensemble.load([runs[0], other], device="cpu")
     assert ensemble.tile == 64 and "tiles of 64 pixels" in caplog.text
-    assert not ensemble.predict(tiny_cohort.table.image[0]).sd.any()  # the same weights on the same tiles
+    assert not ensemble.mean_and_sd(tiny_cohort.table.image[0]).sd.any()  # the same weights on the same tiles
 
 
 @pytest.mark.parametrize("how", [{"tta": "flips"}, {"bs": 1}, {"channels_last": True}])
@@ -78,7 +78,7 @@ def test_prediction_options_reach_the_members_and_hardly_change_the_result(runs,
     plain, other = Ensemble.load(runs, device="cpu"), Ensemble.load(runs, device="cpu", **how)
     assert all(getattr(m, name) == value for m in other.members for name, value in how.items())
     np.testing.assert_allclose(
-        other.predict(image).mean, plain.predict(image).mean, atol=0.15 if "tta" in how else 1e-4
+        other.mean_and_sd(image).mean, plain.mean_and_sd(image).mean, atol=0.15 if "tta" in how else 1e-4
     )
 
 
@@ -86,7 +86,7 @@ def test_each_member_standardises_with_its_own_statistics(tmp_path):
     path = write_field(tmp_path / "field.ome.tif", nuclei_plane((70, 90))[None])
     one, two = bright_ensemble().members[0], bright_ensemble(mean=[0.2], std=[2.0]).members[0]
     expected = (one.probability(path) + two.probability(path)) / 2
-    np.testing.assert_allclose(Ensemble([one, two]).predict(path).mean, expected, atol=1e-6)
+    np.testing.assert_allclose(Ensemble([one, two]).mean_and_sd(path).mean, expected, atol=1e-6)
 
 
 def test_segment_and_cells_of_a_file_and_of_an_open_field(tmp_path):

@@ -46,7 +46,7 @@ def matched(labels: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def at_once(path, ensemble, **options):
     """Probability, labels and cells from the functions for whole fields."""
-    probability = ensemble.predict(path)
+    probability = ensemble.mean_and_sd(path)
     with open_field(path) as field:
         labels = instances(probability.mean, ensemble.threshold, field.pixel_size_um, **options)
         cells = measure_cells(labels, field, probability=probability.mean, uncertainty=probability.entropy)

@@ -14,7 +14,7 @@ from torch import nn
 
 from dedl_fastai.errors import UserError
 from dedl_fastai.models.weights import read_tensors
-from dedl_fastai.training import EpochSeed, FieldLearner, Keeper, SwaCallback, clf_learner
+from dedl_fastai.training import FieldLearner, Keeper, SwaCallback, clf_learner
 
 from .pictures import pictures, quiet_fit
 
@@ -24,7 +24,7 @@ def learner(dls=None, model="test_resnet", cbs=(), **options):
     random.seed(0)
     np.random.seed(0)
     dls = dls or pictures()
-    return clf_learner(dls, model, weights="none", cbs=[EpochSeed(0), *cbs], **options)
+    return clf_learner(dls, model, weights="none", seed=0, cbs=cbs, **options)
 
 
 class Ends(Callback):

@@ -16,7 +16,6 @@ from torch.amp import autocast
 from ...data.scaling import PercentileScaling
 from ...data.segmentation.facts import SegFacts
 from ...models.device import cpu_name, pick_device
-from ...training.callbacks import EpochSeed
 from ...training.learner import FieldLearner
 from ...training.precision import AMPS
 from ...training.segmentation.learner import seg_learner
@@ -97,8 +96,8 @@ def learner_on_batches(
     dls.facts = SegFacts(
         channels=("DAPI",), scaling=PercentileScaling(), mean=(0.5,), std=(0.3,), tile=tile, foreground=0.15
     )
-    cbs = [EpochSeed(0)] + ([ChannelsLast()] if channels_last else [])
-    learn = seg_learner(dls, arch, encoder, "none", decoder_channels=decoder, amp=amp, app=app, cbs=cbs)
+    cbs = [ChannelsLast()] if channels_last else []
+    learn = seg_learner(dls, arch, encoder, "none", decoder_channels=decoder, amp=amp, app=app, seed=0, cbs=cbs)
     learn.model.to(device)
     return learn
 

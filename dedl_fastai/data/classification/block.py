@@ -19,6 +19,7 @@ from ...errors import UserError
 from ...phenotypes.rules import Rules
 from ..cohort import Cohort
 from ..loaders import FieldDataBlock
+from ..options import SEED
 from ..scaling import PercentileScaling
 from .augment import PictureAugment
 from .inputs import resolve_channels
@@ -103,7 +104,7 @@ def clf_dataloaders(
     size: int = 384,
     bs: int = 16,  # pictures per batch
     workers: int = 0,  # loader processes
-    seed: int | None = None,  # seeds every generator before the loaders are built
+    seed: int | None = SEED,  # seeds every generator before the loaders are built; None: does not
     device: torch.device | str | None = None,
     **arguments: Any,
 ) -> DataLoaders:

@@ -9,6 +9,7 @@ from sklearn.model_selection import KFold, train_test_split
 from ...errors import UserError
 from ..balance import balanced_groups
 from ..cohort import Cohort
+from ..options import SEED
 from .labels import Labels
 
 log = logging.getLogger(__name__)
@@ -18,7 +19,7 @@ def clf_folds(
     cohort: Cohort,  # test and ignored fields keep their split; fields without labels become ignored
     labels: Labels,  # labels of the fields
     n: int = 6,
-    seed: int = 26,
+    seed: int = SEED,
 ) -> list[list[str]]:
     """Return one split column per fold, in table order, in which this fold validates and the other folds train.
 
@@ -46,7 +47,7 @@ def _split_column(splits: pd.Series, in_pool: pd.Series, is_fold: np.ndarray) ->
     return list(splits.mask(in_pool, "train").mask(is_fold, "valid"))
 
 
-def paper_clf_split(cohort: Cohort, folds: int = 6, fold: int = 0, seed: int = 26) -> Cohort:
+def paper_clf_split(cohort: Cohort, folds: int = 6, fold: int = 0, seed: int = SEED) -> Cohort:
     """Split by image as the paper does: a fifth for testing, and one of K folds of the rest for validation.
 
     Images of one patient are then in several splits, so the scores are too good; this is logged.

@@ -16,6 +16,7 @@ from ...errors import UserError
 from ..cache import cache_cohort, cache_file
 from ..cohort import Cohort
 from ..loaders import FieldDataBlock
+from ..options import PAD, SEED
 from ..scaling import PercentileScaling
 from ..tiles import Tile, is_blank, tiles_of
 from .augment import TileAugment
@@ -51,7 +52,7 @@ def seg_block(
     channels: Sequence[str] = ("DAPI",),
     augment: Sequence[Callable] | None = None,  # batch transforms; default: the paper's, `TileAugment()`
     scaling: PercentileScaling | None = None,
-    pad: str = "reflect",  # beyond the field: its mirror image, or "zero" as in the paper
+    pad: str = PAD,  # beyond the field: "zero" as in the paper, or "reflect", its mirror image
     skip_blank: bool = False,  # leave out training tiles without a nucleus
     ids: bool = False,  # targets are ids of nuclei instead of masks, as heads need them
     cache: str | Path | None = None,  # folder of decoded fields
@@ -83,7 +84,7 @@ def seg_dataloaders(
     tile: int = 480,
     bs: int = 16,  # tiles per batch
     workers: int = 0,  # loader processes
-    seed: int | None = None,  # seeds every generator before the loaders are built
+    seed: int | None = SEED,  # seeds every generator before the loaders are built; None: does not
     device: torch.device | str | None = None,
     **arguments: Any,
 ) -> DataLoaders:
@@ -102,7 +103,7 @@ def seg_dataloaders(
 def tiles_of_cohort(
     cohort: Cohort,
     facts: SegFacts,
-    pad: str = "reflect",
+    pad: str = PAD,
     skip_blank: bool = False,
     ids: bool = False,
     cache: str | Path | None = None,
@@ -116,9 +117,7 @@ def tiles_of_cohort(
     return _without_blank(tiles, skip_blank)
 
 
-def tiles_of_image(
-    path: str | Path, facts: SegFacts, pad: str = "reflect", cache: str | Path | None = None
-) -> list[Tile]:
+def tiles_of_image(path: str | Path, facts: SegFacts, pad: str = PAD, cache: str | Path | None = None) -> list[Tile]:
     """The tiles of an image file, row by row, as items to predict."""
     return tiles_of([cache_file(path, facts.channels, facts.scaling, cache)], facts.tile, pad, "test")
 

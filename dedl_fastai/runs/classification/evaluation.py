@@ -10,6 +10,7 @@ from ...data.classification.items import ClfItem, clf_items, labels_for
 from ...data.classification.labels import Labels
 from ...data.cohort import Cohort
 from ...inference.classifier import Classifier
+from ...inference.classifier_ensemble import ClassifierEnsemble
 from ...inference.load import load_classifier
 from ...training.model_card import WEIGHT_FILES
 from ...training.run_folder import RunFolder
@@ -84,7 +85,7 @@ def clf_metrics(
     }
 
 
-def evaluate_clf_again(classifier: Classifier, cohort: Cohort, split: str) -> dict[str, Any]:
+def evaluate_clf_again(classifier: Classifier | ClassifierEnsemble, cohort: Cohort, split: str) -> dict[str, Any]:
     """Score the items of one split (or all) with the thresholds in the model; with baselines if possible."""
     labels = labels_for(cohort, classifier.facts)
     present = set(labels.cohort.table.split)

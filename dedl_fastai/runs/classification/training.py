@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from fastai.data.core import DataLoaders
-from fastai.torch_core import set_seed
 
 from ...data.classification.augment import PictureAugment
 from ...data.classification.block import clf_dataloaders
@@ -18,7 +17,6 @@ from ...errors import UserError
 from ...models.classification import ClfSpec
 from ...models.device import pick_device
 from ...models.normalisation import input_stats
-from ...training.callbacks import EpochSeed
 from ...training.classification.learner import clf_learner
 from ...training.keeper import Keeper
 from ...training.learner import FieldLearner
@@ -108,7 +106,6 @@ def stats_of(options: ClfConfig) -> str | tuple[tuple[float, ...], tuple[float, 
 
 def clf_learner_of(options: ClfConfig, dls: DataLoaders) -> FieldLearner:
     """Create the Learner with these options; its initial weights depend only on the seed."""
-    set_seed(options.seed)
     return clf_learner(
         dls,
         model=options.model,
@@ -124,7 +121,7 @@ def clf_learner_of(options: ClfConfig, dls: DataLoaders) -> FieldLearner:
         drop=options.drop,
         freeze=options.freeze,
         body_lr=options.body_lr,
-        cbs=[EpochSeed(options.seed)],
+        seed=options.seed,
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ...data.options import PAD
 from ...errors import UserError
 from ...inference.options import OVERLAP
 from .base import check_not_negative, check_positive, option
@@ -58,7 +59,7 @@ class SegConfig(TrainOptions):
     )
     head_weight: float = option(1.0, "Weight of the head's loss beside the main loss.", LOSS)
     tile: int = option(480, "Edge of a tile in pixels (the paper: 480, and 256 for comparison).", ITEMS)
-    pad: str = option("zero", "Padding beyond the field's edge: zero, or reflect.", ITEMS)
+    pad: str = option(PAD, "Padding beyond the field's edge: zero, or reflect.", ITEMS)
     skip_blank: bool = option(False, "Leave out training tiles without nuclei.", ITEMS)
     augment: str = option(
         "paper",

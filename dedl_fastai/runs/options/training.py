@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
+from ...data.options import SEED
 from ...errors import UserError
 from ...training.options import SEG_RATES, floor_of
 from .base import Options, check_not_negative, check_positive, option
@@ -54,7 +55,9 @@ class DataOptions(Options):
         "Test each patient once: train this many models (or patients: one per patient), each tested on other patients.",
         ENSEMBLE,
     )
-    seed: int = option(26, "Seed of the split, the initial weights, the order of items and the augmentation.", ENSEMBLE)
+    seed: int = option(
+        SEED, "Seed of the split, the initial weights, the order of items and the augmentation.", ENSEMBLE
+    )
     workers: int = option(0, "Number of data loader processes.", HARDWARE)
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps.", HARDWARE)
 

@@ -5,13 +5,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ...cells.options import NucleiOptions
 from ...data.cache import cache_cohort
 from ...data.cohort import Cohort
-from ...data.segmentation.facts import SegFacts
 from ...errors import UserError
 from ...inference.ensemble import Ensemble
 from ...inference.segmenter import Segmenter
@@ -43,7 +41,7 @@ def predict_splits(
     channels: Sequence[str] = (),  # names of the model's channels in these files; default: as in training
 ) -> Predictions:
     """Predict the fields of each split into probability maps in `folder`; splits without fields are left out."""
-    facts, predict = _facts_and_predict(model)
+    facts = model.facts
     if channels and len(channels) != len(facts.channels):
         raise UserError(f"the model sees {len(facts.channels)} channels, not {len(channels)}: check `channel`.")
     channels = channels or facts.channels
@@ -55,14 +53,10 @@ def predict_splits(
             continue
         fields = cache_cohort(part, channels, facts.scaling)
         log.info("predicting %d fields of %s", len(fields), split)
-        predictions[split] = predict_fields(fields, part.table, channels, predict=predict, folder=f"{folder}/{split}")
+        predictions[split] = predict_fields(
+            fields, part.table, channels, predict=model.planes, folder=f"{folder}/{split}", own=model.nuclei
+        )
     return predictions
-
-
-def _facts_and_predict(model: Segmenter | Ensemble) -> tuple[SegFacts, Callable[[np.ndarray], np.ndarray]]:
-    if isinstance(model, Ensemble):
-        return model.members[0].facts, model.planes
-    return model.facts, model.planes
 
 
 def seg_metrics(
@@ -147,7 +141,6 @@ def evaluate_seg_again(
 ) -> dict[str, Any]:
     """Score the fields of these splits with the threshold stored in the model (in an ensemble: the mean threshold)."""
     threshold = round(model.threshold * STEPS) / STEPS  # a mean threshold can be between two steps of the maps
-    nuclei = (nuclei or NucleiOptions()).filled(model.nuclei)
     with temporary_maps() as folder:
         predictions = predict_splits(model, cohort, splits, folder=folder, channels=channels)
         return seg_metrics(predictions, threshold, nuclei=nuclei) if predictions else {}

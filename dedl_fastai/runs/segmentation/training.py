@@ -7,7 +7,6 @@ from typing import Any
 
 from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
-from fastai.torch_core import set_seed
 
 from ...data.cohort import Cohort
 from ...data.pixels import parse_channels
@@ -15,7 +14,6 @@ from ...data.scaling import PercentileScaling
 from ...data.segmentation.block import seg_dataloaders
 from ...data.segmentation.levels import augmentation
 from ...inference.load import load_segmenter
-from ...training.callbacks import EpochSeed
 from ...training.keeper import Keeper
 from ...training.learner import FieldLearner
 from ...training.model_card import seg_model_card
@@ -83,7 +81,6 @@ def dataloaders_of(options: SegConfig, cohort: Cohort) -> DataLoaders:
 
 def learner_of(options: SegConfig, dls: DataLoaders) -> FieldLearner:
     """Create the Learner with these options; its initial weights depend only on the seed."""
-    set_seed(options.seed)
     return seg_learner(
         dls,
         arch=options.arch,
@@ -101,7 +98,7 @@ def learner_of(options: SegConfig, dls: DataLoaders) -> FieldLearner:
         head=options.head,
         head_weight=options.head_weight,
         app=app_of(options),
-        cbs=[EpochSeed(options.seed)],
+        seed=options.seed,
     )
 
 

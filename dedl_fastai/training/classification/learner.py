@@ -9,8 +9,10 @@ from fastai.callback.training import BnFreeze
 from fastai.data.core import DataLoaders
 from torch import nn
 
+from ...data.options import SEED
 from ...errors import UserError
 from ...models.classification import ClfSpec, body_parameters, create_clf_model, head_parameters
+from ..callbacks import seed_callbacks
 from ..learner import FieldLearner, optimizer
 from ..options import CLF_RATES
 from ..precision import precision_callbacks
@@ -28,13 +30,14 @@ def clf_learner(
     class_weight: str = "inverse",  # inverse, effective, none, dedl (the released code: favours common classes)
     gamma: float = 2.0,  # of the focal loss
     opt: str = "adam",  # adam with L2 (the paper), adamw
-    wd: float = 1e-5,
+    wd: float = 0.0,
     amp: str = "no",  # no, fp16, bf16
     accumulate: int = 1,  # batches whose gradients are added up for one step
     clip: float = 0.0,  # largest gradient norm; 0: no limit
     drop: float = 0.0,  # dropout before the last layer
     freeze: bool = False,  # train the last layer only; the body's batch norm keeps its statistics
     body_lr: float = 1.0,  # the body's learning rate, as a share of the head's
+    seed: int | None = SEED,  # of the initial weights and of each epoch (`EpochSeed`); None: nothing is seeded
     cbs: Sequence[Callback] = (),
     path: str | Path = ".",
 ) -> FieldLearner:
@@ -47,6 +50,7 @@ def clf_learner(
         raise UserError(f"body_lr={body_lr} must be greater than 0; to train the head alone, use `freeze`.")
     facts = dls.facts
     spec = ClfSpec(model, facts.size, in_channels=len(facts.mean), classes=len(facts.vocab), drop=drop)
+    seeded = seed_callbacks(seed)
     if isinstance(loss, str):
         loss = clf_loss(loss, class_weights(class_weight, facts.prevalence, facts.n_train), gamma)
     learn = FieldLearner(
@@ -56,7 +60,12 @@ def clf_learner(
         opt_func=optimizer(opt, wd),
         splitter=body_and_head,
         metrics=[F1Macro(), F1Micro(), MeanAP()],
-        cbs=[BnFreeze(), *precision_callbacks(amp, accumulate * dls.train.bs if accumulate > 1 else 0, clip), *cbs],
+        cbs=[
+            *seeded,
+            BnFreeze(),
+            *precision_callbacks(amp, accumulate * dls.train.bs if accumulate > 1 else 0, clip),
+            *cbs,
+        ],
         path=path,
         train_bn=False,  # fastai would otherwise train the batch norms of a frozen body
     )

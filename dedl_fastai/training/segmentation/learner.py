@@ -11,9 +11,11 @@ from segmentation_models_pytorch.base import SegmentationModel
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ...data.options import SEED
 from ...data.segmentation.facts import SegFacts, facts_of_loaders
 from ...errors import UserError
 from ...models.segmentation import SegSpec, create_seg_model
+from ..callbacks import seed_callbacks
 from ..learner import FieldLearner, optimizer
 from ..precision import precision_callbacks
 from .head import HeadCallback
@@ -73,6 +75,7 @@ def seg_learner(
     head: str = "mask",  # maps beside the mask that tell touching nuclei apart: mask (none, the paper's), distance
     head_weight: float = 1.0,  # of the maps' loss beside the main one
     app: str | Callback = "none",  # the paper's autoencoder post-processing: none, gelu, relu, or an `AppCallback`
+    seed: int | None = SEED,  # of the initial weights and of each epoch (`EpochSeed`); None: nothing is seeded
     cbs: Sequence[Callback] = (),
     path: str | Path = ".",
     facts: SegFacts | None = None,  # what the model must know of the data; default: those of `dls`, else measured
@@ -92,6 +95,7 @@ def seg_learner(
         classes=len(facts.classes),
         head=head,
     )
+    seeded = seed_callbacks(seed)
     model = create_seg_model(spec, weights, facts.tile)
     if head != "mask":
         cbs = [*cbs, HeadCallback(spec.classes, head_weight)]
@@ -105,7 +109,7 @@ def seg_learner(
         opt_func=optimizer(opt, wd),
         splitter=encoder_and_decoder,
         metrics=[TileIoU(), TileDice(), TunedIoU()],
-        cbs=[*precision_callbacks(amp, accumulate * dls.train.bs if accumulate > 1 else 0, clip), *cbs],
+        cbs=[*seeded, *precision_callbacks(amp, accumulate * dls.train.bs if accumulate > 1 else 0, clip), *cbs],
         path=path,
     )
     learn.spec = spec

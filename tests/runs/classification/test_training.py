@@ -78,7 +78,7 @@ def test_load_run_predicts_a_file(finished, many_folder):
     model = load_run(finished, device="cpu")
     assert isinstance(model, Classifier)
     image = Cohort.load(many_folder).table.image[0]
-    found = model.predict(image)
+    found = model.probability(image)
     assert list(found) == model.classes and all(0 <= p <= 1 for p in found.values())
     expected = [c for c, t in zip(model.classes, model.thresholds, strict=True) if found[c] >= t]
     assert model.labels(image) == expected

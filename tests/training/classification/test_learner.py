@@ -5,11 +5,12 @@ import logging
 import numpy as np
 import pytest
 import torch
+from fastai.callback.core import Callback
 from torch import nn
 
 from dedl_fastai.errors import UserError
 from dedl_fastai.models.classification import ClfSpec, body_parameters, head_parameters
-from dedl_fastai.training import EpochSeed, Keeper, class_weights, clf_learner
+from dedl_fastai.training import Keeper, class_weights, clf_learner
 
 from ..pictures import Facts, pictures, quiet_fit
 
@@ -20,8 +21,7 @@ def dls():
 
 
 def learner(dls, model="test_resnet", **options):
-    torch.manual_seed(0)
-    return clf_learner(dls, model, **{"weights": "none", "cbs": [EpochSeed(0)], **options})
+    return clf_learner(dls, model, **{"weights": "none", "seed": 0, **options})
 
 
 def states(model):
@@ -72,19 +72,16 @@ def test_groups_are_body_and_head_with_all_parameters(dls):
 
 @pytest.mark.parametrize("schedule", ["cosine", "one-cycle", "dedl", "constant"])
 def test_body_rate_is_a_share_of_the_heads_at_every_step(dls, schedule):
-    class Rates(EpochSeed):
+    class Rates(Callback):
         order = 99
 
         def before_fit(self):
             self.seen = []
 
-        def before_epoch(self):
-            pass
-
         def after_batch(self):
             self.seen.append([g["lr"] for g in self.opt.opt.param_groups])
 
-    rates = Rates(0)
+    rates = Rates()
     learn = learner(dls, body_lr=0.1)
     with learn.no_bar(), learn.no_logging():
         learn.fit_schedule(schedule, 2, lr=1e-2, lr_min=1e-3, cbs=rates)
@@ -97,11 +94,8 @@ def test_body_rate_is_a_share_of_the_heads_at_every_step(dls, schedule):
 
 @pytest.mark.parametrize("options", [{"body_lr": 0.1}, {"freeze": True}, {"amp": "bf16", "accumulate": 2, "clip": 1.0}])
 def test_resumed_run_equals_the_whole_run_bit_by_bit(dls, tmp_path, options):
-    class Stop(EpochSeed):
+    class Stop(Callback):
         order = 70
-
-        def before_epoch(self):
-            pass
 
         def after_epoch(self):
             if self.epoch == 0:
@@ -109,7 +103,7 @@ def test_resumed_run_equals_the_whole_run_bit_by_bit(dls, tmp_path, options):
 
     whole = quiet_fit(learner(dls, **options), 2, cbs=Keeper(tmp_path / "whole", "valid_loss"))
     with pytest.raises(KeyboardInterrupt):
-        quiet_fit(learner(dls, **options), 2, cbs=[Keeper(tmp_path / "cut", "valid_loss"), Stop(0)])
+        quiet_fit(learner(dls, **options), 2, cbs=[Keeper(tmp_path / "cut", "valid_loss"), Stop()])
     keeper = Keeper(tmp_path / "cut", "valid_loss")
     assert keeper.load() == 1
     quiet_fit(learner(dls, **options), 2, cbs=keeper)

@@ -30,7 +30,7 @@ def _train(rank: int, data: str, cache: str, meeting: str, out: str, amp: str) -
     app = AppCallback(hidden=(64, 16, 8), rows=0.5, seed=rank)  # rank 0 replaces the other initial weights of rank 1
     network = {"weights": "none", "depth": 2, "decoder_channels": (16, 16)}
     torch.manual_seed(0)
-    learn = seg_learner(dls, "unet", "tu-test_resnet", app=app, amp=amp, cbs=[EpochSeed(rank)], **network)
+    learn = seg_learner(dls, "unet", "tu-test_resnet", app=app, amp=amp, seed=None, cbs=[EpochSeed(rank)], **network)
     learn.model = DistributedDataParallel(learn.model)
     with learn.no_bar(), learn.no_logging():
         learn.fit_cosine(2, 1e-3)

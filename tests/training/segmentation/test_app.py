@@ -12,7 +12,7 @@ from dedl_fastai.data import Cohort, seg_dataloaders, split_cohort
 from dedl_fastai.errors import UserError
 from dedl_fastai.runs.options.seg import SegConfig
 from dedl_fastai.runs.segmentation.training import app_of
-from dedl_fastai.training import AppAutoencoder, AppCallback, EpochSeed, seg_learner
+from dedl_fastai.training import AppAutoencoder, AppCallback, seg_learner
 from dedl_fastai.training.segmentation.autoencoder import PAPER_WIDTHS, reconstruction_grads
 
 SMALL = (96, 32, 16)
@@ -24,9 +24,8 @@ def dls(tiny_folder):
 
 
 def learner(dls, app="none", arch="unet", **options):
-    torch.manual_seed(0)
     network = {"weights": "none", "depth": 2, "decoder_channels": (16, 16)}
-    return seg_learner(dls, arch, "tu-test_resnet", app=app, cbs=[EpochSeed(0)], **network, **options)
+    return seg_learner(dls, arch, "tu-test_resnet", app=app, seed=0, **network, **options)
 
 
 def fit(learn, n=1, cbs=(), lr=1e-3):
@@ -55,7 +54,6 @@ def app(**options) -> AppCallback:
 
 def trained_on(rows: torch.Tensor, out: str) -> tuple[float, float]:
     """Loss and norm of the rows' gradient after 60 steps of Adam at the paper's rate, with the rows as targets."""
-    torch.manual_seed(0)
     network = AppAutoencoder(32, (2048, 64, 32, 16), out=out)
     opt = torch.optim.Adam(network.parameters(), lr=1e-3)
     for _ in range(60):
@@ -95,7 +93,6 @@ def test_activation_and_output_by_name(act, kind):
 @pytest.mark.parametrize("n_maps", [1, 2])
 @pytest.mark.parametrize("chunk", [4, 7, 1000])
 def test_chunks_give_the_gradients_of_one_pass(loss, n_maps, chunk):
-    torch.manual_seed(0)
     network = AppAutoencoder(12, SMALL).double()
     rows = torch.rand(10, n_maps, 12, dtype=torch.float64)
     truth = torch.zeros_like(rows)
@@ -243,7 +240,6 @@ def test_released_app_is_the_ratio_of_two_summed_cross_entropies(tiny_folder):
 
 
 def test_share_of_the_rows_estimates_the_same_gradient():
-    torch.manual_seed(0)
     network = AppAutoencoder(16, SMALL)
     rows, truth = torch.rand(64, 1, 16), (torch.rand(64, 1, 16) > 0.5).float()
     _, whole = reconstruction_grads(network, rows, truth)

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from fastai.callback.core import Callback
 
 from dedl_fastai.data import seg_dataloaders, split_cohort
 from dedl_fastai.errors import UserError
-from dedl_fastai.training import EpochSeed, Keeper, seg_learner
+from dedl_fastai.training import Keeper, seg_learner
 
 
 @pytest.fixture(scope="module")
@@ -17,9 +18,8 @@ def dls(tiny_folder):
 
 
 def learner(dls, **options):
-    torch.manual_seed(0)
     options = {"encoder": "tu-test_resnet", "weights": "none", "depth": 2, "decoder_channels": (16, 16), **options}
-    return seg_learner(dls, cbs=[EpochSeed(0)], **options)
+    return seg_learner(dls, seed=0, **options)
 
 
 def quiet_fit(learn, n, **options):
@@ -73,7 +73,7 @@ def test_interrupted_batch_switches_casting_off(dls):
 
 
 def test_accumulation_takes_one_step_per_number_of_tiles(dls):
-    class Steps(EpochSeed):
+    class Steps(Callback):
         order = 99
 
         def before_fit(self):
@@ -82,35 +82,45 @@ def test_accumulation_takes_one_step_per_number_of_tiles(dls):
         def after_step(self):
             self.n += 1
 
-    counter = Steps(0)
+    counter = Steps()
     quiet_fit(learner(dls, accumulate=2), 1, cbs=counter)
     assert counter.n == 2  # 36 tiles in batches of 8, one step per 16 tiles
     assert len(dls.train) == 5
 
 
+class Batches(Callback):
+    """Keeps a number of each training batch."""
+
+    order = 99
+
+    def __init__(self):
+        self.seen = []
+
+    def before_batch(self):
+        if self.training:
+            self.seen.append(self.xb[0].sum().item())
+
+
 def test_epoch_seed_repeats_an_epoch_after_any_earlier_draws(dls):
-    class Batches(EpochSeed):
-        order = 99
-
-        def before_fit(self):
-            self.seen = []
-
-        def before_epoch(self):
-            pass
-
-        def before_batch(self):
-            if self.training:
-                self.seen.append(self.xb[0].sum().item())
-
     seen = []
     for noise in (0, 7):
-        batches = Batches(0)
+        batches = Batches()
         torch.rand(noise)
         dls.train.rng.seed(noise)
         quiet_fit(learner(dls), 2, cbs=batches)
         seen.append(batches.seen)
     assert seen[0] == seen[1]
     assert seen[0][:5] != seen[0][5:]
+
+
+def test_a_second_fit_continues_with_other_epochs_as_one_fit_would(dls):
+    one, two = Batches(), Batches()
+    quiet_fit(learner(dls), 2, cbs=one)
+    learn = learner(dls)
+    quiet_fit(learn, 1, cbs=two)
+    learn.validate()
+    quiet_fit(learn, 1, cbs=two)
+    assert one.seen == two.seen and one.seen[:5] != one.seen[5:]
 
 
 def test_validate_and_lr_find_do_not_change_the_files_of_a_run(dls, tmp_path):
