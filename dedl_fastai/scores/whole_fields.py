@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class FieldPrediction:
     truth: str  # mask file of the cohort
     channels: Sequence[str]  # channels that the model was given, by their names in the image file
     file: Path
-    own: NucleiOptions = NucleiOptions()  # how the model itself separates nuclei
+    own: NucleiOptions = field(default_factory=NucleiOptions)  # how the model itself separates nuclei
 
     def steps(self) -> np.ndarray:
         """The probability, uint8 (H, W) with values 0..200."""
@@ -76,13 +76,13 @@ def predict_fields(
     """Predict every field once and store the planes in `folder`, with one field in memory at a time."""
     predictions = []
     columns = (table[name] for name in ("patient", "image", "mask"))
-    for i, (field, patient, image, truth) in enumerate(zip(fields, *columns, strict=True)):
+    for i, (source, patient, image, truth) in enumerate(zip(fields, *columns, strict=True)):
         file = Path(folder) / f"{i}.npy"
         with written_whole(file) as tmp, tmp.open("wb") as f:
-            np.save(f, quantise(predict(field.open_pixels())))
+            np.save(f, quantise(predict(source.open_pixels())))
         predictions.append(
             FieldPrediction(
-                field,
+                source,
                 patient=patient,
                 image=image,
                 truth=truth,
