@@ -70,7 +70,7 @@ def fitted(cohort, n=1, seed=0, **options):
 @pytest.fixture(scope="module")
 def run(folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "distance"
-    options = {**NETWORK, "preset": "demo", "tile": 32, "bs": 4, "epochs": 3, "head": "distance", "data": str(folder)}
+    options = {**NETWORK, "preset": "best", "weights": "none", "tile": 32, "bs": 4, "epochs": 3, "data": str(folder)}
     train_seg(SegConfig.resolve(options), out)
     return out
 
@@ -140,6 +140,15 @@ def test_a_run_keeps_head_and_tuned_separation(run):
     assert "head_loss" in (run / "history.csv").read_text().splitlines()[0]
     model = load_run(run)
     assert model.nuclei.h == card["nuclei"]["h"] and model.nuclei.threshold == card["nuclei"]["threshold"]
+
+
+def test_the_kinds_of_errors_add_up_and_are_drawn(run):
+    objects = json.loads((run / "metrics.json").read_text())["objects"]["test"]
+    errors = objects["errors"]
+    assert errors["found"] + errors["missed"] + errors["split"] + errors["merged"] == objects["n_true"]
+    assert errors["found"] == objects["matching"][0]["tp"]
+    assert sum(f["errors"]["found"] for f in objects["fields"]) == errors["found"]
+    assert (run / "figures" / "nuclei.png").is_file()
 
 
 def test_evaluate_gives_the_nuclei_of_the_run(run):
