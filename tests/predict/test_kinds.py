@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+import torch
 from PIL import Image
 
 from dedl_fastai.cells.measure import measure_cells
 from dedl_fastai.cells.phenotyping import add_phenotypes
+from dedl_fastai.data.classification.tensors import ClassSet
 from dedl_fastai.errors import UserError
 from dedl_fastai.inference.classifier import Classifier
 from dedl_fastai.inference.field_cells import FieldCells
@@ -243,14 +245,14 @@ class OneClass(Classifier):
     def predict(self, path):
         if Path(path).name in self.raises:
             raise self.raises[Path(path).name]
-        return {"b": 0.75}
+        return ClassSet(["b"], {"b": 0.75}), torch.ones(1), torch.tensor([0.75])
 
 
 def test_a_field_that_fails_has_no_row_in_predictions_csv(tmp_path, monkeypatch):
     for name in "abcd":
         Image.new("L", (8, 8)).save(tmp_path / f"{name}.png")
     errors = {"a.png": RuntimeError("can't allocate memory\nmore"), "b.png": MemoryError(), "c.png": UserError("c.png")}
-    monkeypatch.setattr(classes, "load_classifier", lambda *args: OneClass(errors))
+    monkeypatch.setattr(classes.ClassifierEnsemble, "load", lambda *args: OneClass(errors))
     failed = classes.predict_classes(["run"], [tmp_path], tmp_path / "out")
     assert failed[0].endswith("a.png: RuntimeError: can't allocate memory") and "memory" in failed[1]
     assert failed[2] == "c.png" and len(failed) == 3
@@ -262,7 +264,7 @@ def test_an_image_that_labels_csv_lists_but_the_folder_lacks_is_reported(tmp_pat
     Image.new("L", (8, 8)).save(tmp_path / "images" / "a.png")
     Image.new("L", (8, 8)).save(tmp_path / "images" / "b.png")  # without labels, but still predicted
     (tmp_path / "labels.csv").write_text("image,labels\na.png,b\nlost.png,b\n")
-    monkeypatch.setattr(classes, "load_classifier", lambda *args: OneClass({}))
+    monkeypatch.setattr(classes.ClassifierEnsemble, "load", lambda *args: OneClass({}))
     failed = classes.predict_classes(["run"], [tmp_path], tmp_path / "out")
     assert len(failed) == 1 and failed[0].startswith("lost.png")
     assert len(pd.read_csv(tmp_path / "out" / "predictions.csv")) == 2

@@ -103,7 +103,7 @@ def test_decisions_are_pooled_from_the_mean_over_seeds_at_the_thresholds_of_the_
     for fold in metrics["folds"].values():
         models = [load_run(clf_parent / m, device="cpu") for m in fold["members"]]
         tested = cohort.where(cohort.table.patient.isin(fold["patients"]))
-        p = np.mean([[list(m.predict(i).values()) for i in tested.table.image] for m in models], axis=0)
+        p = np.mean([[list(m.probability(i).values()) for i in tested.table.image] for m in models], axis=0)
         thresholds = np.mean([m.thresholds for m in models], axis=0)
         truth = labels_for(cohort, models[0].facts).matrix.loc[tested.table.field].to_numpy()
         assert thresholds.tolist() == fold["thresholds"]

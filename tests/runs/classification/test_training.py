@@ -19,6 +19,8 @@ from ..segmentation.test_training import Killed, kill_after_batches, same, weigh
 
 SOON = {"schedule": "one-cycle", "patience": 1, "epochs": 5, "swa_lr": 1e-2}  # patience may end before the averaging
 
+MEMBERS = {"folds": 2, "seeds": "1,2", "epochs": 2, "swa_start": 1.0}
+
 
 def options(folder, **changes) -> ClfConfig:
     return ClfConfig.resolve({**TINY_CLF, "data": str(folder), **changes})
@@ -115,9 +117,15 @@ def test_impossible_averaging_is_refused(wrong, says):
         ClfConfig.resolve(wrong)
 
 
-def test_members_killed_and_restarted_give_the_same_numbers(many_folder, tmp_path, monkeypatch):
-    settings = options(many_folder, folds=2, seeds="1,2", epochs=2, swa_start=1.0)
-    whole = train_members(settings, tmp_path / "whole")
+@pytest.fixture(scope="module")
+def members(many_folder, tmp_path_factory):
+    """The folder of two folds with two seeds each, and its metrics."""
+    folder = tmp_path_factory.mktemp("members") / "whole"
+    return folder, train_members(options(many_folder, **MEMBERS), folder)
+
+
+def test_members_killed_and_restarted_give_the_same_numbers(many_folder, tmp_path, monkeypatch, members):
+    settings, (_, whole) = options(many_folder, **MEMBERS), members
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_after_batches(patch, 9)  # inside the second member
         train_members(settings, tmp_path / "killed")
@@ -129,10 +137,10 @@ def test_members_killed_and_restarted_give_the_same_numbers(many_folder, tmp_pat
     assert {"f1_macro", "per_class"} <= whole["ensemble"]["test"].keys()
 
 
-def test_members_of_a_fold_share_its_split_and_folds_share_no_validation_patient(many_folder, tmp_path):
-    train_members(options(many_folder, folds=2, seeds="1,2", epochs=1, swa_start=1.0), tmp_path / "m")
+def test_members_of_a_fold_share_its_split_and_folds_share_no_validation_patient(members):
+    folder, _ = members
     counts = {
-        m: json.loads((tmp_path / "m" / m / "splits.json").read_text())["counts"]
+        m: json.loads((folder / m / "splits.json").read_text())["counts"]
         for m in ("fold0-seed1", "fold0-seed2", "fold1-seed1")
     }
     assert counts["fold0-seed1"] == counts["fold0-seed2"]

@@ -50,7 +50,7 @@ def test_two_processes_take_the_steps_of_one(both, tiny_folder, tmp_path):
     one, two = train_plain(str(tiny_folder), tmp_path), both[0]["plain"]
     assert one["tiles"] == two["tiles"] == (36, 9)  # 9 is odd: the shares differ
     for name in one["weights"]:
-        torch.testing.assert_close(two["weights"][name], one["weights"][name], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(two["weights"][name], one["weights"][name], rtol=1e-4, atol=1e-5)
     for ours, theirs in zip(two["rows"], one["rows"], strict=True):
         assert ours == pytest.approx(theirs, abs=1e-5)  # train_loss, valid_loss, iou, iou_tuned
 

@@ -218,7 +218,7 @@ def validated(tiny_folder):
     cohort = split_cohort(Cohort.load(tiny_folder), "paper")  # 2 validation fields of 96 x 128
 
     def tuned(bs, which=1, **options):
-        dls = seg_dataloaders(cohort, tile=80, bs=bs, seed=0, device="cpu", **options)
+        dls = seg_dataloaders(cohort, tile=80, bs=bs, seed=0, pad="reflect", device="cpu", **options)
         learn = FieldLearner(dls, brightness(), torch.nn.CrossEntropyLoss(), metrics=[TunedIoU()])
         with learn.no_bar(), learn.no_logging():
             return dls, learn.validate(which)[1]
