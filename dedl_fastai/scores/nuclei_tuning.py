@@ -9,7 +9,7 @@ from ..io.masks import holds_ids, read_labels
 from .object_matches import count_matches, pool_matches
 from .whole_fields import FieldPrediction
 
-_H = (0.1, 0.2, 0.3)  # beside the default
+_H = (0.03, 0.06, 0.1, 0.2)  # beside the default
 _THRESHOLDS = (0.4, 0.6)  # beside 0.5
 _GAIN = 0.01  # of the mean F1, from which another value is taken: smaller ones did not carry over to other tissue
 

@@ -14,8 +14,7 @@ class HeadCallback(Callback):
     """Add the loss of a head's maps to the model's, with ids of nuclei as targets (`seg_dataloaders(ids=True)`).
 
     The network returns the logits of the classes and of the maps. Everything else, from the loss and APP to the
-    metrics, sees those of the classes, and masks of 0 and 1. The maps' loss is the mean cross-entropy between the
-    predicted and the true normalised distance over all pixels whose nucleus is known. `history()` adds it as
+    metrics, sees those of the classes, and masks of 0 and 1. `history()` adds the maps' loss (`distance_loss`) as
     `head_loss`.
     """
 
@@ -69,9 +68,12 @@ class HeadCallback(Callback):
 
 
 def distance_loss(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy of logits (B, 1, H, W) and the normalised distance of ids (B, H, W), where it is known."""
-    known = ids >= 0
+    """Cross-entropy of logits (B, 1, H, W) and the normalised distance of ids (B, H, W), where it is known.
+
+    The sum of the means over nuclei and over background: where nuclei are few, their rims would hardly count otherwise.
+    """
     tiles = ids.clamp(min=0).cpu().numpy()
     target = torch.from_numpy(np.stack([normalised_distance(t) for t in tiles])).to(logits)
     loss = F.binary_cross_entropy_with_logits(logits[:, 0], target, reduction="none")
-    return (loss * known).sum() / known.sum().clamp(min=1)
+    nuclei, background = ((loss * part).sum() / part.sum().clamp(min=1) for part in (ids > 0, ids == 0))
+    return nuclei + background

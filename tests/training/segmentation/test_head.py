@@ -113,7 +113,7 @@ def test_with_weight_0_the_mask_is_that_of_no_head(cohort):
 def test_the_head_learns_beside_the_mask(cohort):
     learn = fitted(cohort, n=4, head="distance")
     head = next(cb for cb in learn.cbs if cb.name == "head")
-    assert 0 < head.history()["head_loss"] < 0.6
+    assert 0 < head.history()["head_loss"] < fitted(cohort, n=1, head="distance").head.history()["head_loss"]
     assert learn.get_preds()[0].shape[1] == 2  # all else sees the classes
 
 
