@@ -25,19 +25,6 @@ _FAST: dict[str, Any] = {
     "wd": 1e-2,
     "patience": 0,
 }
-_BEST: dict[str, Any] = {
-    **_FAST,
-    "encoder": "efficientnet-lite0",
-    "weights": "packaged",
-    "depth": 4,
-    "decoder": "128,64,32,16",
-    "head": "distance",
-    "augment": "standard",
-    "bs": 8,
-    "epochs": 30,
-    "lr": 1e-3,
-    "lr_min": 1e-5,
-}
 
 
 @dataclass(frozen=True)
@@ -47,7 +34,6 @@ class SegConfig(TrainOptions):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "fast": _FAST,
-        "best": _BEST,
         "demo": {**_FAST, "tile": 128, "bs": 8, "epochs": 20},
     }
 

@@ -40,10 +40,7 @@ class DataOptions(Options):
 
     data: str = option("", "Folder of fields, or a cohort.csv. Default: the demo cohort, created on first use.", DATA)
     preset: str = option(
-        "paper",
-        "paper: the paper's settings; fast: small and quick, for a laptop; demo: smaller still; best (seg): packaged "
-        "weights, a distance head and more augmentation.",
-        DATA,
+        "paper", "paper: the paper's settings; fast: small and quick, for a laptop; demo: smaller still.", DATA
     )
     split: str = option("auto", "auto (the cohort's split column, else random), random, paper, column.", DATA)
     splits: str = option("", "splits.json of an earlier run, to use the same split.", DATA)

@@ -70,7 +70,8 @@ def fitted(cohort, n=1, seed=0, **options):
 @pytest.fixture(scope="module")
 def run(folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "distance"
-    options = {**NETWORK, "preset": "best", "weights": "none", "tile": 32, "bs": 4, "epochs": 3, "data": str(folder)}
+    options = {**NETWORK, "preset": "demo", "tile": 32, "bs": 4, "epochs": 3, "data": str(folder)}
+    options |= {"head": "distance", "augment": "standard"}
     train_seg(SegConfig.resolve(options), out)
     return out
 
