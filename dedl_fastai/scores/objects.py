@@ -63,7 +63,7 @@ def _match_field(prediction: FieldPrediction, threshold: float, options: NucleiO
     truth = read_labels(prediction.truth)
     has_ids = holds_ids(prediction.truth, truth)
     if has_ids is False:
-        return FieldMatches(prediction, False, {}, {}, {}, {})
+        return FieldMatches(prediction, False, model={}, otsu={}, errors={}, ceiling={})
     maps = prediction.maps()
     true_maps = normalised_distance(truth)[None] if len(maps) else None
     mask = prediction.mask(threshold if options.threshold is None else options.threshold)
