@@ -11,6 +11,11 @@ from fastai.data.load import DataLoader
 from .cohort import Cohort
 
 
+def drops_last(n: int, bs: int) -> bool:
+    """Whether the last of n training items would be a batch of its own: batch norm needs more, so it is dropped."""
+    return n > bs and n % bs == 1
+
+
 class FieldDataLoaders(DataLoaders):
     """`DataLoaders` with `facts` (what a model must know of the data), `vocab` and `c` (the classes and their number).
 
@@ -68,8 +73,12 @@ class FieldDataBlock(DataBlock):
         Batch norm fails on a single picture, and its statistics of a single small tile are noise.
         """
         datasets = self.datasets(source, verbose=verbose)
-        n_train = len(datasets.train)
-        settings = {"drop_last": n_train > bs and n_train % bs == 1, **self.dls_kwargs, **arguments, "verbose": verbose}
+        settings = {
+            "drop_last": drops_last(len(datasets.train), bs),
+            **self.dls_kwargs,
+            **arguments,
+            "verbose": verbose,
+        }
         dls = datasets.dataloaders(path=path, bs=bs, after_item=self.item_tfms, after_batch=self.batch_tfms, **settings)
         cohort = {"cohort": source} if isinstance(source, Cohort) else {}
         return FieldDataLoaders.of(dls, self.items_of, **self.known, **cohort)

@@ -7,17 +7,16 @@ import pandas as pd
 from ..errors import UserError
 from .balance import balanced_groups
 from .cohort import Cohort
+from .options import EACH_PATIENT, SEED
 from .splits import check_no_leak, draw_valid
 
 log = logging.getLogger(__name__)
-
-EACH_PATIENT = "patients"
 
 
 def outer_folds(
     cohort: Cohort,  # fields with the split "ignore" keep it; other entries of the column are not used
     n: int | str = EACH_PATIENT,  # number of folds, or "patients": as many as there are patients
-    seed: int = 26,
+    seed: int = SEED,
     valid: float = 0.15,  # share of the fields, drawn by patient from those that a fold does not test
     classes: pd.DataFrame | None = None,  # (fields, classes), to balance too; fields without a row are ignored
 ) -> list[Cohort]:

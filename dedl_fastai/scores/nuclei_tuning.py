@@ -2,11 +2,9 @@
 
 from typing import Any
 
-import numpy as np
-
 from ..cells.options import DEFAULT_H, NucleiOptions
 from ..io.masks import holds_ids, read_labels
-from .object_matches import count_matches, pool_matches
+from .object_matches import count_matches, mean_f1, pool_matches
 from .whole_fields import FieldPrediction
 
 _H = (0.03, 0.06, 0.1, 0.2)  # beside the default
@@ -24,24 +22,24 @@ def tune_nuclei(predictions: list[FieldPrediction]) -> dict[str, Any]:
     known = [(p, truth) for p, truth in truths if holds_ids(p.truth, truth)]
     tried: list[dict[str, float]] = []
 
-    def mean_f1(h: float, threshold: float) -> float:
+    def f1_of(h: float, threshold: float) -> float:
         options = NucleiOptions(h=h)
         pooled = pool_matches(
             count_matches(p.nuclei(p.mask(threshold), options, p.maps()), truth) for p, truth in known
         )
-        score = round(float(np.mean([m.scores()["f1"] for m in pooled.values()])), 6)
+        score = mean_f1(pooled)
         tried.append({"h": h, "threshold": threshold, "f1_mean": score})
         return score
 
     h, threshold = DEFAULT_H, 0.5
     if known:
-        best = mean_f1(h, threshold)
+        best = f1_of(h, threshold)
         for other in _H:
-            score = mean_f1(other, 0.5)
+            score = f1_of(other, 0.5)
             if score >= best + _GAIN:
                 h, best = other, score
         for other in _THRESHOLDS:
-            score = mean_f1(h, other)
+            score = f1_of(h, other)
             if score >= best + _GAIN:
                 threshold, best = other, score
     return {"value": {"h": h, "threshold": threshold}, "fields": len(known), "tried": tried}

@@ -90,6 +90,11 @@ def pool_matches(fields: Iterable[Mapping[float, Matches]]) -> dict[float, Match
     return totals
 
 
+def mean_f1(pooled: Mapping[float, Matches]) -> float:
+    """Return F1, averaged over the IoU thresholds."""
+    return round(float(np.mean([m.scores()["f1"] for m in pooled.values()])), 6)
+
+
 def _overlaps(predicted: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, int]:
     """Predicted object, true object and IoU of each overlapping pair, and the numbers of predicted and true objects."""
     (p, n_predicted), (t, n_true) = _dense(predicted), _dense(truth)

@@ -4,13 +4,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ..cells.distance import normalised_distance
 from ..cells.options import NucleiOptions
 from ..io.masks import holds_ids, read_labels
 from .nucleus_errors import nucleus_errors
-from .object_matches import Matches, count_matches, pool_matches
+from .object_matches import Matches, count_matches, mean_f1, pool_matches
 from .whole_fields import FieldPrediction, otsu_mask, with_thresholds
 
 
@@ -88,6 +86,6 @@ def _object_scores(fields: Iterable[dict[float, Matches]]) -> dict[str, Any]:
         "n_true": any_iou.tp + any_iou.fn,
         "n_predicted": any_iou.tp + any_iou.fp,
         "f1_50": round(pooled[0.5].scores()["f1"], 6),
-        "f1_mean": round(float(np.mean([m.scores()["f1"] for m in pooled.values()])), 6),
+        "f1_mean": mean_f1(pooled),
         "matching": [{"iou": i, **{k: round(v, 6) for k, v in m.scores().items()}} for i, m in pooled.items()],
     }

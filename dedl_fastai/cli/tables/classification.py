@@ -1,7 +1,8 @@
 """Classification metrics as tables for the terminal."""
 
-from collections.abc import Iterable
 from typing import Any
+
+from .lines import interval_lines, line, mean_sd
 
 _COLUMNS = {
     "f1_macro": "F1 macro",
@@ -12,13 +13,14 @@ _COLUMNS = {
     "brier": "Brier",
     "ece": "calibr.",
 }
+_NARROW = 10  # characters of a column
 _WIDE = 17  # characters of a column with a spread or an interval
 
 
 def metrics_table(metrics: dict[str, Any]) -> str:
     """Return the scores of every split, of the baselines, weights and classes as lines of text."""
     splits = [s for s in ("test", "valid", "train", "all") if s in metrics]
-    lines = [_line("", _COLUMNS.values())]
+    lines = [line("", _COLUMNS.values(), _NARROW)]
     for split in splits:
         tuned = "thresholds tuned here" if metrics[split].get("tuned_here") else "tuned thresholds"
         lines.append(_row(f"{split}, {tuned}", metrics[split]))
@@ -43,15 +45,15 @@ def metrics_table(metrics: dict[str, Any]) -> str:
 def members_table(summary: dict[str, Any]) -> str:
     """Return mean and standard deviation over the members, the ensemble and the baselines as lines of text."""
     n = len(summary["members"])
-    lines = [_line("", _COLUMNS.values(), _WIDE)]
+    lines = [line("", _COLUMNS.values(), _WIDE)]
     for split, note in (("test", ""), ("valid", " (tuned here)")):
         if split not in summary:
             continue
-        lines.append(_line(f"{split}, {n} members{note}", (_mean_sd(summary[split].get(c)) for c in _COLUMNS), _WIDE))
+        lines.append(line(f"{split}, {n} members{note}", (mean_sd(summary[split].get(c)) for c in _COLUMNS), _WIDE))
     if "ensemble" in summary:
-        lines.append(_line("test, ensemble", (_number(summary["ensemble"]["test"].get(c)) for c in _COLUMNS), _WIDE))
+        lines.append(_wide_row("test, ensemble", summary["ensemble"]["test"]))
     for name, row in summary["baselines"].items():
-        lines.append(_line(f"{row['split']}, {name}", (_number(row.get(c)) for c in _COLUMNS), _WIDE))
+        lines.append(_wide_row(f"{row['split']}, {name}", row))
     return "\n".join(lines)
 
 
@@ -60,53 +62,31 @@ def test_fold_table(metrics: dict[str, Any]) -> str:
     test, folds = metrics["test"], metrics["folds"]
     lines = [
         f"{test['n']} items of {len(metrics['per_patient'])} patients in {len(folds)} test folds, pooled",
-        _line("", _COLUMNS.values(), _WIDE),
+        line("", _COLUMNS.values(), _WIDE),
         _wide_row("test, tuned thresholds", test),
-        *_interval_lines(test),
+        *interval_lines(test, _COLUMNS, _WIDE),
         _wide_row("test, threshold 0.5", test["at_0.5"]),
     ]
     for name, row in metrics["baselines"].items():
-        lines += [_wide_row(f"test, {name}", row), *_interval_lines(row)]
+        lines += [_wide_row(f"test, {name}", row), *interval_lines(row, _COLUMNS, _WIDE)]
     lines.append(_wide_row("test, constant, all classes", metrics["baselines"]["constant"]["best_macro"]))
     lines += [_wide_row(f"  {name}", row) for name, row in folds.items()]
     return "\n".join([*lines, "", *_class_lines(test["per_class"], "test")])
 
 
-def _interval_lines(scores: dict[str, Any]) -> list[str]:
-    """Return a line with the 95 % intervals, if there are any."""
-    intervals = scores.get("intervals")
-    if not intervals:
-        return []
-    return [_line("  95 %, patients drawn anew", (_interval(intervals.get(c)) for c in _COLUMNS), _WIDE)]
-
-
-def _interval(ends: list[float] | None) -> str:
-    return "-" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
-
-
 def _wide_row(name: str, values: dict[str, Any]) -> str:
-    return _line(name, (_number(values.get(c)) for c in _COLUMNS), _WIDE)
+    return line(name, (_number(values.get(c)) for c in _COLUMNS), _WIDE)
 
 
 def _class_lines(classes: dict[str, dict[str, Any]], split: str) -> list[str]:
     names = ("n", "prevalence", "f1", "recall", "precision", "ap", "auroc", "threshold")
-    rows = [_line(f"  {c}", (_number(row.get(k)) for k in names), 10) for c, row in classes.items()]
-    return [_line(f"classes in {split}", names, 10), *rows]
+    rows = [line(f"  {c}", (_number(row.get(k)) for k in names), _NARROW) for c, row in classes.items()]
+    return [line(f"classes in {split}", names, _NARROW), *rows]
 
 
 def _row(name: str, values: dict[str, Any]) -> str:
-    return _line(name, (_number(values.get(c)) for c in _COLUMNS))
+    return line(name, (_number(values.get(c)) for c in _COLUMNS), _NARROW)
 
 
 def _number(value: Any) -> str:
     return "-" if value is None else str(value) if isinstance(value, int) else f"{value:.4f}"
-
-
-def _mean_sd(value: dict[str, Any] | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value['mean']:.4f}" + (f" ± {value['sd']:.4f}" if value["sd"] is not None else "")
-
-
-def _line(name: str, cells: Iterable[str], width: int = 10) -> str:
-    return f"{name:<28}" + "".join(f"{c:>{width}}" for c in cells)

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
+from .lines import interval, interval_lines, line, mean_sd
+
 _COLUMNS = {
     "iou": "IoU",
     "dice": "Dice",
@@ -12,6 +14,7 @@ _COLUMNS = {
     "boundary_f1": "boundary",
 }
 _SPLITS = {"test": "", "valid": " (tuned here)"}
+_NARROW = 9  # characters of a column
 _WIDE = 16  # characters of a column with a spread or an interval
 _OBJECT_BASELINES = {"otsu": "otsu", "ceiling": "from true mask"}
 _OBJECT_COLUMNS = {"precision": "prec.", "recall": "recall", "f1": "F1", "ap": "AP", "pq": "PQ"}
@@ -31,16 +34,16 @@ def metrics_table(metrics: dict[str, Any]) -> str:
     fields = ", ".join(f"{metrics[s]['n_fields']} {s}" for s in splits)
     return "\n".join(
         [
-            *(f"whole fields: {fields}; pixels pooled", _line("", _COLUMNS.values()), *map(_row, rows)),
+            *(f"whole fields: {fields}; pixels pooled", line("", _COLUMNS.values(), _NARROW), *map(_row, rows)),
             *map(_row, patients),
             *_interval_note(splits[0], metrics[splits[0]].get("intervals")),
-            *(line for s, objects in metrics.get("objects", {}).items() for line in _object_lines(s, objects)),
+            *(row for s, objects in metrics.get("objects", {}).items() for row in _object_lines(s, objects)),
         ]
     )
 
 
 def _interval_note(split: str, intervals: dict[str, Any] | None) -> list[str]:
-    return [f"{split}: IoU {_interval(intervals['iou'])} (95 %, patients drawn anew)"] if intervals else []
+    return [f"{split}: IoU {interval(intervals['iou'])} (95 %, patients drawn anew)"] if intervals else []
 
 
 def _object_lines(split: str, objects: dict[str, Any]) -> list[str]:
@@ -60,8 +63,8 @@ def _object_lines(split: str, objects: dict[str, Any]) -> list[str]:
         "",
         f"nuclei, {split}: {objects['n_fields']} fields with ids{without}, separated by {objects['part_by']}: "
         f"{objects['n_true']} true, {objects['n_predicted']} found (otsu {otsu['n_predicted']})",
-        _line("", _OBJECT_COLUMNS.values()),
-        *(_line(name, (f"{row[c]:.4f}" for c in _OBJECT_COLUMNS)) for name, row in rows),
+        line("", _OBJECT_COLUMNS.values(), _NARROW),
+        *(line(name, (f"{row[c]:.4f}" for c in _OBJECT_COLUMNS), _NARROW) for name, row in rows),
         f"at IoU 0.5: {errors}",
     ]
 
@@ -71,23 +74,23 @@ def fold_table(summary: dict[str, Any]) -> str:
     n = len(summary["members"])
     rows = [(f"{s}, {n} folds{note}", summary[s]) for s, note in _SPLITS.items() if s in summary]
     baselines = [(f"test, {n}", b["test"]) for n, b in summary["baselines"].items() if "test" in b]
-    return "\n".join([_line("", _COLUMNS.values(), _WIDE), *(_spread_row(*r) for r in [*rows, *baselines])])
+    return "\n".join([line("", _COLUMNS.values(), _WIDE), *(_spread_row(*r) for r in [*rows, *baselines])])
 
 
 def test_fold_table(metrics: dict[str, Any]) -> str:
     """Return the pooled scores of all test folds with intervals over patients, the baselines, folds and patients."""
     test, folds = metrics["test"], metrics["folds"]
-    rows = [_wide_row("test, tuned thresholds", test), *_interval_lines(test)]
+    rows = [_wide_row("test, tuned thresholds", test), *interval_lines(test, _COLUMNS, _WIDE)]
     rows.append(_wide_row("test, threshold 0.5", test["at_0.5"]))
     for name, row in metrics["baselines"].items():
-        rows += [_wide_row(f"test, {name}", row), *_interval_lines(row)]
+        rows += [_wide_row(f"test, {name}", row), *interval_lines(row, _COLUMNS, _WIDE)]
     rows += [_wide_row(f"  {name}, threshold {row['threshold']:g}", row) for name, row in folds.items()]
     rows += [_wide_row(f"  {p} ({row['fold']})", row) for p, row in metrics["per_patient"].items()]
     return "\n".join(
         [
             f"whole fields: {test['n_fields']} of {len(metrics['per_patient'])} patients in {len(folds)} test folds, "
             f"pooled",
-            _line("", _COLUMNS.values(), _WIDE),
+            line("", _COLUMNS.values(), _WIDE),
             *rows,
             *_object_lines("test", metrics["objects"]["test"]),
         ]
@@ -95,36 +98,16 @@ def test_fold_table(metrics: dict[str, Any]) -> str:
 
 
 def _wide_row(name: str, scores: dict[str, Any]) -> str:
-    return _line(name, _cells(scores), _WIDE)
-
-
-def _interval_lines(scores: dict[str, Any]) -> list[str]:
-    """Return a line with the 95 % intervals, if there are any."""
-    intervals = scores["intervals"]
-    if not intervals:
-        return []
-    return [_line("  95 %, patients drawn anew", (_interval(intervals[c]) for c in _COLUMNS), _WIDE)]
+    return line(name, _cells(scores), _WIDE)
 
 
 def _row(row: tuple[str, dict[str, Any]]) -> str:
-    return _line(row[0], _cells(row[1]))
+    return line(row[0], _cells(row[1]), _NARROW)
 
 
 def _cells(scores: dict[str, Any]) -> Iterable[str]:
     return (f"{scores[c]:.4f}" for c in _COLUMNS)
 
 
-def _interval(ends: list[float] | None) -> str:
-    return "-" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
-
-
 def _spread_row(name: str, values: dict[str, Any]) -> str:
-    return _line(name, (_mean_sd(values[c]) for c in _COLUMNS), _WIDE)
-
-
-def _mean_sd(value: dict[str, Any]) -> str:
-    return f"{value['mean']:.4f}" + (f" ± {value['sd']:.4f}" if value["sd"] is not None else "")
-
-
-def _line(name: str, cells: Iterable[str], width: int = 9) -> str:
-    return f"{name:<28}" + "".join(f"{c:>{width}}" for c in cells)
+    return line(name, (mean_sd(values[c]) for c in _COLUMNS), _WIDE)

@@ -16,12 +16,12 @@ from ...scores.calibration import BINS, calibration_bins, calibration_error
 from ...scores.label_metrics import varying_classes
 from ...scores.thresholds import predicted_labels
 from ..figures import save_figure
+from .item_scores import Thresholds
 
 _COLUMNS = 4  # panels in a row
 _LINES = 7  # classes listed at a picture
 _LONGEST = 500  # pixels of a picture's longer edge: more would not be visible
 _SIGNS = "+ present and found   ! found, not present   - present, missed"
-Thresholds = np.ndarray | Sequence[float] | float  # (K,), or one for all classes
 
 
 class Pictures(Protocol):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
-from ...data.options import SEED
+from ...data.options import EACH_PATIENT, SEED
 from ...errors import UserError
 from ...training.options import SEG_RATES, floor_of
 from .base import Options, check_not_negative, check_positive, option
@@ -14,7 +14,6 @@ DATA, LABELS, ITEMS, MODEL, LOSS = "Data", "Labels", "Items and augmentation", "
 APP, SCHEDULE, ENSEMBLE, HARDWARE = "Autoencoder post-processing (APP)", "Schedule", "Folds and seeds", "Hardware"
 
 
-EACH_PATIENT = "patients"  # as a number of test folds: one for each patient
 FIND = "find"  # as a learning rate: what the finder suggests
 T = TypeVar("T", bound="TrainOptions")
 

@@ -19,6 +19,7 @@ from fastai.learner import Learner
 from fastai.torch_core import to_detach
 from timm.layers import convert_sync_batchnorm
 
+from ...data.loaders import drops_last
 from ...data.segmentation.augment import TileAugment
 from ...errors import UserError
 from .batch_norm import shared_batch_norm
@@ -37,8 +38,7 @@ class TileShare(DistributedDL):
         super().__init__(dl, rank(), world_size())
         self.is_training, self.shuffle = is_training, dl.shuffle
         if is_training:
-            n = self._n_own()
-            self.drop_last = self.dl.drop_last = n > self.bs and n % self.bs == 1  # as in `seg_dataloaders`
+            self.drop_last = self.dl.drop_last = drops_last(self._n_own(), self.bs)
 
     @property
     def rng(self) -> random.Random:

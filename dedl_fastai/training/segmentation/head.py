@@ -19,7 +19,6 @@ class HeadCallback(Callback):
     """
 
     order = 4  # before APP (5) and all that reads the prediction
-    _stateattrs = ()
 
     def __init__(self, n_classes: int = 2, weight: float = 1.0):
         if weight < 0:

@@ -111,7 +111,8 @@ def _tiles(learn: Learner) -> Sequence[Tile]:
     if all_items is None or learn.dl.shuffle:
         return []
     first = learn.iter * learn.dl.bs
-    items = list(all_items)[rank() :: world_size()][first : first + len(learn.y)]
+    own = slice(rank() + first * world_size(), rank() + (first + len(learn.y)) * world_size(), world_size())
+    items = list(all_items[own])
     return items if all(isinstance(item, Tile) for item in items) else []
 
 
