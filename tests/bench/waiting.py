@@ -2,11 +2,15 @@
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
-def until(condition: Callable[[], bool], timeout: float = 120) -> None:
-    """Return once the condition holds; fail after `timeout` seconds."""
+def until(condition: Callable[[], T], timeout: float = 120) -> T:
+    """Return the condition's value once it is true; fail after `timeout` seconds."""
     end = time.monotonic() + timeout
-    while not condition():
+    while not (value := condition()):
         assert time.monotonic() < end, "it took too long"
         time.sleep(0.005)
+    return value

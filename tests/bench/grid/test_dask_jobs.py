@@ -57,8 +57,14 @@ class Cluster:
     def __init__(self, folder: Path):
         self.file, self.processes = folder / "scheduler.json", []
         self._start("scheduler", "--port", "0", "--host", "127.0.0.1", "--no-dashboard")
-        until(self.file.exists)
-        self.address = json.loads(self.file.read_text())["address"]
+        self.address = until(self._address)
+
+    def _address(self) -> str | None:
+        """The scheduler's address; None until its file is complete (it is not written in one step)."""
+        try:
+            return json.loads(self.file.read_text())["address"]
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
 
     def add_worker(self) -> None:
         self._start("worker", "--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1")
