@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 NETWORK = {"encoder": "tu-test_resnet", "depth": 2, "decoder": "16,16"}
-TINY = {"preset": "demo", "split": "paper", "tile": 32, "bs": 8, "epochs": 4, "lr_min": 1e-4, **NETWORK}
+PLAIN = {"weights": "none", "head": "mask", "augment": "paper", "dihedral": True, "schedule": "cosine"}
+TINY = {"preset": "demo", "split": "paper", "tile": 32, "bs": 8, "epochs": 4, "lr": 2e-3, "lr_min": 1e-4}
+TINY |= NETWORK | PLAIN
 TINY_CLF = {"preset": "demo", "model": "test_resnet", "size": 32, "bs": 8, "epochs": 3, "lr_min": 1e-4}
 
 

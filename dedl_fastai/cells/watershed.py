@@ -9,6 +9,7 @@ from skimage.segmentation import watershed
 
 from ..errors import UserError
 from ..io.fields.field import Field
+from .flow import follow_flow
 from .options import DEFAULT_H, NucleiOptions
 
 _EIGHT = np.ones((3, 3), bool)
@@ -26,22 +27,27 @@ def instances(
     intensity: np.ndarray | None = None,  # DAPI (H, W): also separates packed nuclei where it dips
     distance: np.ndarray | None = None,  # (H, W) in 0..1, predicted: takes the place of the distance to the border
     h: float = DEFAULT_H,  # how far the predicted distance must dip between two nuclei
+    flow: np.ndarray | None = None,  # (2, H, W) in 0..1, predicted: pixels belong together that it takes to one place
 ) -> np.ndarray:
     """Labels of nuclei as int32 (H, W): 0 is background, ids 1..n follow the raster order of first pixels.
 
     Holes are filled, and touching nuclei are separated by a watershed on the distance to the border, seeded at its
     h-maxima. With `intensity` the distance is weighted by the intensity relative to its surroundings: this separates
     more of the nuclei in dense tissue, but breaks up large nuclei with texture. With `distance`, which a
-    model with a head predicts, its h-maxima are the seeds. Raises `UserError` unless the maps are (H, W).
+    model with a head predicts, its h-maxima are the seeds; with `flow` there is no watershed. Raises `UserError` unless
+    the maps are (H, W).
     """
-    for plane in (probability, *(p for p in (intensity, distance) if p is not None)):
+    maps = [intensity, distance, *(flow if flow is not None else [])]
+    for plane in (probability, *(m for m in maps if m is not None)):
         if plane.ndim != 2 or plane.shape != probability.shape:
             raise UserError(f"the maps must have the same shape (H, W) as the probability: one has {plane.shape}.")
     square = (pixel_size_um or 1.0) ** 2
     mask = fill_holes(probability >= threshold, max_hole_um2 / square)
     if not mask.any():
         return np.zeros(mask.shape, np.int32)
-    if distance is not None:
+    if flow is not None:
+        labels = follow_flow(flow, mask)
+    elif distance is not None:
         labels = _flooded(ndi.gaussian_filter(distance.astype(np.float32), _SMOOTH_PX), mask, h)
     elif mask.all():  # without background there is no distance to it
         labels = mask.astype(np.int32)
@@ -64,16 +70,37 @@ def find_nuclei(
 ) -> np.ndarray:
     """Labels of the nuclei of a field or of a region of it, int32 (H, W); see `instances`."""
     by_intensity = options.part_by == "intensity"
-    return instances(
+    return labels_of_planes(
         probability,
         threshold if options.threshold is None else options.threshold,
-        field.pixel_size_um,
+        options,
+        maps=None if by_intensity else maps,
+        intensity=field.read(channel, *region) if by_intensity else None,
+        pixel_size_um=field.pixel_size_um,
+    )
+
+
+def labels_of_planes(
+    probability: np.ndarray,  # (H, W), or a mask
+    threshold: float,
+    options: NucleiOptions,  # whose own threshold is not used
+    maps: np.ndarray | None = None,  # (maps, H, W) of the model's head: one is the distance, two are the flow
+    intensity: np.ndarray | None = None,  # (H, W)
+    pixel_size_um: float | None = None,
+) -> np.ndarray:
+    """Labels of the nuclei in what a model predicts, int32 (H, W); see `instances`."""
+    n_maps = 0 if maps is None else len(maps)
+    return instances(
+        probability,
+        threshold,
+        pixel_size_um,
         min_area_um2=options.min_area_um2,
         max_hole_um2=options.max_hole_um2,
         h_px=options.h_px,
-        intensity=field.read(channel, *region) if by_intensity else None,
-        distance=None if by_intensity or maps is None or not len(maps) else maps[0],
+        intensity=intensity,
+        distance=maps[0] if n_maps == 1 and maps is not None else None,
         h=DEFAULT_H if options.h is None else options.h,
+        flow=maps if n_maps == 2 else None,
     )
 
 

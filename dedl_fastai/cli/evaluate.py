@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from ..inference.options import SCALE
+
 
 def evaluate(
     runs: Annotated[
@@ -22,6 +24,12 @@ def evaluate(
         str,
         typer.Option("--part-by", help="Separate touching nuclei by distance (to the rim), or by intensity (of DAPI)."),
     ] = "distance",
+    scale: Annotated[
+        str,
+        typer.Option(
+            "--scale", help="Magnify fields for the network: none, auto (so that nuclei look as in training), a FACTOR."
+        ),
+    ] = SCALE,
     which: Annotated[str, typer.Option("--which", help="Weights: best, last or swa.")] = "best",
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     out: Annotated[
@@ -37,7 +45,8 @@ def evaluate(
     from ..runs.segmentation.evaluation import write_objects
     from .tables import classification, segmentation
 
-    metrics = evaluate_run(runs, data=data, split=split, which=which, device=device, channel=channel, part_by=part_by)
+    how = {"channel": channel, "part_by": part_by, "scale": scale}
+    metrics = evaluate_run(runs, data=data, split=split, which=which, device=device, **how)
     if out:
         write_json(out, metrics)
         write_objects(Path(out).with_name(f"{Path(out).stem}_objects.csv"), metrics)

@@ -1,7 +1,7 @@
 """Pixels of a field as input of a model: selected channels, checked for NaN, scaled to [0, 1], whole or by rows."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,15 @@ def read_scaled(path: str | Path, channels: Sequence[str], scaling: PercentileSc
     """
     with open_field(path) as field:
         return ScaledField(field, channels, scaling)[:, :]
+
+
+def pixel_sizes(images: Iterable[str | Path]) -> list[float | None]:
+    """Return the pixel size in um of each image file, None where it is unknown; only headers are read."""
+    sizes = []
+    for image in images:
+        with open_field(image) as field:
+            sizes.append(field.pixel_size_um)
+    return sizes
 
 
 class ScaledField:

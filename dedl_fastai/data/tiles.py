@@ -15,7 +15,7 @@ PADS: dict[str, Literal["symmetric", "constant"]] = {"reflect": "symmetric", "ze
 
 @dataclass(frozen=True)
 class Tile:
-    """One square of a cached field, an item of the segmentation DataBlock."""
+    """One square of a cached field, an item of the segmentation DataBlock; it may start above or left of the field."""
 
     source: CachedField
     y: int
@@ -54,20 +54,27 @@ def grid(shape: tuple[int, int], size: int) -> Iterator[tuple[int, int]]:
 
 
 def cut(array: np.ndarray, y: int, x: int, size: int, pad: str) -> np.ndarray:
-    """Return a copy of `array[..., y:y+size, x:x+size]`, padded right and bottom where the array ends."""
-    part = np.array(array[..., y : y + size, x : x + size])
-    missing = size - part.shape[-2], size - part.shape[-1]
-    if not any(missing):
+    """Return a copy of `array[..., y:y+size, x:x+size]`, padded on the sides where the square leaves the array."""
+    part = np.array(array[..., max(y, 0) : y + size, max(x, 0) : x + size])
+    height, width = array.shape[-2:]
+    missing = [(max(-start, 0), max(start + size - length, 0)) for start, length in ((y, height), (x, width))]
+    if not any(sum(missing, ())):
         return part
-    widths = [(0, 0)] * (part.ndim - 2) + [(0, missing[0]), (0, missing[1])]
-    return np.pad(part, widths, mode=PADS[pad])
+    return np.pad(part, [(0, 0)] * (part.ndim - 2) + missing, mode=PADS[pad])
 
 
-def tiles_of(fields: list[CachedField], size: int, pad: str = PAD, split: str = "train") -> list[Tile]:
+def tiles_of(
+    fields: list[CachedField],
+    size: int,
+    pad: str = PAD,
+    split: str = "train",
+    margin: int = 0,  # pixels around each tile that are read with it
+) -> list[Tile]:
     """Return all tiles of the fields, field by field."""
     if pad not in PADS:
         raise UserError(f"pad={pad!r} is unknown; it may be {' or '.join(PADS)}.")
-    return [Tile(f, y, x, size=size, pad=pad, split=split) for f in fields for y, x in grid(f.shape, size)]
+    corners = [(f, y - margin, x - margin) for f in fields for y, x in grid(f.shape, size)]
+    return [Tile(f, y, x, size=size + 2 * margin, pad=pad, split=split) for f, y, x in corners]
 
 
 def is_blank(tile: Tile) -> bool:

@@ -19,8 +19,9 @@ from ..io.fields.readers import open_field
 from ..phenotypes.rules import Rules
 from .field_cells import predict_field
 from .load import load_run, own_overlap
-from .options import BATCH_SIZE
+from .options import BATCH_SIZE, SCALE
 from .predicted import PredictedMask, predicted_mask
+from .resampled import bands_at_scale
 from .segmenter import Segmenter
 from .window import Band, FieldPixels, entropy_bits, predict_bands, whole_planes
 
@@ -112,6 +113,11 @@ class Ensemble:
         return float(np.mean([m.threshold for m in self.members]))
 
     @property
+    def pixel_size_um(self) -> float | None:
+        """The pixel size of the first member's training fields; None if unknown."""
+        return self.members[0].pixel_size_um
+
+    @property
     def tile(self) -> int:
         """Edge of the tiles: the largest one of the members."""
         return max(m.tile for m in self.members)
@@ -124,13 +130,20 @@ class Ensemble:
         """Indices in a field of the channels that the members take."""
         return self.members[0].channel_indices(field, channels)
 
-    def bands(self, pixels: FieldPixels, spread: bool = True) -> Iterator[Band]:
-        """Mean and standard deviation over the members in bands of finished rows, in one pass over the tiles."""
+    def bands(self, pixels: FieldPixels, spread: bool = True, scale: float = 1.0) -> Iterator[Band]:
+        """Mean and standard deviation over the members in bands of finished rows, in one pass over the tiles.
+
+        The networks see the field magnified by `scale`; the bands are in the field's own pixels.
+        """
         first = self.members[0]
         predict = [m.predict_tiles for m in self.members]
-        return predict_bands(
-            predict, pixels, tile=self.tile, overlap=first.overlap, bs=first.bs, tta=first.tta, spread=spread
-        )
+
+        def bands_of(seen: FieldPixels) -> Iterator[Band]:
+            return predict_bands(
+                predict, seen, tile=self.tile, overlap=first.overlap, bs=first.bs, tta=first.tta, spread=spread
+            )
+
+        return bands_at_scale(bands_of, pixels, scale)
 
     def mean_and_sd(self, field: str | Path | Field | FieldPixels) -> FieldProbability:
         """Mean and standard deviation of the members' probabilities, for a file, an open field or pixels (C, H, W).
@@ -143,9 +156,9 @@ class Ensemble:
         bands = list(self.bands(self.pixels(field) if isinstance(field, Field) else field))
         return FieldProbability(*(np.concatenate([getattr(b, name) for b in bands]) for name in ("mean", "sd")))
 
-    def planes(self, field: FieldPixels) -> np.ndarray:
+    def planes(self, field: FieldPixels, scale: float = 1.0) -> np.ndarray:
         """Mean probability of nuclei and mean maps of the head, float32 (1 + maps, H, W)."""
-        return whole_planes(self.bands(field, spread=False))
+        return whole_planes(self.bands(field, spread=False, scale=scale))
 
     @property
     def nuclei(self) -> NucleiOptions:
@@ -166,10 +179,14 @@ class Ensemble:
         return predicted_mask(self.probability(field), self.threshold)
 
     def segment(
-        self, field: str | Path | Field, channels: Sequence[str] = (), nuclei: NucleiOptions | None = None
+        self,
+        field: str | Path | Field,
+        channels: Sequence[str] = (),
+        nuclei: NucleiOptions | None = None,
+        scale: str | float = SCALE,  # none, auto or a factor, see `choose_scale`
     ) -> np.ndarray:
         """Labels of nuclei as int32 (H, W) in memory: 0 is background, ids 1..n."""
-        with predict_field(self, field, channels=channels, nuclei=nuclei, keep=()) as predicted:
+        with predict_field(self, field, channels=channels, nuclei=nuclei, keep=(), scale=scale) as predicted:
             return np.asarray(predicted.labels[:, :])
 
     def cells(
@@ -179,6 +196,7 @@ class Ensemble:
         channels: Sequence[str] = (),
         nuclei: NucleiOptions | None = None,
         ring_um: float = 2.0,
+        scale: str | float = SCALE,  # none, auto or a factor, see `choose_scale`
         rules: Rules | None = None,  # for phenotypes, see `add_phenotypes`
         thresholds: Mapping[str, float] | None = None,  # marker -> intensity above which a cell is positive
     ) -> pd.DataFrame:
@@ -192,12 +210,15 @@ class Ensemble:
                     channels=channels,
                     nuclei=nuclei,
                     ring_um=ring_um,
+                    scale=scale,
                     rules=rules,
                     thresholds=thresholds,
                 )
         if labels is not None:
             return measure_cells(labels, field, ring_um=ring_um, rules=rules, thresholds=thresholds)
-        with predict_field(self, field, channels=channels, nuclei=nuclei, ring_um=ring_um, keep=()) as predicted:
+        with predict_field(
+            self, field, channels=channels, nuclei=nuclei, ring_um=ring_um, scale=scale, keep=()
+        ) as predicted:
             cells = predicted.cells
         return cells if rules is None else add_phenotypes({"the cells": cells}, rules, thresholds)["the cells"]
 

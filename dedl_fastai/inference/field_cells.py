@@ -19,7 +19,9 @@ from ..io.fields.field import Field
 from ..io.fields.readers import open_field
 from .chunks import chunk_rows
 from .finder import NucleiFinder
+from .options import SCALE
 from .rolling_rows import RollingRows
+from .scale import Scale, choose_scale
 from .scratch import Computed, Scratch
 from .window import Band, FieldPixels, entropy_bits
 
@@ -46,8 +48,15 @@ class FieldModel(Protocol):
     def pixels(self, field: Field, channels: Sequence[str]) -> FieldPixels:
         """The field's channels, scaled."""
 
-    def bands(self, pixels: FieldPixels, spread: bool) -> Iterator[Band]:
-        """The probability in bands of finished rows, from top to bottom."""
+    def bands(self, pixels: FieldPixels, spread: bool, scale: float) -> Iterator[Band]:
+        """The probability in bands of finished rows, from top to bottom, with the field magnified by `scale`."""
+
+    @property
+    def pixel_size_um(self) -> float | None:
+        """The pixel size of the training fields; None if unknown."""
+
+    def planes(self, field: FieldPixels, scale: float = 1.0) -> np.ndarray:
+        """The probability and the maps of a small field, in one piece."""
 
 
 @dataclass
@@ -62,6 +71,7 @@ class FieldCells:
     labels: Any  # int32 ids 1..n of nuclei, 0 is background
     cells: pd.DataFrame  # as returned by `measure_cells`
     threshold: float
+    scale: Scale  # at which the network saw the field
     field_uncertainty: float  # mean entropy of the probability in bits
     probability: Any = None  # float32, mean of the members; planes that were not kept are None
     uncertainty: Any = None  # entropy of the probability in bits
@@ -90,6 +100,7 @@ def predict_field(
     channels: Sequence[str] = (),  # names of the model's channels in this file, if they differ from training
     nuclei: NucleiOptions | None = None,
     ring_um: float = 2.0,  # width of the ring around a nucleus
+    scale: str | float | Scale = SCALE,  # none, auto or a factor, see `choose_scale`; or one that is already chosen
     keep: Sequence[str] = ("probability", "uncertainty"),  # planes to keep; "sd" is the deviation over the members
     scratch: str | Path | None = None,  # folder for the planes of a slide; None: the system's temporary folder
     progress: Progress | None = None,
@@ -117,7 +128,9 @@ def predict_field(
         )
         stored = {name: planes.plane(name, finder.shape, np.float32) for name in _stored(keep)}
         pixels = ensemble.pixels(source, channels)
-        entropy = _find(ensemble, pixels, finder, stored, report=lambda share: report(_PREDICTED * share))
+        chosen = scale if isinstance(scale, Scale) else choose_scale(ensemble, [pixels], [source.pixel_size_um], scale)
+        bands = ensemble.bands(pixels, spread="sd" in stored, scale=chosen.factor)
+        entropy = _find(bands, finder, stored, report=lambda share: report(_PREDICTED * share))
         cells = finder.measured(ring_um, lambda share: report(_PREDICTED + (1 - _PREDICTED) * share))
         stack.pop_all()
     probability = stored.get("probability")
@@ -126,6 +139,7 @@ def predict_field(
         labels=finder.labels,
         cells=cells,
         threshold=ensemble.threshold,
+        scale=chosen,
         field_uncertainty=entropy,
         probability=probability if "probability" in keep else None,
         uncertainty=_uncertainty(probability) if "uncertainty" in keep else None,
@@ -145,18 +159,16 @@ def _uncertainty(probability: Any) -> Any:
 
 
 def _find(
-    ensemble: FieldModel,
-    pixels: FieldPixels,
+    bands: Iterator[Band],
     finder: NucleiFinder,
     stored: dict[str, Any],  # name -> plane to fill
     report: Progress,
 ) -> float:
-    """Predict the field, find the nuclei in finished rows and fill the planes; returns the mean entropy."""
+    """Find the nuclei in finished rows of the prediction and fill the planes; returns the mean entropy."""
     height, width = finder.shape
     probability, sd = RollingRows((), width), RollingRows((), width)
     rows = {"probability": probability, "sd": sd}
     maps: RollingRows | None = None
-    bands = ensemble.bands(pixels, spread="sd" in stored)
     entropy = 0.0
     for chunk_row in chunk_rows(finder.shape, finder.edge):
         y0, y1 = chunk_row[0].y0, chunk_row[0].y1

@@ -22,6 +22,7 @@ from ..training.run_folder import RunFolder
 from .engines.engine import Engine, make_engine
 from .options import BATCH_SIZE, OVERLAP
 from .predicted import PredictedMask, predicted_mask
+from .resampled import bands_at_scale
 from .window import Band, FieldPixels, normalised, predict_bands, whole_planes
 
 
@@ -75,6 +76,11 @@ class Segmenter:
         return NucleiOptions(**self.card.get("nuclei", {}))
 
     @property
+    def pixel_size_um(self) -> float | None:
+        """The pixel size of the training fields; None if unknown."""
+        return self.facts.pixel_size_um
+
+    @property
     def threshold(self) -> float:
         """Probability at which a pixel is a nucleus: tuned on the validation fields, or 0.5 if not tuned."""
         return 0.5 if self.card["threshold"] is None else self.card["threshold"]
@@ -112,11 +118,18 @@ class Segmenter:
         """Probability of nuclei (b, t, t) in tiles (b, C, t, t) in [0, 1]; with a head (b, 1 + maps, t, t)."""
         return self.network(normalised(tiles, self.mean, self.std))
 
-    def bands(self, pixels: FieldPixels) -> Iterator[Band]:
-        """The probability of a field of any size in bands of finished rows, from top to bottom."""
-        return predict_bands(
-            [self.predict_tiles], pixels, tile=self.tile, overlap=self.overlap, bs=self.bs, tta=self.tta
-        )
+    def bands(self, pixels: FieldPixels, scale: float = 1.0) -> Iterator[Band]:
+        """The probability of a field of any size in bands of finished rows, from top to bottom.
+
+        The network sees the field magnified by `scale`; the bands are in the field's own pixels.
+        """
+
+        def bands_of(seen: FieldPixels) -> Iterator[Band]:
+            return predict_bands(
+                [self.predict_tiles], seen, tile=self.tile, overlap=self.overlap, bs=self.bs, tta=self.tta
+            )
+
+        return bands_at_scale(bands_of, pixels, scale)
 
     def probability(self, field: str | Path | Field | FieldPixels) -> np.ndarray:
         """Probability of nuclei as float32 (H, W), for an image file, an open field or scaled pixels (C, H, W)."""
@@ -127,9 +140,9 @@ class Segmenter:
             field = self.pixels(field)
         return np.concatenate([band.mean for band in self.bands(field)])
 
-    def planes(self, field: FieldPixels) -> np.ndarray:
+    def planes(self, field: FieldPixels, scale: float = 1.0) -> np.ndarray:
         """Probability of nuclei and the maps of the head, float32 (1 + maps, H, W), for scaled pixels (C, H, W)."""
-        return whole_planes(self.bands(field))
+        return whole_planes(self.bands(field, scale))
 
     def mask(self, field: str | Path | Field | FieldPixels) -> np.ndarray:
         """Mask of nuclei as bool (H, W), at the tuned threshold."""

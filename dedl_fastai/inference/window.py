@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import UserError
+from ..models.heads import HEADS
 from .options import BATCH_SIZE, OVERLAP
 from .rolling_rows import RollingRows
 
@@ -152,9 +153,21 @@ def _predicted(member: Predict, tiles: np.ndarray, tta: str) -> np.ndarray:
     for turns, flip in images:
         image = np.rot90(tiles[..., ::-1] if flip else tiles, turns, axes=(-2, -1))
         planes = member(np.ascontiguousarray(image))
-        planes = np.rot90(planes if planes.ndim == 4 else planes[:, None], -turns, axes=(-2, -1))
-        total = total + (planes[..., ::-1] if flip else planes)
+        planes = planes if planes.ndim == 4 else planes[:, None]
+        total = total + (_turned_back(planes, turns, flip) if turns or flip else planes)
     return total / np.float32(len(images))
+
+
+def _turned_back(planes: np.ndarray, turns: int, flip: bool) -> np.ndarray:
+    """Planes (b, 1 + maps, t, t) of tiles that were flipped and then turned, as those of the tiles."""
+    planes = np.rot90(planes, -turns, axes=(-2, -1))
+    planes = planes[..., ::-1] if flip else planes
+    if planes.shape[1] != 1 + HEADS["flow"]:
+        return planes
+    probability, y, x = planes[:, 0], planes[:, 1], planes[:, 2]
+    for _ in range(turns):
+        y, x = x, 1 - y
+    return np.stack([probability, y, 1 - x if flip else x], axis=1)
 
 
 def _band(

@@ -7,7 +7,7 @@ from torch import nn
 
 from ..errors import UserError
 
-HEADS = {"mask": 0, "distance": 1}  # name -> number of maps beside the classes
+HEADS = {"mask": 0, "distance": 1, "flow": 2}  # name -> number of maps beside the classes
 
 
 class ClassesAndMaps(nn.Sequential):

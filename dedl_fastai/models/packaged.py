@@ -35,6 +35,14 @@ def packaged_tensors(name: str) -> dict[str, torch.Tensor]:
     return _with_names_of_timm(tensors, model)
 
 
+def resolved_weights(weights: str, encoder: str) -> str:
+    """Return the weights that "auto" stands for: packaged where they are installed for the encoder, else none."""
+    if weights != "auto":
+        return weights
+    name = encoder.lower().removeprefix("tu-").removeprefix("tf_").replace("_", "-")
+    return "packaged" if name in installed_weights() else "none"
+
+
 def installed_weights() -> list[str]:
     """Return the names of the networks whose packaged weights are installed."""
     return [_short(model) for model, package in _PACKAGES.items() if find_spec(package)]

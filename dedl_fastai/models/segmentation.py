@@ -21,7 +21,7 @@ from .names import (
     choose_encoder,
     has_fixed_size,
 )
-from .packaged import packaged_tensors
+from .packaged import packaged_tensors, resolved_weights
 from .pruning import freeze, remove, unused_modules
 from .weights import load_encoder_tensors, load_encoder_weights, pretrained_errors, quicken_statistics
 
@@ -45,7 +45,7 @@ class SegSpec:
     attention: str = "se"  # none, se, scse
     in_channels: int = 1
     classes: int = 2
-    head: str = "mask"  # mask, or maps beside it: distance
+    head: str = "mask"  # mask, or maps beside it: distance, flow
 
     def __post_init__(self):
         object.__setattr__(self, "arch", arch_name(self.arch))
@@ -98,11 +98,13 @@ def check_tile(tile: int, spec: SegSpec) -> None:
 def create_seg_model(spec: SegSpec, weights: str = "none", tile: int = 480) -> nn.Module:
     """Build the network: (B, in_channels, tile, tile) -> logits (B, classes + maps of the head, tile, tile).
 
-    `weights`: "none", "imagenet", "advprop", "noisy-student", "packaged", or the path of a file. Encoder stages deeper
+    `weights`: "none", "imagenet", "advprop", "noisy-student", "packaged", "auto" (packaged where they are installed for
+    the encoder, else none), or the path of a file. Encoder stages deeper
     than `depth` are removed: smp keeps them although they have no effect (9 of 10 parameters of ResNet-101 at depth 3).
     Raises `UserError` for combinations that do not run, and for unavailable weights.
     """
     check_tile(tile, spec)
+    weights = resolved_weights(weights, spec.encoder)
     published = weights in WEIGHTS
     choice = choose_encoder(spec.encoder, weights if published else "none")
     packaged = packaged_tensors(choice.smp_name) if weights == "packaged" else None

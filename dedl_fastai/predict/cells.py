@@ -3,7 +3,7 @@
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from ..cells.phenotyping import add_phenotypes
 from ..errors import UserError
 from ..inference.ensemble import Ensemble
 from ..inference.field_cells import predict_field
+from ..inference.scale import Scale, choose_scale, sample_of, scale_from_dict
 from ..io.fields.field import Field
 from ..io.fields.readers import open_field
 from ..io.files import written_whole
@@ -59,10 +60,11 @@ def predict_cells(
     todo = folder.unfinished(images)
     if todo:
         ensemble = load_ensemble(runs, model)
+        scale = folder.scale(ensemble, list(images.values()))
         try:
             for name in todo:
                 try:
-                    folder.predict(ensemble, name, images[name], progress)
+                    folder.predict(ensemble, name, images[name], scale, progress)
                 except Exception as e:  # engines raise exceptions of their own: whatever it is, the others continue
                     failed.append(left_out(e, images[name]))
         except BaseException:
@@ -107,7 +109,25 @@ class _ResultFolder:
     def _kinds(self, name: str) -> list[str]:
         return self.records[name].get("kinds", []) if name in self.records else []
 
-    def predict(self, ensemble: Ensemble, name: str, image: Path, progress: Progress | None) -> None:
+    def scale(self, ensemble: Ensemble, images: Sequence[Path]) -> str | Scale:
+        """Return the scale that all fields share, which is that of finished ones; as given if each has its own."""
+        if self.options.scale != "auto" or self.options.scale_per == "field":
+            return self.options.scale
+        for record in self.records.values():
+            return scale_from_dict(record["scale"])
+        with ExitStack() as stack:
+            fields = []
+            for i in sample_of(len(images)):
+                with suppress(UserError):  # it is reported when its turn comes
+                    fields.append(stack.enter_context(open_field(images[i], self.options.pixel_size_um)))
+            pixels = [ensemble.pixels(field, self.options.channels) for field in fields]
+            scale = choose_scale(ensemble, pixels, [field.pixel_size_um for field in fields], "auto")
+        log.info("the fields are predicted at %g times their size (by %s)", scale.factor, scale.by)
+        return scale
+
+    def predict(
+        self, ensemble: Ensemble, name: str, image: Path, scale: str | Scale, progress: Progress | None
+    ) -> None:
         """Predict a field and write its files; they appear together at the end, the record last."""
         options = self.options
         with open_field(image, options.pixel_size_um) as field, _scratch(self.out, name) as scratch:
@@ -119,6 +139,7 @@ class _ResultFolder:
                 channels=options.channels,
                 nuclei=options.nuclei,
                 ring_um=options.ring_um,
+                scale=scale,
                 keep=[plane for plane in ("probability", "uncertainty") if plane in options.kinds],
                 scratch=scratch,
                 progress=partial(progress, name) if progress else None,

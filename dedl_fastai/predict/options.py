@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..cells.options import NucleiOptions
 from ..errors import UserError
-from ..inference.options import BATCH_SIZE
+from ..inference.options import BATCH_SIZE, SCALE, parse_scale
 from ..runs.options.base import Options, option
 
 if TYPE_CHECKING:
     from ..phenotypes.rules import Rules
 
 RESULTS, CELLS, FILES, NETWORK = "Results", "Cells", "Input files", "Network and hardware"
+SCALE_PER = ("folder", "field")
 _TOPICS = (RESULTS, CELLS, FILES, NETWORK)
 
 
@@ -74,6 +75,12 @@ class CellOptions(Options):
     part_by: str = option(
         NucleiOptions.part_by, "Separate touching nuclei by distance (to the rim), or by intensity.", CELLS
     )
+    scale: str = option(
+        SCALE,
+        "Magnify fields for the network: none, auto (so that nuclei look as in training), or a FACTOR.",
+        CELLS,
+    )
+    scale_per: str = option("folder", "With --scale auto: choose it once per folder (all inputs), or per field.", CELLS)
     channel: str = option(
         "", "Names of the model's channels in these files, such as blue (default: as in training).", FILES
     )
@@ -93,6 +100,9 @@ class CellOptions(Options):
             )
         if self.pixel_size_um < 0:
             raise UserError(f"pixel_size_um={self.pixel_size_um:g}: give the edge of a pixel in um.")
+        parse_scale(self.scale)
+        if self.scale_per not in SCALE_PER:
+            raise UserError(f"scale_per={self.scale_per!r} is unknown; it may be {' or '.join(SCALE_PER)}.")
         _ = self.nuclei, self.markers_above, self.rule_set, self.kinds  # each checks its options
         if self.markers_above and not self.rules:
             raise UserError("`thresholds` are for the markers of `rules`: give `rules` too.")

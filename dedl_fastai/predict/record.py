@@ -1,6 +1,7 @@
 """The record of each finished field, a JSON file in `fields/`: reruns, summary.csv and report.html are based on it."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,7 @@ def field_record(
         "area_mm2": round(mm2, 6) if mm2 else None,
         "uncertainty": round(float(found.field_uncertainty), 6),
         "threshold": round(float(found.threshold), 6),
+        "scale": asdict(found.scale),
         "phenotypes": counts,
         "phenotyping": cells.attrs.get("how", ""),
         "areas": _area_counts(cells, "um2" if size else "px"),
@@ -93,10 +95,11 @@ def summary_table(records: Sequence[Record]) -> pd.DataFrame:
     rows = []
     for record in records:
         row = {name: record[name] for name in plain}
+        row["scale"] = record.get("scale", {}).get("factor", 1.0)  # earlier versions knew no scale
         for name, values in record["phenotypes"].items():
             row |= {f"{column} {name}": value for column, value in values.items()}
         rows.append(row)
-    table = pd.DataFrame(rows, columns=None if rows else list(plain))
+    table = pd.DataFrame(rows, columns=None if rows else [*plain, "scale"])
     counts = [c for c in map(str, table.columns) if c.startswith("cells ")]
     return table.astype(dict.fromkeys(counts, "Int64"))  # integers, although a field without rules has no counts
 

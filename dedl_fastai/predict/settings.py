@@ -31,6 +31,8 @@ def result_settings(runs: Sequence[str | Path], options: CellOptions, model: Mod
         "overlap": own_overlap(runs) if model.overlap is None else model.overlap,
         "min_area_um2": options.min_area_um2,
         "part_by": options.part_by,
+        "scale": options.scale,
+        "scale_per": options.scale_per,
         "pixel_size_um": options.pixel_size_um,
         "ring_um": options.ring_um,
         "rules": [f"{name} = {_signs(markers)}" for name, markers in rules],

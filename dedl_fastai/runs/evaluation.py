@@ -17,6 +17,7 @@ from ..inference.classifier import Classifier
 from ..inference.classifier_ensemble import ClassifierEnsemble
 from ..inference.ensemble import Ensemble
 from ..inference.load import load_run
+from ..inference.options import SCALE
 from ..inference.segmenter import Segmenter
 from ..training.model_card import read_card
 from ..training.run_folder import RunFolder, data_fingerprint
@@ -42,6 +43,7 @@ def evaluate_run(
     device: str = "auto",
     channel: str = "",  # names of the model's channels in these files, such as blue; default: as in training
     part_by: str = "distance",  # how touching nuclei are separated, if masks hold ids: distance, intensity
+    scale: str | float = SCALE,  # of segmentation runs: none, auto or a factor, see `choose_scale`
 ) -> dict[str, Any]:
     """Return metrics as in metrics.json for one split, with the thresholds stored in the model.
 
@@ -51,15 +53,15 @@ def evaluate_run(
     """
     paths = [path] if isinstance(path, str | Path) else list(path)
     if len(paths) == 1 and has_test_folds(RunFolder.at(paths[0])):
-        if data or channel or split not in ("", "test"):
+        if data or channel or scale != SCALE or split not in ("", "test"):
             raise UserError(
                 f"{paths[0]} has test folds, which are evaluated on the fields that each of them tests: leave `data`, "
-                f"`channel` and `split` out, or name one of its runs."
+                f"`channel`, `scale` and `split` out, or name one of its runs."
             )
         return _evaluate_test_folds(RunFolder.at(paths[0]), which, device, NucleiOptions(part_by=part_by))
     segments = read_card(RunFolder.existing(paths[0]))["task"] == "segmentation"
-    if not segments and (channel or part_by != "distance"):
-        raise UserError("`channel` and `part_by` are for segmentation runs: this is a classification run.")
+    if not segments and (channel or part_by != "distance" or scale != SCALE):
+        raise UserError("`channel`, `part_by` and `scale` are for segmentation runs: this is a classification run.")
     nuclei = NucleiOptions(part_by=part_by)
     runs = [RunFolder.existing(p) for p in paths]
     split = _known(split) or ("all" if data else "test")
@@ -68,7 +70,8 @@ def evaluate_run(
     model = several.load(paths, which, device) if len(paths) > 1 else load_run(paths[0], which, device)
     if isinstance(model, Classifier | ClassifierEnsemble):
         return evaluate_clf_again(model, cohort, split)
-    return _scores_of_nuclei(model, cohort, split, channels=parse_channels(channel) if channel else (), nuclei=nuclei)
+    channels = parse_channels(channel) if channel else ()
+    return _scores_of_nuclei(model, cohort, split, channels=channels, nuclei=nuclei, scale=scale)
 
 
 @patch(nm="evaluate")
@@ -78,13 +81,15 @@ def _evaluate_nuclei(
     split: str = "",  # train, valid, test, all; default: test, and all for a cohort without test fields
     channels: Sequence[str] = (),  # names of the model's channels in these files; default: as in training
     part_by: str = "distance",  # how touching nuclei are separated, if masks hold ids: distance, intensity
+    scale: str | float = SCALE,  # none, auto or a factor, see `choose_scale`
 ) -> dict[str, Any]:
     """Metrics of whole fields as metrics.json has them, at the stored threshold, next to the trivial baselines.
 
     Raises `UserError` if the split has no fields with masks, or if members of an ensemble were trained on some of them.
     """
     cohort, split = _fields_and_split(self, cohort, split)
-    return _scores_of_nuclei(self, cohort, split, channels=channels, nuclei=NucleiOptions(part_by=part_by))
+    nuclei = NucleiOptions(part_by=part_by)
+    return _scores_of_nuclei(self, cohort, split, channels=channels, nuclei=nuclei, scale=scale)
 
 
 @patch(nm="evaluate")
@@ -102,9 +107,15 @@ def _evaluate_classes(
 
 
 def _scores_of_nuclei(
-    model: Segmenter | Ensemble, cohort: Cohort, split: str, channels: Sequence[str], nuclei: NucleiOptions
+    model: Segmenter | Ensemble,
+    cohort: Cohort,
+    split: str,
+    channels: Sequence[str],
+    nuclei: NucleiOptions,
+    scale: str | float,
 ) -> dict[str, Any]:
-    metrics = evaluate_seg_again(model, cohort.with_masks(), [split], channels=channels, nuclei=nuclei)
+    cohort = cohort.with_masks()
+    metrics = evaluate_seg_again(model, cohort, [split], channels=channels, nuclei=nuclei, scale=scale)
     if not metrics:
         splits = ", ".join(s for s in SPLITS if len(cohort.part(s))) or "none"
         raise UserError(f"{cohort.root} has no {split} fields with masks; its splits: {splits}.")

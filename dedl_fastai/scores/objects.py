@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..cells.distance import normalised_distance
+from ..cells.maps import true_maps
 from ..cells.options import NucleiOptions
 from ..io.masks import holds_ids, read_labels
 from .nucleus_errors import nucleus_errors
@@ -63,11 +63,10 @@ def _match_field(prediction: FieldPrediction, threshold: float, options: NucleiO
     if has_ids is False:
         return FieldMatches(prediction, False, model={}, otsu={}, errors={}, ceiling={})
     maps = prediction.maps()
-    true_maps = normalised_distance(truth)[None] if len(maps) else None
     mask = prediction.mask(threshold if options.threshold is None else options.threshold)
     found = prediction.nuclei(mask, options, maps)
     otsu = prediction.nuclei(otsu_mask(prediction.source), options)
-    ceiling = prediction.nuclei(truth > 0, options, true_maps)
+    ceiling = prediction.nuclei(truth > 0, options, true_maps(truth, len(maps)))
     return FieldMatches(
         prediction,
         has_ids,

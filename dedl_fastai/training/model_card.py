@@ -34,6 +34,8 @@ def seg_model_card(
         "std": list(facts.std),
         "tile": facts.tile,
         "foreground": facts.foreground,
+        "pixel_size_um": facts.pixel_size_um,
+        "nucleus_px": facts.nucleus_px,
         "classes": list(facts.classes),
         "threshold": threshold,
         **({"nuclei": nuclei} if nuclei else {}),
@@ -59,6 +61,8 @@ def seg_facts_from_card(card: dict[str, Any]) -> SegFacts:
         std=tuple(card["std"]),
         tile=card["tile"],
         foreground=card["foreground"],
+        pixel_size_um=card.get("pixel_size_um"),  # earlier versions did not store them
+        nucleus_px=card.get("nucleus_px"),
         classes=tuple(card["classes"]),
     )
 

@@ -143,3 +143,48 @@ def test_h5ad_files_hold_the_source_of_the_pixel_size(run, image, tmp_path, monk
     monkeypatch.setitem(kinds.KINDS, "h5ad", kinds.FileKind(".h5ad", kinds.KINDS["h5ad"].write))
     assert predict_cells([run], [image], tmp_path / "out", CellOptions(write="h5ad", pixel_size_um=given)) == []
     assert written == [(field.pixel_size_um, source)]
+
+
+@pytest.fixture
+def coarse(run, tmp_path):
+    """The run, as if it were trained on pixels of twice the size."""
+    folder = shutil.copytree(run, tmp_path / "coarse")
+    card = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**card, "pixel_size_um": 2 * card["pixel_size_um"]}))
+    return folder
+
+
+def test_the_scale_is_chosen_recorded_and_kept(coarse, image, tmp_path):
+    """The pixel size of the training fields is known, so that it decides."""
+    out = tmp_path / "out"
+    flags = ["--out", out, "--write", "mask"]
+    result = dedl("predict", coarse, image, *flags, "--scale", "auto")
+    assert result.exit_code == 0, result.output
+    record = json.loads(next((out / "fields").glob("*.json")).read_text())
+    assert record["scale"] == {"factor": 0.5, "by": "pixel size", "agreement": []}
+    assert pd.read_csv(out / "summary.csv").scale.tolist() == [0.5]
+    (mask,) = out.glob("*.tif")
+    assert tifffile.imread(mask).shape == open_field(image).shape
+    again = dedl("predict", coarse, image, *flags, "--scale", "auto")
+    assert again.exit_code == 0
+    other = dedl("predict", coarse, image, *flags, "--scale", "none")
+    assert other.exit_code == 2 and "scale" in other.stderr
+
+
+def test_each_field_may_have_its_own_scale(run, image, tmp_path):
+    out = tmp_path / "out"
+    result = dedl("predict", run, image, "--out", out, "--write", "mask", "--scale", "auto", "--scale-per", "field")
+    assert result.exit_code == 0, result.output
+    assert pd.read_csv(out / "summary.csv").scale.tolist() == [1.0]
+
+
+@pytest.mark.parametrize("flags", [["--scale", "big"], ["--scale", "0"], ["--scale-per", "slide"]])
+def test_unknown_scales_are_refused(run, image, tmp_path, flags):
+    result = dedl("predict", run, image, "--out", tmp_path / "out", *flags)
+    assert result.exit_code == 2 and "scale" in result.stderr and not (tmp_path / "out").exists()
+
+
+def test_evaluate_says_at_which_scale(run, tiny_folder):
+    result = dedl("evaluate", run, "--data", tiny_folder, "--scale", "1.5")
+    assert result.exit_code == 0 and "predicted at 1.5 times its size (by given)" in result.output.replace("all: ", "")
+    assert dedl("evaluate", run, "--scale", "huge").exit_code == 2

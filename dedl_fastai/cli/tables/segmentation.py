@@ -37,9 +37,14 @@ def metrics_table(metrics: dict[str, Any]) -> str:
             *(f"whole fields: {fields}; pixels pooled", line("", _COLUMNS.values(), _NARROW), *map(_row, rows)),
             *map(_row, patients),
             *_interval_note(splits[0], metrics[splits[0]].get("intervals")),
+            *(_scale_line(s, scale) for s, scale in metrics.get("scale", {}).items() if scale["by"] != "none"),
             *(row for s, objects in metrics.get("objects", {}).items() for row in _object_lines(s, objects)),
         ]
     )
+
+
+def _scale_line(split: str, scale: dict[str, Any]) -> str:
+    return f"{split}: predicted at {scale['factor']:g} times its size (by {scale['by']})"
 
 
 def _interval_note(split: str, intervals: dict[str, Any] | None) -> list[str]:

@@ -17,6 +17,7 @@ from ..cache import cache_cohort, cache_file
 from ..cohort import Cohort
 from ..loaders import FieldDataBlock
 from ..options import PAD, SEED
+from ..pixels import pixel_sizes
 from ..scaling import PercentileScaling
 from ..tiles import Tile, is_blank, tiles_of
 from .augment import TileAugment
@@ -65,14 +66,19 @@ def seg_block(
     Raises `UserError` for cohorts without masks or training fields, and for unreadable files.
     """
     scaling = scaling or PercentileScaling()
-    fields = cache_cohort(_needed(cohort.with_masks(), "train"), channels, scaling, cache)
-    facts = seg_facts(fields, channels, scaling, tile)
+    training = _needed(cohort.with_masks(), "train")
+    fields = cache_cohort(training, channels, scaling, cache, ids=ids)
+    facts = seg_facts(fields, channels, scaling, tile, sizes=pixel_sizes(training.table.image))
     normalize = Normalize.from_stats(list(facts.mean), list(facts.std), cuda=False)
+    transforms = [TileAugment()] if augment is None else list(augment)
+    margin = max((getattr(t, "margin", 0) for t in transforms), default=0)
     ours: dict[str, Any] = {
         "blocks": (FieldBlock(normalize), InstancesBlock() if ids else NucleiBlock()),
-        "get_items": partial(tiles_of_cohort, facts=facts, pad=pad, skip_blank=skip_blank, ids=ids, cache=cache),
+        "get_items": partial(
+            tiles_of_cohort, facts=facts, pad=pad, skip_blank=skip_blank, ids=ids, cache=cache, margin=margin
+        ),
         "splitter": FuncSplitter(is_valid),
-        "batch_tfms": [TileAugment()] if augment is None else list(augment),
+        "batch_tfms": transforms,
     }
     known = {"facts": facts, "c": len(CLASSES), "vocab": list(CLASSES)}
     items_of = partial(tiles_of_image, facts=facts, pad=pad, cache=cache)
@@ -107,13 +113,14 @@ def tiles_of_cohort(
     skip_blank: bool = False,
     ids: bool = False,
     cache: str | Path | None = None,
+    margin: int = 0,  # pixels around the training tiles, for the augmentation
 ) -> list[Tile]:
     """Return the tiles of the training and validation fields of a cohort, as items of the `DataBlock`."""
     cohort = cohort.with_masks()
     tiles: list[Tile] = []
     for split in ("train", "valid"):
         fields = cache_cohort(_needed(cohort, split), facts.channels, facts.scaling, cache, ids=ids)
-        tiles += tiles_of(fields, facts.tile, pad, split)
+        tiles += tiles_of(fields, facts.tile, pad=pad, split=split, margin=margin if split == "train" else 0)
     return _without_blank(tiles, skip_blank)
 
 

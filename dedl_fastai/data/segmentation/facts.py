@@ -27,6 +27,8 @@ class SegFacts:
     tile: int
     foreground: float  # share of nucleus pixels in the training masks
     classes: tuple[str, ...] = CLASSES
+    pixel_size_um: float | None = None  # of the training fields, if all of them tell it
+    nucleus_px: float | None = None  # median diameter of the training nuclei, where masks hold ids
     of_fields: bool = True  # False: measured on any loaders, so that `scaling` is not known and no file can be read
 
     @property
@@ -37,10 +39,15 @@ class SegFacts:
 
 
 def seg_facts(
-    fields: Sequence[CachedField], channels: Sequence[str], scaling: PercentileScaling, tile: int
+    fields: Sequence[CachedField],
+    channels: Sequence[str],
+    scaling: PercentileScaling,
+    tile: int,
+    sizes: Sequence[float | None] = (),  # of the fields' pixels in um, None where unknown
 ) -> SegFacts:
     """Compute mean, standard deviation and foreground share of the training fields, one field in memory at a time."""
     n = foreground = 0
+    areas: list[np.ndarray] = []
     total = np.zeros(len(channels))
     squares = np.zeros(len(channels))
     for field in fields:
@@ -49,6 +56,11 @@ def seg_facts(
         total += pixels.sum(axis=(1, 2), dtype=np.float64)
         squares += np.array([np.vdot(c, c) for c in pixels.reshape(len(channels), -1)], dtype=np.float64)
         foreground += int(field.open_mask().sum(dtype=np.int64))
+        if field.nuclei:
+            counts = np.bincount(np.maximum(field.open_nuclei(), 0).ravel())[1:]
+            areas.append(counts[counts > 0])
+    known = [size for size in sizes if size]
+    n_nuclei = sum(map(len, areas))
     mean = total / n
     std = np.sqrt(np.maximum(squares / n - mean**2, 1e-8))
     return SegFacts(
@@ -58,6 +70,8 @@ def seg_facts(
         std=tuple(std.tolist()),
         tile=tile,
         foreground=foreground / n,
+        pixel_size_um=float(np.median(known)) if known and len(known) == len(sizes) else None,
+        nucleus_px=round(float(np.sqrt(4 / np.pi * np.median(np.concatenate(areas)))), 2) if n_nuclei else None,
     )
 
 

@@ -9,15 +9,22 @@ from .intensity import IntensityAugment
 LEVELS = ("paper", "standard", "strong")
 
 
-def augmentation(level: str, rotate: float = 3.0, flips: bool = True, dihedral: bool = False) -> list[Callable]:
+def augmentation(
+    level: str,
+    rotate: float = 3.0,
+    flips: bool = True,
+    dihedral: bool = False,
+    tile: int = 480,  # edge in pixels
+) -> list[Callable]:
     """Return the batch transforms of a level.
 
     paper: rotation by up to `rotate` degrees, and `flips` and quarter turns (`dihedral`) as given. standard: any
-    rotation and flip, zoom by up to 1.35, contrast and brightness. strong: also gamma, blur and noise.
+    rotation and flip, zoom by up to 1.35, contrast and brightness, and shifts by up to a quarter of a tile. strong:
+    also gamma, blur and noise.
     """
     if level == "paper":
         return [TileAugment(rotate, flips, dihedral)]
-    geometry = TileAugment(max_rotate=180.0, flips=True, zoom=0.35)
+    geometry = TileAugment(max_rotate=180.0, flips=True, zoom=0.35, margin=tile // 4)
     if level == "standard":
         return [geometry, IntensityAugment()]
     if level == "strong":

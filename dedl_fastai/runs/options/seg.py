@@ -11,16 +11,20 @@ from .base import check_not_negative, check_positive, option
 from .training import APP, ITEMS, LOSS, MODEL, TrainOptions
 
 _FAST: dict[str, Any] = {
-    "encoder": "resnet18",
-    "weights": "none",
-    "decoder": "64,32,16",
+    "encoder": "efficientnet-lite0",
+    "weights": "auto",
+    "depth": 4,
+    "decoder": "128,64,32,16",
+    "head": "distance",
     "tile": 256,
+    "bs": 8,
     "pad": "reflect",
-    "dihedral": True,
+    "augment": "standard",
     "loss": "ce-dice",
-    "epochs": 12,
-    "lr": 2e-3,
-    "lr_min": 2e-5,
+    "epochs": 4,
+    "lr": 3e-3,
+    "lr_min": 3e-6,
+    "schedule": "one-cycle",
     "opt": "adamw",
     "wd": 1e-2,
     "patience": 0,
@@ -34,7 +38,8 @@ class SegConfig(TrainOptions):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "fast": _FAST,
-        "demo": {**_FAST, "tile": 128, "bs": 8, "epochs": 20},
+        "best": {**_FAST, "epochs": 20},
+        "demo": {**_FAST, "tile": 128, "epochs": 12},
     }
 
     arch: str = option("unet", "Decoder: unet, unetplusplus, fpn, manet, linknet, deeplabv3plus, segformer, ...", MODEL)
@@ -46,7 +51,7 @@ class SegConfig(TrainOptions):
     weights: str = option(
         "imagenet",
         "Initial weights of the encoder: none, imagenet, advprop, noisy-student, packaged (with "
-        "efficientnet-lite0..lite2, without a download), or a FILE.",
+        "efficientnet-lite0..lite2, without a download), auto (packaged if installed, else none), or a FILE.",
         MODEL,
     )
     depth: int = option(3, "Number of encoder stages that are used (1 to 5).", MODEL)
@@ -55,7 +60,9 @@ class SegConfig(TrainOptions):
         "se", "Attention in the decoder: none, se (channels, the paper's), scse (as released).", MODEL
     )
     head: str = option(
-        "mask", "What is predicted beside the mask to tell touching nuclei apart: mask (nothing), distance.", MODEL
+        "mask",
+        "What is predicted beside the mask to tell nuclei apart: mask (nothing), distance, flow.",
+        MODEL,
     )
     head_weight: float = option(1.0, "Weight of the head's loss beside the main loss.", LOSS)
     tile: int = option(480, "Edge of a tile in pixels (the paper: 480, and 256 for comparison).", ITEMS)

@@ -1,17 +1,23 @@
 """Metrics of segmentation runs, from their saved weights, over whole fields: splits, patients, nuclei, baselines."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ...cells.options import NucleiOptions
-from ...data.cache import cache_cohort
+from ...data.cache import CachedField, cache_cohort
 from ...data.cohort import Cohort
+from ...data.pixels import pixel_sizes
 from ...errors import UserError
 from ...inference.ensemble import Ensemble
+from ...inference.options import SCALE
+from ...inference.scale import Scale, choose_scale, sample_of
 from ...inference.segmenter import Segmenter
 from ...io.files import written_whole
 from ...scores.nuclei_tuning import tune_nuclei
@@ -39,24 +45,50 @@ def predict_splits(
     splits: list[str],
     folder: str,
     channels: Sequence[str] = (),  # names of the model's channels in these files; default: as in training
+    scales: Mapping[str, Scale] | None = None,  # of each split; default: none
 ) -> Predictions:
     """Predict the fields of each split into probability maps in `folder`; splits without fields are left out."""
+    predictions = {}
+    for split in splits:
+        part = _with_masks(cohort, split)
+        if not len(part):
+            continue
+        fields, channels = _pixels_of(model, part, channels)
+        log.info("predicting %d fields of %s", len(fields), split)
+        predict = partial(model.planes, scale=scales[split].factor if scales else 1.0)
+        predictions[split] = predict_fields(
+            fields, part.table, channels, predict=predict, folder=f"{folder}/{split}", own=model.nuclei
+        )
+    return predictions
+
+
+def scales_of_splits(
+    model: Segmenter | Ensemble, cohort: Cohort, splits: list[str], channels: Sequence[str], scale: str | float
+) -> dict[str, Scale]:
+    """The scale of the fields of each split, which are predicted at the same one; see `choose_scale`."""
+    scales = {}
+    for split in [s for s in splits if len(_with_masks(cohort, s))]:
+        part = _with_masks(cohort, split)
+        part = part.where(np.isin(np.arange(len(part)), sample_of(len(part))))
+        fields, _ = _pixels_of(model, part, channels)
+        scales[split] = choose_scale(model, [f.open_pixels() for f in fields], pixel_sizes(part.table.image), scale)
+    return scales
+
+
+def _with_masks(cohort: Cohort, split: str) -> Cohort:
+    part = cohort.part(split)
+    return part.where(part.table["mask"] != "")
+
+
+def _pixels_of(
+    model: Segmenter | Ensemble, cohort: Cohort, channels: Sequence[str]
+) -> tuple[list[CachedField], Sequence[str]]:
+    """The decoded fields, and the names of the model's channels in these files."""
     facts = model.facts
     if channels and len(channels) != len(facts.channels):
         raise UserError(f"the model sees {len(facts.channels)} channels, not {len(channels)}: check `channel`.")
     channels = channels or facts.channels
-    predictions = {}
-    for split in splits:
-        part = cohort.part(split)
-        part = part.where(part.table["mask"] != "")
-        if not len(part):
-            continue
-        fields = cache_cohort(part, channels, facts.scaling)
-        log.info("predicting %d fields of %s", len(fields), split)
-        predictions[split] = predict_fields(
-            fields, part.table, channels, predict=model.planes, folder=f"{folder}/{split}", own=model.nuclei
-        )
-    return predictions
+    return cache_cohort(cohort, channels, facts.scaling), channels
 
 
 def seg_metrics(
@@ -138,9 +170,14 @@ def evaluate_seg_again(
     splits: list[str],
     channels: Sequence[str] = (),
     nuclei: NucleiOptions | None = None,
+    scale: str | float = SCALE,  # at which the fields are predicted, see `choose_scale`
 ) -> dict[str, Any]:
     """Score the fields of these splits with the threshold stored in the model (in an ensemble: the mean threshold)."""
     threshold = round(model.threshold * STEPS) / STEPS  # a mean threshold can be between two steps of the maps
+    scales = scales_of_splits(model, cohort, splits, channels, scale)
     with temporary_maps() as folder:
-        predictions = predict_splits(model, cohort, splits, folder=folder, channels=channels)
-        return seg_metrics(predictions, threshold, nuclei=nuclei) if predictions else {}
+        predictions = predict_splits(model, cohort, splits, folder=folder, channels=channels, scales=scales)
+        if not predictions:
+            return {}
+        found = {split: asdict(scales[split]) for split in predictions}
+        return {**seg_metrics(predictions, threshold, nuclei=nuclei), "scale": found}

@@ -1,6 +1,7 @@
 """`train_seg`: train a segmentation run, from its options to a finished run folder; it can be resumed anytime."""
 
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ...data.scaling import PercentileScaling
 from ...data.segmentation.block import seg_dataloaders
 from ...data.segmentation.levels import augmentation
 from ...inference.load import load_segmenter
+from ...models.packaged import resolved_weights
 from ...training.keeper import Keeper
 from ...training.learner import FieldLearner
 from ...training.model_card import seg_model_card
@@ -43,7 +45,7 @@ def train_seg(
     for invalid options and data, before anything is written.
     """
     run = RunFolder.at(out)
-    options = settled(run, options)
+    options = _with_weights(run, settled(run, options))
     finished = from_first(lambda: metrics_if_complete(run, options))
     if finished is not None:
         return finished
@@ -61,6 +63,14 @@ def train_seg(
     return from_first(lambda: _finish(run, options, cohort, started))
 
 
+def _with_weights(run: RunFolder, options: SegConfig) -> SegConfig:
+    """The options, with the weights that weights=auto stands for here, or stood for when the run was started."""
+    if options.weights != "auto":
+        return options
+    before = run.read("config")["weights"] if run.is_started else ""
+    return replace(options, weights=before or resolved_weights("auto", options.encoder))
+
+
 def dataloaders_of(options: SegConfig, cohort: Cohort) -> DataLoaders:
     """Load the tiles of a cohort with these options."""
     return seg_dataloaders(
@@ -68,7 +78,9 @@ def dataloaders_of(options: SegConfig, cohort: Cohort) -> DataLoaders:
         tile=options.tile,
         bs=share_of_batch(options.bs),
         channels=parse_channels(options.channel),
-        augment=augmentation(options.augment, options.rotate, flips=options.flips, dihedral=options.dihedral),
+        augment=augmentation(
+            options.augment, options.rotate, flips=options.flips, dihedral=options.dihedral, tile=options.tile
+        ),
         scaling=PercentileScaling(*two_percentiles(options.percentiles)),
         pad=options.pad,
         skip_blank=options.skip_blank,

@@ -62,7 +62,7 @@ def seg_learner(
     dls: DataLoaders,  # from `seg_dataloaders`, or any loaders of images (B, C, H, W) and masks (B, H, W)
     arch: str = "unet",
     encoder: str = "resnet34",
-    weights: str = "imagenet",  # none, imagenet, advprop, noisy-student, packaged, or a file
+    weights: str = "imagenet",  # none, imagenet, advprop, noisy-student, packaged, auto, or a file
     depth: int = 3,
     decoder_channels: Sequence[int] = (),  # default: 256, 128, 64 for depth 3
     attention: str = "se",  # in the decoder: none, se (the paper), scse (the released code)
@@ -72,7 +72,7 @@ def seg_learner(
     amp: str = "no",  # no, fp16, bf16
     accumulate: int = 1,  # batches whose gradients are added up for one step
     clip: float = 0.0,  # largest gradient norm; 0: no limit
-    head: str = "mask",  # maps beside the mask that tell touching nuclei apart: mask (none, the paper's), distance
+    head: str = "mask",  # maps beside the mask that tell nuclei apart: mask (none, the paper's), distance, flow
     head_weight: float = 1.0,  # of the maps' loss beside the main one
     app: str | Callback = "none",  # the paper's autoencoder post-processing: none, gelu, relu, or an `AppCallback`
     seed: int | None = SEED,  # of the initial weights and of each epoch (`EpochSeed`); None: nothing is seeded
@@ -97,6 +97,8 @@ def seg_learner(
     )
     seeded = seed_callbacks(seed)
     model = create_seg_model(spec, weights, facts.tile)
+    if torch.device(dls.device or "cpu").type == "cpu":  # a fifth faster for EfficientNet
+        model = model.to(memory_format=torch.channels_last)
     if head != "mask":
         cbs = [*cbs, HeadCallback(spec.classes, head_weight)]
     if app != "none":

@@ -14,10 +14,11 @@ from dedl_fastai.errors import UserError
 from dedl_fastai.inference import Ensemble, Segmenter, load_run
 from dedl_fastai.runs import SegConfig, evaluate_run, export_run, train_seg
 from dedl_fastai.training import seg_learner
-from dedl_fastai.training.segmentation.head import distance_loss
+from dedl_fastai.training.segmentation.head import head_loss
 
 from ...options import NETWORK
 
+HEADS = ["distance", "flow"]
 KEEP = TileAugment(max_rotate=0, flips=False)
 TINY_NET = dict(arch="unet", encoder="tu-test_resnet", weights="none", depth=2, decoder_channels=(16, 16))
 
@@ -60,18 +61,18 @@ def loaders(cohort, **options):
 
 def fitted(cohort, n=1, seed=0, **options):
     torch.manual_seed(seed)
-    learn = seg_learner(loaders(cohort, ids=options.get("head") == "distance"), loss="ce-dice", **TINY_NET, **options)
+    learn = seg_learner(loaders(cohort, ids="head" in options), loss="ce-dice", **TINY_NET, **options)
     torch.manual_seed(seed)
     with learn.no_bar(), learn.no_logging():
         learn.fit_cosine(n, 2e-3)
     return learn
 
 
-@pytest.fixture(scope="module")
-def run(folder, tmp_path_factory):
-    out = tmp_path_factory.mktemp("runs") / "distance"
+@pytest.fixture(scope="module", params=HEADS)
+def run(request, folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / request.param
     options = {**NETWORK, "preset": "demo", "tile": 32, "bs": 4, "epochs": 3, "data": str(folder)}
-    options |= {"head": "distance", "augment": "standard"}
+    options |= {"head": request.param, "augment": "standard"}
     train_seg(SegConfig.resolve(options), out)
     return out
 
@@ -92,21 +93,22 @@ def test_a_mask_without_ids_is_marked_as_unknown(cohort):
     assert -1 in values["2"] and min(values["0"]) == 0
 
 
-def test_loss_is_lowest_at_the_true_distance_and_ignores_unknown_nuclei():
-    from dedl_fastai.cells.distance import normalised_distance
+@pytest.mark.parametrize("n_maps", [1, 2])
+def test_loss_is_lowest_at_the_true_maps_and_ignores_unknown_nuclei(n_maps):
+    from dedl_fastai.cells.maps import true_maps
 
     ids = torch.from_numpy(discs(0).astype(np.int64))[None]
-    truth = torch.from_numpy(normalised_distance(ids[0].numpy()))[None, None].clamp(1e-4, 1 - 1e-4)
+    truth = torch.from_numpy(true_maps(ids[0].numpy(), n_maps))[None].clamp(1e-4, 1 - 1e-4)
     right, wrong = torch.logit(truth), torch.logit(1 - truth)
-    assert distance_loss(right, ids) < distance_loss(wrong, ids)
+    assert float(head_loss(right, ids)) == pytest.approx(0, abs=1e-6) and float(head_loss(wrong, ids)) > 1
     unknown = torch.where(ids > 0, -1, 0)
-    nothing = torch.full_like(truth, -20.0)
-    assert float(distance_loss(nothing, unknown)) == pytest.approx(0, abs=1e-6)
-    assert float(distance_loss(nothing, ids)) > 0.1
+    outside = torch.where(ids[:, None] == 0, right, wrong)
+    assert float(head_loss(outside, unknown)) == pytest.approx(0, abs=1e-6)
 
 
-def test_with_weight_0_the_mask_is_that_of_no_head(cohort):
-    plain, with_head = fitted(cohort), fitted(cohort, head="distance", head_weight=0.0)
+@pytest.mark.parametrize("head", HEADS)
+def test_with_weight_0_the_mask_is_that_of_no_head(cohort, head):
+    plain, with_head = fitted(cohort), fitted(cohort, head=head, head_weight=0.0)
     np.testing.assert_allclose(plain.recorder.values[-1], with_head.recorder.values[-1], atol=1e-6)
     torch.testing.assert_close(plain.get_preds()[0], with_head.get_preds()[0], atol=1e-5, rtol=1e-4)
 
@@ -124,7 +126,7 @@ def test_loaders_of_masks_are_refused(cohort):
         learn.fit(1)
 
 
-@pytest.mark.parametrize("wrong", [{"head": "flows"}, {"head": "distance", "head_weight": -1.0}])
+@pytest.mark.parametrize("wrong", [{"head": "stars"}, {"head": "distance", "head_weight": -1.0}])
 def test_unknown_heads_and_negative_weights_are_refused(cohort, wrong):
     with pytest.raises(UserError, match="head"):
         seg_learner(loaders(cohort, ids=True), **TINY_NET, **wrong)
@@ -137,7 +139,7 @@ def test_app_trains_beside_a_head(cohort):
 
 def test_a_run_keeps_head_and_tuned_separation(run):
     card, metrics = (json.loads((run / f"{n}.json").read_text()) for n in ("model", "metrics"))
-    assert card["network"]["head"] == "distance" and card["nuclei"] == metrics["nuclei_tuning"]["value"]
+    assert card["network"]["head"] == run.name and card["nuclei"] == metrics["nuclei_tuning"]["value"]
     assert "head_loss" in (run / "history.csv").read_text().splitlines()[0]
     model = load_run(run)
     assert model.nuclei.h == card["nuclei"]["h"] and model.nuclei.threshold == card["nuclei"]["threshold"]
@@ -169,15 +171,17 @@ def test_planes_do_not_depend_on_batches_and_turn_back(run, cohort):
     turned = load_run(run, tta="dihedral")
     there = turned.planes(pixels)
     back = np.rot90(turned.planes(np.ascontiguousarray(np.rot90(pixels, axes=(1, 2)))), -1, axes=(1, 2))
-    np.testing.assert_allclose(there, back, atol=1e-4)
+    n = 1 if run.name == "flow" else 2  # the directions of a flow turn with the field: tests/cells/test_flow.py
+    np.testing.assert_allclose(there[:n], back[:n], atol=1e-4)
 
 
 def test_predicted_nuclei_are_those_of_the_planes(run, cohort):
     from dedl_fastai.cells.watershed import instances
 
     image, model = cohort.table.image[0], load_run(run)
-    probability, distance = model.planes(model.read(image))
-    expected = instances(probability, model.nuclei.threshold, distance=distance, h=model.nuclei.h)
+    probability, *maps = model.planes(model.read(image))
+    by_head = {"distance": maps[0]} if run.name == "distance" else {"flow": np.stack(maps)}
+    expected = instances(probability, model.nuclei.threshold, h=model.nuclei.h, **by_head)
     np.testing.assert_array_equal(Ensemble([model]).segment(image), expected)
 
 
@@ -198,7 +202,7 @@ def test_engines_give_the_same_planes(run, cohort, engine):
     np.testing.assert_allclose(other.planes(model.read(image)), model.planes(model.read(image)), atol=1e-3)
 
 
-def test_export_holds_probability_and_distance(run, tmp_path):
+def test_export_holds_probability_and_maps(run, tmp_path):
     pytest.importorskip("onnxruntime")
     exported = export_run(run, out=tmp_path / "model.onnx")
     assert exported.agreement.max_difference < 1e-3
