@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from ..errors import UserError
 
 PART_BY = ("distance", "intensity")
-DEFAULT_H = 0.15
+DEFAULT_H = 0.1
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from .flow import follow_flow
 from .options import DEFAULT_H, NucleiOptions
 
 _EIGHT = np.ones((3, 3), bool)
-_SMOOTH_PX = 1.0  # of a predicted distance, whose rim is jagged
+_SMOOTH_PX = 0.5  # of a predicted distance, whose rim is jagged
 _SMOOTH_UM, _WINDOW_UM = 0.75, 7.5  # scales of the intensity: smaller than a nucleus, and about as large as one
 
 

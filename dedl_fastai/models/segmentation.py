@@ -115,12 +115,12 @@ def create_seg_model(spec: SegSpec, weights: str = "none", tile: int = 480) -> n
         remove(model, unused)
     else:
         freeze(model, unused)
+    if spec.head != "mask":
+        add_maps(model, HEADS[spec.head])
     if packaged is not None:
         load_encoder_tensors(model, packaged, "packaged weights")
     elif not published:
         load_encoder_weights(model, weights)
-    if spec.head != "mask":
-        add_maps(model, HEADS[spec.head])
     if weights == "none":
         quicken_statistics(model)
     return model

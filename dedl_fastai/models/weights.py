@@ -13,6 +13,7 @@ from torch import nn
 
 from ..errors import UserError
 from ..io.files import existing_file, written_whole
+from .heads import MAPS
 from .names import WEIGHTS, EncoderChoice
 
 log = logging.getLogger(__name__)
@@ -105,11 +106,14 @@ def load_encoder_tensors(
     tensors: dict[str, torch.Tensor],
     source: str,  # named in messages
 ) -> None:
-    """Load tensors into `model.encoder`, or into all of `model` if they are those of the whole network."""
+    """Load tensors into `model.encoder`, or into all of `model` if they are those of the whole network.
+
+    A network without the maps of a head is whole too.
+    """
     own = model.state_dict()
     whole = {k: v for k, v in tensors.items() if k in own and v.shape == own[k].shape}
-    if len(whole) == len(own):
-        model.load_state_dict(whole)
+    if all(name.startswith(MAPS) for name in own.keys() - whole.keys()):
+        model.load_state_dict(whole, strict=False)
         return
     prefixes = ("encoder.", "encoder.model.")
     fitting: dict[str, torch.Tensor] = {}

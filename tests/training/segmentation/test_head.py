@@ -12,6 +12,7 @@ import dedl_fastai.all  # noqa: F401 (the verbs)
 from dedl_fastai.data import Cohort, TensorInstances, TensorNuclei, TileAugment, seg_dataloaders, split_cohort
 from dedl_fastai.errors import UserError
 from dedl_fastai.inference import Ensemble, Segmenter, load_run
+from dedl_fastai.models.weights import write_tensors
 from dedl_fastai.runs import SegConfig, evaluate_run, export_run, train_seg
 from dedl_fastai.training import seg_learner
 from dedl_fastai.training.segmentation.head import head_loss
@@ -213,3 +214,13 @@ def test_a_learner_of_a_notebook_keeps_its_separation(cohort, tmp_path):
     run = learn.save_run(tmp_path / "run")
     assert load_run(run).nuclei == Segmenter.of(learn).nuclei
     assert json.loads((run / "config.json").read_text())["head"] == "distance"
+
+
+def test_training_goes_on_from_a_run_with_its_head_and_from_one_without(run, cohort, tmp_path):
+    first = load_run(run).model.state_dict()
+    plain = {k: v for k, v in first.items() if ".maps." not in k}
+    write_tensors(tmp_path / "plain.safetensors", plain)
+    for file, expected in ((run / "best.safetensors", first), (tmp_path / "plain.safetensors", plain)):
+        options = {**TINY_NET, "attention": "se", "head": run.name, "weights": str(file)}
+        own = seg_learner(loaders(cohort, ids=True), **options).model.state_dict()
+        assert all(torch.equal(own[k], v) for k, v in expected.items())
