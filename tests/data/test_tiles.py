@@ -56,6 +56,22 @@ def test_padding_may_be_zero():
     np.testing.assert_array_equal(cut(array, 1, 2, size=3, pad="zero")[0], [[6, 0, 0], [0, 0, 0], [0, 0, 0]])
 
 
+def test_a_square_may_start_above_or_left_of_the_array():
+    array = np.arange(1.0, 7.0).reshape(1, 2, 3)
+    np.testing.assert_array_equal(cut(array, -1, 1, size=3, pad="reflect")[0], [[2, 3, 3], [2, 3, 3], [5, 6, 6]])
+    np.testing.assert_array_equal(cut(array, 1, -2, size=3, pad="zero")[0], [[0, 0, 4], [0, 0, 0], [0, 0, 0]])
+
+
+@pytest.mark.parametrize("pad", ["reflect", "zero"])
+def test_a_margin_is_read_around_each_tile(field, pad):
+    source = field((96, 130))
+    for plain, wide in zip(tiles_of([source], 64, pad), tiles_of([source], 64, pad, margin=16), strict=True):
+        assert wide.size == 96
+        inside = np.s_[..., : plain.inside[0], : plain.inside[1]]
+        np.testing.assert_array_equal(wide.pixels()[:, 16:80, 16:80][inside], plain.pixels()[inside])
+        np.testing.assert_array_equal(wide.mask()[16:80, 16:80][inside], plain.mask()[inside])
+
+
 def test_parts_within_the_field_are_all_of_it_and_no_padding(field):
     tiles = tiles_of([field((96, 130))], 64)
     assert [t.inside for t in tiles] == [(64, 64), (64, 64), (64, 2), (32, 64), (32, 64), (32, 2)]

@@ -32,7 +32,8 @@ def symmetries(square):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"dihedral": True}, {"max_rotate": 20.0, "dihedral": True}, {"flips": False}, {"zoom": 0.3}]
+    "options",
+    [{}, {"dihedral": True}, {"max_rotate": 20.0, "dihedral": True}, {"flips": False}, {"zoom": 0.3}, {"margin": 8}],
 )
 def test_mask_and_image_stay_aligned_up_to_interpolated_edges(options):
     x, y = augmented(TileAugment(**options), blobs())
@@ -119,3 +120,24 @@ def test_loaders_augment_training_batches_only(two_fields, tmp_path):
     raw = {s: TensorNuclei.create(dl.items[0]) for s, dl in (("train", dls.train), ("valid", dls.valid))}
     assert any(not torch.equal(m, raw["train"]) for m in train)
     assert all(torch.equal(m, raw["valid"]) for m in valid)
+
+
+def test_a_margin_is_cut_off_and_the_tile_shifted():
+    masks = blobs(64)
+    _, y = augmented(TileAugment(max_rotate=0, flips=False, margin=8), masks)
+    assert y.shape == (64, 32, 32)
+    corners = [
+        next((a, b) for a in range(17) for b in range(17) if torch.equal(m[a : a + 32, b : b + 32], t))
+        for m, t in zip(masks, y, strict=True)
+    ]
+    assert {0, 8, 16} & {a for a, _ in corners} and len(set(corners)) > 20
+
+
+def test_training_tiles_come_with_the_margin_of_their_augmentation(tiny_cohort):
+    from dedl_fastai.data import split_cohort
+
+    dls = seg_dataloaders(split_cohort(tiny_cohort), tile=32, bs=4, augment=[TileAugment(margin=8)])
+    assert dls.train.items[0].size == 48 and dls.valid.items[0].size == 32
+    for dl in (dls.train, dls.valid):
+        x, y = dl.one_batch()
+        assert x.shape[2:] == y.shape[1:] == (32, 32)
