@@ -113,8 +113,9 @@ class _ResultFolder:
         """Return the scale that all fields share, which is that of finished ones; as given if each has its own."""
         if self.options.scale != "auto" or self.options.scale_per == "field":
             return self.options.scale
-        for record in self.records.values():
-            return scale_from_dict(record["scale"])
+        finished = [] if self.options.overwrite else [r for r in self.records.values() if "scale" in r]
+        if finished:  # with the same settings
+            return scale_from_dict(finished[0]["scale"])
         with ExitStack() as stack:
             fields = []
             for i in sample_of(len(images)):

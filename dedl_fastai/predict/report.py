@@ -143,7 +143,7 @@ def _figure(out: Path, record: Record) -> str:
 
 def _made(records: Sequence[Record]) -> str:
     """Return a table of settings for each group of fields that share them, and how phenotypes were assigned."""
-    groups = _grouped(records, lambda r: json.dumps({**r["settings"], **r["made"], "threshold": r["threshold"]}))
+    groups = _grouped(records, lambda r: json.dumps({**r["settings"], **r["made"], **_found(r)}))
     tables = []
     for key, fields in groups.items():
         rows = ({"fields": fields} if len(groups) > 1 else {}) | json.loads(key)
@@ -153,6 +153,13 @@ def _made(records: Sequence[Record]) -> str:
     sentences = _grouped([r for r in records if r["phenotyping"]], lambda r: r["phenotyping"])
     items = "".join(f"<li>{escape(', '.join(fields))}: {escape(text)}</li>" for text, fields in sentences.items())
     return "<br>".join(tables) + (f"<p>Phenotypes:</p><ul>{items}</ul>" if items else "")
+
+
+def _found(record: Record) -> dict[str, Any]:
+    """What the prediction was made with that the settings do not say."""
+    scale = record.get("scale", {})
+    chosen = {"scale": f"{scale['factor']:g} (by {scale['by']})"} if scale.get("by", "none") != "none" else {}
+    return {"threshold": record["threshold"], **chosen}
 
 
 def _grouped(records: Sequence[Record], key: Callable[[Record], str]) -> dict[str, list[str]]:

@@ -163,12 +163,16 @@ def test_the_scale_is_chosen_recorded_and_kept(coarse, image, tmp_path):
     record = json.loads(next((out / "fields").glob("*.json")).read_text())
     assert record["scale"] == {"factor": 0.5, "by": "pixel size", "agreement": []}
     assert pd.read_csv(out / "summary.csv").scale.tolist() == [0.5]
+    assert '<th>scale</th><td class="wide">0.5 (by pixel size)' in (out / "report.html").read_text()
     (mask,) = out.glob("*.tif")
     assert tifffile.imread(mask).shape == open_field(image).shape
     again = dedl("predict", coarse, image, *flags, "--scale", "auto")
     assert again.exit_code == 0
     other = dedl("predict", coarse, image, *flags, "--scale", "none")
     assert other.exit_code == 2 and "scale" in other.stderr
+    assert dedl("predict", coarse, image, "--out", out, "--write", "mask", "--overwrite").exit_code == 0
+    assert dedl("predict", coarse, image, *flags, "--scale", "auto", "--overwrite").exit_code == 0
+    assert pd.read_csv(out / "summary.csv").scale.tolist() == [0.5]
 
 
 def test_each_field_may_have_its_own_scale(run, image, tmp_path):
