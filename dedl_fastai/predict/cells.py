@@ -64,7 +64,7 @@ def predict_cells(
         try:
             for name in todo:
                 try:
-                    folder.predict(ensemble, name, images[name], scale, progress)
+                    folder.predict(ensemble, name, images[name], scale=scale, progress=progress)
                 except Exception as e:  # engines raise exceptions of their own: whatever it is, the others continue
                     failed.append(left_out(e, images[name]))
         except BaseException:

@@ -8,9 +8,19 @@ from typing import Any
 from dedl_fastai.bench.grid.worker import carry_out
 from dedl_fastai.bench.paper.tables import PaperCell, PaperRow, PaperTable
 
-from ..options import NETWORK
+from ..options import NETWORK, PLAIN
 
-TINY = {"preset": "demo", "split": "paper", "tile": 32, "bs": 8, "epochs": 2, "lr_min": 1e-4, "device": "cpu"}
+TINY = {
+    "preset": "demo",
+    "split": "paper",
+    "tile": 32,
+    "bs": 8,
+    "epochs": 2,
+    "lr": 2e-3,
+    "lr_min": 1e-4,
+    "device": "cpu",
+}
+TINY |= PLAIN
 APP = {"app": "gelu", "app_width": 64}
 MACHINE = {
     **{"gpu": "", "cpus": 2, "threads": 1, "platform": "Here", "python": "3", "dedl_fastai": "1"},

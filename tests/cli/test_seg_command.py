@@ -91,7 +91,7 @@ def test_resume_with_another_option_is_refused(finished):
         (["--encoder", "resnet19"], "Did you mean resnet18"),
         (["--tile", "30"], "use 28 or 32"),
         (["--arch", "unett"], "Did you mean unet"),
-        (["--preset", "slow"], "paper, fast, demo"),
+        (["--preset", "slow"], "paper, fast, best, demo"),
         (["--loss", "hinge"], "weighted-ce"),
         (["--channel", "CD3"], "CD3"),
         (["--data", "/does/not/exist"], "/does/not/exist does not exist"),

@@ -18,6 +18,7 @@ from dedl_fastai.data.classification.tensors import ClassSet
 from dedl_fastai.errors import UserError
 from dedl_fastai.inference.classifier import Classifier
 from dedl_fastai.inference.field_cells import FieldCells
+from dedl_fastai.inference.scale import Scale
 from dedl_fastai.io import open_field, write_ome_tiff
 from dedl_fastai.phenotypes.rules import Rules
 from dedl_fastai.predict import classes
@@ -73,6 +74,7 @@ def found(field):
         labels=Sliced(labels),
         cells=cells,
         threshold=0.5,
+        scale=Scale(),
         field_uncertainty=0.811278,
         probability=Sliced(p),
         uncertainty=Sliced(p),

@@ -13,10 +13,10 @@ from dedl_fastai.runs import ClfConfig, SegConfig, evaluate_run, train_test_fold
 from dedl_fastai.runs.cohort import load_clf_cohort, load_split_cohort
 from dedl_fastai.scores import Counts
 
-from ..options import NETWORK, TINY_CLF
+from ..options import NETWORK, PLAIN, TINY_CLF
 from .segmentation.test_training import Killed, kill_after_batches
 
-SEG = {"preset": "demo", "tile": 32, "bs": 8, "epochs": 1, "lr_min": 1e-4, **NETWORK}
+SEG = {"preset": "demo", "tile": 32, "bs": 8, "epochs": 1, "lr_min": 1e-4, **NETWORK, **PLAIN}
 
 
 def seg_options(folder, **changes) -> SegConfig:

@@ -174,7 +174,7 @@ def evaluate_seg_again(
 ) -> dict[str, Any]:
     """Score the fields of these splits with the threshold stored in the model (in an ensemble: the mean threshold)."""
     threshold = round(model.threshold * STEPS) / STEPS  # a mean threshold can be between two steps of the maps
-    scales = scales_of_splits(model, cohort, splits, channels, scale)
+    scales = scales_of_splits(model, cohort, splits, channels=channels, scale=scale)
     with temporary_maps() as folder:
         predictions = predict_splits(model, cohort, splits, folder=folder, channels=channels, scales=scales)
         if not predictions:

@@ -140,5 +140,5 @@ def _draws_of_share(dl: DataLoader) -> Iterator[None]:
             del transform.draw
 
 
-def _drawn_for_share(draw: Callable[[int], torch.Tensor], n: int) -> torch.Tensor:
-    return draw(n * world_size())[rank() :: world_size()]
+def _drawn_for_share(draw: Callable[[int, int], torch.Tensor], n: int, edge: int) -> torch.Tensor:
+    return draw(n * world_size(), edge)[rank() :: world_size()]

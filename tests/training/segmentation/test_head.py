@@ -187,7 +187,7 @@ def test_predicted_nuclei_are_those_of_the_planes(run, cohort):
 
 
 def test_members_with_other_heads_are_refused(run, folder, tmp_path):
-    options = {**NETWORK, "preset": "demo", "tile": 32, "bs": 4, "epochs": 1, "data": str(folder)}
+    options = {**NETWORK, "preset": "demo", "tile": 32, "bs": 4, "epochs": 1, "data": str(folder), "head": "mask"}
     train_seg(SegConfig.resolve(options), tmp_path / "mask")
     with pytest.raises(UserError, match="head"):
         Ensemble.load([run, tmp_path / "mask"])
