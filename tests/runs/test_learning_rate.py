@@ -35,7 +35,7 @@ def test_a_found_rate_is_kept_in_the_run(tiny_folder, tmp_path):
     del given["lr_min"]
     train_seg(SegConfig.resolve(given), tmp_path / "run")
     config = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert 1e-7 < config["lr"] < 10 and config["lr_min"] == pytest.approx(config["lr"] / 1000)
+    assert 1e-7 < config["lr"] < 10 and config["lr_min"] == pytest.approx(config["lr"] / 100)
     assert (tmp_path / "run" / "figures" / "lr_find.png").is_file()
     before = (tmp_path / "run" / "best.safetensors").read_bytes()
     train_seg(SegConfig.resolve(given), tmp_path / "run")  # complete: nothing is found or trained again

@@ -10,12 +10,13 @@ from ...inference.options import OVERLAP
 from .base import check_not_negative, check_positive, option
 from .training import APP, ITEMS, LOSS, MODEL, TrainOptions
 
+AUTO = "auto"  # weights: packaged where installed; head: distance where masks tell nuclei apart
 _FAST: dict[str, Any] = {
     "encoder": "efficientnet-lite0",
-    "weights": "auto",
+    "weights": AUTO,
     "depth": 4,
     "decoder": "128,64,32,16",
-    "head": "distance",
+    "head": AUTO,
     "tile": 256,
     "bs": 8,
     "pad": "reflect",
@@ -30,6 +31,19 @@ _FAST: dict[str, Any] = {
     "patience": 0,
 }
 
+_DEMO: dict[str, Any] = {  # the synthetic cohort is simple: more epochs of a smaller network, and less augmentation
+    **_FAST,
+    "depth": 3,
+    "decoder": "64,32,16",
+    "tile": 128,
+    "augment": "paper",
+    "dihedral": True,
+    "epochs": 20,
+    "lr": 2e-3,
+    "lr_min": 2e-5,
+    "schedule": "cosine",
+}
+
 
 @dataclass(frozen=True)
 class SegConfig(TrainOptions):
@@ -39,7 +53,7 @@ class SegConfig(TrainOptions):
         "paper": {},
         "fast": _FAST,
         "best": {**_FAST, "epochs": 20},
-        "demo": {**_FAST, "tile": 128, "epochs": 12},
+        "demo": _DEMO,
     }
 
     arch: str = option("unet", "Decoder: unet, unetplusplus, fpn, manet, linknet, deeplabv3plus, segformer, ...", MODEL)
@@ -61,7 +75,8 @@ class SegConfig(TrainOptions):
     )
     head: str = option(
         "mask",
-        "What is predicted beside the mask to tell nuclei apart: mask (nothing), distance, flow.",
+        "What is predicted beside the mask to tell nuclei apart: mask (nothing), distance, flow, auto (distance if the "
+        "masks hold ids of nuclei).",
         MODEL,
     )
     head_weight: float = option(1.0, "Weight of the head's loss beside the main loss.", LOSS)

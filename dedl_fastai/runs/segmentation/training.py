@@ -1,5 +1,6 @@
 """`train_seg`: train a segmentation run, from its options to a finished run folder; it can be resumed anytime."""
 
+import logging
 import time
 from dataclasses import replace
 from functools import partial
@@ -14,6 +15,7 @@ from ...data.pixels import parse_channels
 from ...data.scaling import PercentileScaling
 from ...data.segmentation.block import seg_dataloaders
 from ...data.segmentation.levels import augmentation
+from ...errors import UserError
 from ...inference.load import load_segmenter
 from ...models.packaged import resolved_weights
 from ...training.keeper import Keeper
@@ -25,9 +27,11 @@ from ...training.segmentation.learner import seg_learner
 from ..cohort import load_split_cohort
 from ..lifecycle import close_run, fit_run, metrics_if_complete, open_run, settled, with_found_rate
 from ..options.base import numbers, two_percentiles
-from ..options.seg import SegConfig
+from ..options.seg import AUTO, SegConfig
 from .evaluation import tune_and_evaluate
 from .figures import draw_seg_figures
+
+log = logging.getLogger(__name__)
 
 
 def train_seg(
@@ -45,7 +49,7 @@ def train_seg(
     for invalid options and data, before anything is written.
     """
     run = RunFolder.at(out)
-    options = _with_weights(run, settled(run, options))
+    options = _settled(run, options)
     finished = from_first(lambda: metrics_if_complete(run, options))
     if finished is not None:
         return finished
@@ -53,6 +57,7 @@ def train_seg(
     cohort = cohort or load_split_cohort(options, fold)
     with first_before_others():
         dls = dataloaders_of(options, cohort)
+    options = replace(options, head=_head_of(options, dls))
     options, curve = from_first(lambda: with_found_rate(options, lambda: learner_of(options, dls)))
     learn = learner_of(options, dls)
     card = seg_model_card(learn.spec, dls.facts)
@@ -63,16 +68,41 @@ def train_seg(
     return from_first(lambda: _finish(run, options, cohort, started))
 
 
-def _with_weights(run: RunFolder, options: SegConfig) -> SegConfig:
-    """The options, with the weights that weights=auto stands for here, or stood for when the run was started."""
-    if options.weights != "auto":
-        return options
-    before = run.read("config")["weights"] if run.is_started else ""
-    return replace(options, weights=before or resolved_weights("auto", options.encoder))
+def _settled(run: RunFolder, options: SegConfig) -> SegConfig:
+    """The options, with what "find" and "auto" stood for when the run was started; weights=auto as it is here."""
+    options = settled(run, options)
+    before = run.read("config") if run.is_started else {"weights": resolved_weights("auto", options.encoder)}
+    if options.weights == AUTO:
+        options = replace(options, weights=before["weights"])
+    return replace(options, head=before.get("head", AUTO)) if options.head == AUTO else options
+
+
+def _head_of(options: SegConfig, dls: DataLoaders) -> str:
+    """The head, where head=auto is the distance if the masks tell nuclei apart."""
+    if options.head != AUTO:
+        return options.head
+    return "distance" if dls.facts.nucleus_px else "mask"
 
 
 def dataloaders_of(options: SegConfig, cohort: Cohort) -> DataLoaders:
-    """Load the tiles of a cohort with these options."""
+    """Load the tiles of a cohort with these options; with ids of nuclei as targets if the head needs them.
+
+    Raises `UserError` if it needs them and no training mask holds any.
+    """
+    if options.head == "mask":
+        return _loaded(options, cohort, ids=False)
+    dls = _loaded(options, cohort, ids=True)
+    if dls.facts.nucleus_px:
+        return dls
+    if options.head != AUTO:
+        raise UserError(
+            f"no training mask in {cohort.root} tells nuclei apart, as head={options.head} needs: use head=mask."
+        )
+    log.info("no training mask tells nuclei apart: the mask is trained without a head")
+    return _loaded(options, cohort, ids=False)
+
+
+def _loaded(options: SegConfig, cohort: Cohort, ids: bool) -> DataLoaders:
     return seg_dataloaders(
         cohort,
         tile=options.tile,
@@ -84,7 +114,7 @@ def dataloaders_of(options: SegConfig, cohort: Cohort) -> DataLoaders:
         scaling=PercentileScaling(*two_percentiles(options.percentiles)),
         pad=options.pad,
         skip_blank=options.skip_blank,
-        ids=options.head != "mask",
+        ids=ids,
         workers=options.workers,
         seed=options.seed,
         device=process_device(options.device),
@@ -107,7 +137,7 @@ def learner_of(options: SegConfig, dls: DataLoaders) -> FieldLearner:
         amp=options.amp,
         accumulate=options.accumulate,
         clip=options.clip,
-        head=options.head,
+        head=_head_of(options, dls),
         head_weight=options.head_weight,
         app=app_of(options),
         seed=options.seed,

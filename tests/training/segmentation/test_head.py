@@ -224,3 +224,17 @@ def test_training_goes_on_from_a_run_with_its_head_and_from_one_without(run, coh
         options = {**TINY_NET, "attention": "se", "head": run.name, "weights": str(file)}
         own = seg_learner(loaders(cohort, ids=True), **options).model.state_dict()
         assert all(torch.equal(own[k], v) for k, v in expected.items())
+
+
+def test_by_default_presets_have_the_head_if_masks_tell_nuclei_apart(folder, tiny_folder, tmp_path, caplog):
+    options = {"preset": "demo", "tile": 32, "epochs": 1, **NETWORK}
+    heads = {}
+    for name, data in (("ids", folder), ("binary", tiny_folder)):
+        config = SegConfig.resolve({**options, "data": str(data)})
+        train_seg(config, tmp_path / name)
+        heads[name] = json.loads((tmp_path / name / "config.json").read_text())["head"]
+        assert train_seg(config, tmp_path / name) == json.loads((tmp_path / name / "metrics.json").read_text())
+    assert heads == {"ids": "distance", "binary": "mask"}
+    with pytest.raises(UserError, match="head=mask"):
+        train_seg(SegConfig.resolve({**options, "data": str(tiny_folder), "head": "flow"}), tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
