@@ -72,7 +72,7 @@ def find_nuclei(
     by_intensity = options.part_by == "intensity"
     return labels_of_planes(
         probability,
-        threshold if options.threshold is None else options.threshold,
+        threshold,
         options,
         maps=None if by_intensity else maps,
         intensity=field.read(channel, *region) if by_intensity else None,
@@ -82,8 +82,8 @@ def find_nuclei(
 
 def labels_of_planes(
     probability: np.ndarray,  # (H, W), or a mask
-    threshold: float,
-    options: NucleiOptions,  # whose own threshold is not used
+    threshold: float,  # where the options have none
+    options: NucleiOptions,
     maps: np.ndarray | None = None,  # (maps, H, W) of the model's head: one is the distance, two are the flow
     intensity: np.ndarray | None = None,  # (H, W)
     pixel_size_um: float | None = None,
@@ -92,7 +92,7 @@ def labels_of_planes(
     n_maps = 0 if maps is None else len(maps)
     return instances(
         probability,
-        threshold,
+        threshold if options.threshold is None else options.threshold,
         pixel_size_um,
         min_area_um2=options.min_area_um2,
         max_hole_um2=options.max_hole_um2,

@@ -51,6 +51,12 @@ def pixel_sizes(images: Iterable[str | Path]) -> list[float | None]:
     return sizes
 
 
+def common_pixel_size(sizes: Sequence[float | None]) -> float | None:
+    """Return the median of the pixel sizes; None unless all are known."""
+    known = [size for size in sizes if size]
+    return float(np.median(known)) if known and len(known) == len(sizes) else None
+
+
 class ScaledField:
     """Channels of an open field, scaled to [0, 1]: `pixels[:, y0:y1]` gives rows as float32 (C, h, W).
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..cells.options import NucleiOptions
 from ..cells.watershed import labels_of_planes
+from ..data.pixels import common_pixel_size
 from ..scores.object_matches import count_matches, pool_matches
 from .options import SCALE, parse_scale
 from .window import FieldPixels
@@ -84,9 +85,9 @@ def choose_scale(
         return Scale()
     if scale != "auto":
         return Scale(float(scale), "given")
-    known = [size for size in sizes if size]
-    if model.pixel_size_um and known and len(known) == len(sizes):
-        factor = float(np.median(known)) / model.pixel_size_um
+    pixel_size = common_pixel_size(sizes)
+    if model.pixel_size_um and pixel_size:
+        factor = pixel_size / model.pixel_size_um
         return Scale(1.0 if abs(math.log(factor)) < _SAME_SIZE else factor, "pixel size")
     agreement = tuple(scale_agreement(model, fields))
     close = [s for s, value in zip(SCALES, agreement, strict=True) if value >= max(agreement) - _TOLERANCE]
@@ -112,16 +113,15 @@ def scale_agreement(model: ScalableModel, fields: Sequence[FieldPixels]) -> Iter
 
 
 def _nuclei_at(model: ScalableModel, sample: np.ndarray, scale: float) -> np.ndarray:
-    probability, *maps = model.planes(sample, scale)
-    threshold = model.threshold if model.nuclei.threshold is None else model.nuclei.threshold
-    return labels_of_planes(probability, threshold, model.nuclei, maps=np.stack(maps) if maps else None)
+    planes = model.planes(sample, scale)
+    return labels_of_planes(planes[0], model.threshold, model.nuclei, maps=planes[1:])
 
 
 def _sample(pixels: FieldPixels) -> np.ndarray:
     """The brightest of nine parts of a field in its first channel, (C, h, w); all of it if it is small."""
     _, height, width = pixels.shape
-    corners = [(y, x) for y in _starts(height) for x in _starts(width)]
-    parts = [pixels[:, y : y + _SAMPLE][..., x : x + _SAMPLE] for y, x in corners]
+    bands = (pixels[:, y : y + _SAMPLE] for y in _starts(height))
+    parts = [band[..., x : x + _SAMPLE] for band in bands for x in _starts(width)]
     return np.ascontiguousarray(max(parts, key=lambda part: float(part[0].mean())))
 
 

@@ -117,12 +117,13 @@ class _ResultFolder:
         if finished:  # with the same settings
             return scale_from_dict(finished[0]["scale"])
         with ExitStack() as stack:
-            fields = []
+            pixels, sizes = [], []
             for i in sample_of(len(images)):
                 with suppress(UserError):  # it is reported when its turn comes
-                    fields.append(stack.enter_context(open_field(images[i], self.options.pixel_size_um)))
-            pixels = [ensemble.pixels(field, self.options.channels) for field in fields]
-            scale = choose_scale(ensemble, pixels, [field.pixel_size_um for field in fields], "auto")
+                    field = stack.enter_context(open_field(images[i], self.options.pixel_size_um))
+                    pixels.append(ensemble.pixels(field, self.options.channels))
+                    sizes.append(field.pixel_size_um)
+            scale = choose_scale(ensemble, pixels, sizes, "auto") if pixels else Scale()
         log.info("the fields are predicted at %g times their size (by %s)", scale.factor, scale.by)
         return scale
 

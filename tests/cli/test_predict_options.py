@@ -192,3 +192,15 @@ def test_evaluate_says_at_which_scale(run, tiny_folder):
     result = dedl("evaluate", run, "--data", tiny_folder, "--scale", "1.5")
     assert result.exit_code == 0 and "predicted at 1.5 times its size (by given)" in result.output.replace("all: ", "")
     assert dedl("evaluate", run, "--scale", "huge").exit_code == 2
+
+
+def test_the_scale_is_that_of_the_readable_fields(coarse, image, tmp_path):
+    """A field that cannot be read, or has not the channel, is reported in its turn and does not stop the others."""
+    other = tmp_path / "a.tif"
+    tifffile.imwrite(other, np.zeros((2, 40, 40), np.uint16), imagej=True)
+    out = tmp_path / "out"
+    result = dedl("predict", coarse, other, image, "--out", out, "--write", "mask", "--scale", "auto")
+    assert result.exit_code == 1 and "left out" in result.stderr
+    assert pd.read_csv(out / "summary.csv").scale.tolist() == [0.5]
+    alone = dedl("predict", coarse, other, "--out", tmp_path / "alone", "--write", "mask", "--scale", "auto")
+    assert alone.exit_code == 1 and "left out" in alone.stderr

@@ -17,7 +17,7 @@ from ..cache import cache_cohort, cache_file
 from ..cohort import Cohort
 from ..loaders import FieldDataBlock
 from ..options import PAD, SEED
-from ..pixels import pixel_sizes
+from ..pixels import common_pixel_size, pixel_sizes
 from ..scaling import PercentileScaling
 from ..tiles import Tile, is_blank, tiles_of
 from .augment import TileAugment
@@ -68,7 +68,8 @@ def seg_block(
     scaling = scaling or PercentileScaling()
     training = _needed(cohort.with_masks(), "train")
     fields = cache_cohort(training, channels, scaling, cache, ids=ids)
-    facts = seg_facts(fields, channels, scaling, tile, sizes=pixel_sizes(training.table.image))
+    pixel_size = common_pixel_size(pixel_sizes(training.table.image))
+    facts = seg_facts(fields, channels, scaling, tile, pixel_size_um=pixel_size)
     normalize = Normalize.from_stats(list(facts.mean), list(facts.std), cuda=False)
     transforms = [TileAugment()] if augment is None else list(augment)
     margin = max((getattr(t, "margin", 0) for t in transforms), default=0)

@@ -43,7 +43,7 @@ def seg_facts(
     channels: Sequence[str],
     scaling: PercentileScaling,
     tile: int,
-    sizes: Sequence[float | None] = (),  # of the fields' pixels in um, None where unknown
+    pixel_size_um: float | None = None,
 ) -> SegFacts:
     """Compute mean, standard deviation and foreground share of the training fields, one field in memory at a time."""
     n = foreground = 0
@@ -59,7 +59,6 @@ def seg_facts(
         if field.nuclei:
             counts = np.bincount(np.maximum(field.open_nuclei(), 0).ravel())[1:]
             areas.append(counts[counts > 0])
-    known = [size for size in sizes if size]
     n_nuclei = sum(map(len, areas))
     mean = total / n
     std = np.sqrt(np.maximum(squares / n - mean**2, 1e-8))
@@ -70,7 +69,7 @@ def seg_facts(
         std=tuple(std.tolist()),
         tile=tile,
         foreground=foreground / n,
-        pixel_size_um=float(np.median(known)) if known and len(known) == len(sizes) else None,
+        pixel_size_um=pixel_size_um,
         nucleus_px=round(float(np.sqrt(4 / np.pi * np.median(np.concatenate(areas)))), 2) if n_nuclei else None,
     )
 
