@@ -7,10 +7,12 @@ import typer
 
 def export(
     run: Annotated[str, typer.Argument(help="Run folder.")],
-    format: Annotated[str, typer.Option("--format", help="onnx, or torch: a torch.export program (.pt2).")] = "onnx",
+    format: Annotated[
+        str, typer.Option("--format", help="onnx; torch: a torch.export program (.pt2); run: a small copy of the run.")
+    ] = "onnx",
     which: Annotated[str, typer.Option("--which", help="Weights: best, last or swa.")] = "best",
     out: Annotated[
-        str, typer.Option("--out", help="File to write (default: RUN/export/model.onnx or model.pt2).")
+        str, typer.Option("--out", help="File or folder to write (default: RUN/export/model.onnx, model.pt2 or run).")
     ] = "",
     data: Annotated[
         str, typer.Option("--data", help="Fields for the check (default: the run's own, or noise if they are missing).")
@@ -18,13 +20,14 @@ def export(
 ) -> None:
     """Write a run's network as a file that opens without this package, and compare its output with PyTorch's.
 
-    The file also contains the channels, scaling, mean, standard deviation, classes and thresholds.
+    The file also contains the channels, scaling, mean, standard deviation, classes and thresholds. --format run writes
+    a folder of half the size, without files that only training needs, which predict and evaluate take as a RUN.
     """
     from ..runs.export import export_run
 
     exported = export_run(run, format=format, which=which, out=out, data=data)
     agreement = exported.agreement
-    typer.echo(f"file: {exported.path} ({exported.path.stat().st_size / 2**20:.1f} MB)")
+    typer.echo(f"file: {exported.path} ({exported.megabytes:.1f} MB)")
     typer.echo(f"compared with PyTorch on {exported.n_inputs} inputs ({exported.checked_on}):")
     typer.echo(f"  largest difference of a probability {agreement.max_difference:.1e}")
     typer.echo(

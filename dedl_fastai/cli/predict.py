@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import UserError
+from ..models.names import NUCLEI
 from ..predict.options import CellOptions, ModelOptions
 from .options import with_options
 
@@ -21,14 +22,19 @@ Out = Annotated[str, typer.Option("--out", help="Folder of the results.", rich_h
 def predict(given: dict, paths: Paths, out: Out = "predictions") -> None:
     """Predict new fields with one run, or with the mean prediction of several.
 
+    `nuclei` in place of a run is the model of nuclei that comes with the package: predict nuclei INPUT.
+
     A segmentation writes files for each field, summary.csv and report.html. It keeps existing results, so that the same
     command continues where it was stopped. A classification writes predictions.csv; it accepts only --out, --which
     and --device. A damaged file is reported and left out; the exit code is then 1.
     """
-    runs = [p for p in paths if (Path(p) / "model.json").is_file()]
+    runs = [p for p in paths if p == NUCLEI or (Path(p) / "model.json").is_file()]
     inputs = [p for p in paths if p not in runs]
     if not runs or not inputs:
-        raise UserError("predict needs a run folder and at least one image or folder: predict RUN INPUT --out DIR.")
+        raise UserError(
+            "predict needs a run folder, or nuclei (the model that comes with the package), and at least one image or "
+            "folder: predict RUN INPUT --out DIR, or predict nuclei INPUT --out DIR."
+        )
     from ..training.model_card import read_card
     from ..training.run_folder import RunFolder
 

@@ -8,9 +8,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "classifier": ["Classifier"],
         "classifier_ensemble": ["ClassifierEnsemble"],
         "engines.engine": ["make_engine"],
-        "ensemble": ["Ensemble"],
+        "ensemble": ["Ensemble", "Segmenter"],  # with the verbs that the ensemble gives to a single model
         "load": ["load_run"],
-        "segmenter": ["Segmenter"],
         "field_cells": ["FieldCells", "predict_field"],
     },
 )

@@ -4,9 +4,11 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from fastcore.basics import patch
 
 from ..cells.measure import measure_cells
 from ..cells.options import NucleiOptions
@@ -161,9 +163,9 @@ class Ensemble:
         return whole_planes(self.bands(field, spread=False, scale=scale))
 
     @property
-    def nuclei(self) -> NucleiOptions:
+    def separation(self) -> NucleiOptions:
         """How the nuclei are separated: the means of what the members tuned."""
-        options = [m.nuclei for m in self.members]
+        options = [m.separation for m in self.members]
         return NucleiOptions(h=_mean(o.h for o in options), threshold=_mean(o.threshold for o in options))
 
     def probability(self, field: str | Path | Field | FieldPixels) -> np.ndarray:
@@ -221,6 +223,18 @@ class Ensemble:
         ) as predicted:
             cells = predicted.cells
         return cells if rules is None else add_phenotypes({"the cells": cells}, rules, thresholds)["the cells"]
+
+
+@patch(nm="segment")
+def _segment(self: Segmenter, field: str | Path | Field, *args: Any, **how: Any) -> np.ndarray:
+    """Labels of nuclei as int32 (H, W): see `Ensemble.segment`."""
+    return Ensemble([self]).segment(field, *args, **how)
+
+
+@patch(nm="cells")
+def _cells(self: Segmenter, field: str | Path | Field, *args: Any, **how: Any) -> pd.DataFrame:
+    """The table of the cells of a field: see `Ensemble.cells`."""
+    return Ensemble([self]).cells(field, *args, **how)
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -21,7 +21,7 @@ from .chunks import chunk_rows
 from .finder import NucleiFinder
 from .options import SCALE
 from .rolling_rows import RollingRows
-from .scale import Scale, choose_scale
+from .scale import ScalableModel, Scale, choose_scale
 from .scratch import Computed, Scratch
 from .window import Band, FieldPixels, entropy_bits
 
@@ -31,16 +31,8 @@ PLANES = ("probability", "uncertainty", "sd")
 Progress = Callable[[float], None]  # share done, 0..1
 
 
-class FieldModel(Protocol):
+class FieldModel(ScalableModel, Protocol):
     """The interface that `predict_field` needs of a model, as `Ensemble` has it."""
-
-    @property
-    def threshold(self) -> float:
-        """Probability at which a pixel is a nucleus."""
-
-    @property
-    def nuclei(self) -> NucleiOptions:
-        """How the nuclei are separated where the caller does not say."""
 
     def channel_indices(self, field: Field, channels: Sequence[str]) -> list[int]:
         """Indices of the channels that the model takes."""
@@ -50,13 +42,6 @@ class FieldModel(Protocol):
 
     def bands(self, pixels: FieldPixels, spread: bool, scale: float) -> Iterator[Band]:
         """The probability in bands of finished rows, from top to bottom, with the field magnified by `scale`."""
-
-    @property
-    def pixel_size_um(self) -> float | None:
-        """The pixel size of the training fields; None if unknown."""
-
-    def planes(self, field: FieldPixels, scale: float = 1.0) -> np.ndarray:
-        """The probability and the maps of a small field, in one piece."""
 
 
 @dataclass
@@ -123,7 +108,7 @@ def predict_field(
             source,
             channel=channel,
             threshold=ensemble.threshold,
-            options=(nuclei or NucleiOptions()).filled(ensemble.nuclei),
+            options=(nuclei or NucleiOptions()).filled(ensemble.separation),
             scratch=planes,
         )
         stored = {name: planes.plane(name, finder.shape, np.float32) for name in _stored(keep)}

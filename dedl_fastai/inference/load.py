@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fastcore.basics import patch
+
 from ..errors import UserError
 from ..models.device import pick_device
+from ..models.names import NUCLEI
 from ..training.model_card import load_model
 from ..training.run_folder import RunFolder
 from .classifier import Classifier
@@ -24,7 +27,10 @@ def load_run(
     channels_last: bool = Segmenter.channels_last,
     tta: str = Segmenter.tta,
 ) -> Segmenter | Classifier:
-    """Load the model of a run folder as a `Segmenter` or `Classifier`. Raises `UserError` if it is not a run folder."""
+    """Load the model of a run folder as a `Segmenter` or `Classifier`; "nuclei" is the one that comes with the package.
+
+    Raises `UserError` if it is not a run folder.
+    """
     run = RunFolder.existing(path)
     model, card = load_model(run, which)
     if card["task"] == "segmentation":
@@ -52,6 +58,12 @@ def load_segmenter(
     if not isinstance(model, Segmenter):
         raise UserError(f"{path} is a classification run: a segmentation run is needed.")
     return model
+
+
+@patch(cls_method=True)
+def nuclei(cls: Segmenter, **how: Any) -> Segmenter:
+    """The model of nuclei that comes with the package; `how` are the options of `load_run`."""
+    return load_segmenter(NUCLEI, **how)
 
 
 def load_classifier(path: str | Path, which: str = "best", device: str = "auto") -> Classifier:

@@ -56,7 +56,7 @@ class ScalableModel(Protocol):
         """Probability at which a pixel is a nucleus."""
 
     @property
-    def nuclei(self) -> NucleiOptions:
+    def separation(self) -> NucleiOptions:
         """How nuclei are separated."""
 
     def planes(self, field: FieldPixels, scale: float = 1.0) -> np.ndarray:
@@ -114,7 +114,7 @@ def scale_agreement(model: ScalableModel, fields: Sequence[FieldPixels]) -> Iter
 
 def _nuclei_at(model: ScalableModel, sample: np.ndarray, scale: float) -> np.ndarray:
     planes = model.planes(sample, scale)
-    return labels_of_planes(planes[0], model.threshold, model.nuclei, maps=planes[1:])
+    return labels_of_planes(planes[0], model.threshold, model.separation, maps=planes[1:])
 
 
 def _sample(pixels: FieldPixels) -> np.ndarray:

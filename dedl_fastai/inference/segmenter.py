@@ -71,7 +71,7 @@ class Segmenter:
         return self.card["network"].get("head", "mask")
 
     @property
-    def nuclei(self) -> NucleiOptions:
+    def separation(self) -> NucleiOptions:
         """How the nuclei are separated: as tuned on the validation nuclei, for a model with a head."""
         return NucleiOptions(**self.card.get("nuclei", {}))
 

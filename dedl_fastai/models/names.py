@@ -25,6 +25,7 @@ ARCHS = (
 WITH_DECODER_CHANNELS = ("unet", "unetplusplus", "manet")
 WITH_ATTENTION = ("unet", "unetplusplus")
 ATTENTIONS = ("none", "se", "scse")
+NUCLEI = "nuclei"  # the trained model that comes with the package, where a run or weights are asked for
 WEIGHTS = ("none", "imagenet", "advprop", "noisy-student", "packaged")
 PAPER_ENCODERS = (
     *(f"resnet{n}" for n in (18, 34, 50, 101)),

@@ -13,6 +13,7 @@ from .dry_run import DOES_NOT_RUN, first_line
 from .heads import HEADS, add_maps
 from .names import (
     ATTENTIONS,
+    NUCLEI,
     WEIGHTS,
     WITH_ATTENTION,
     WITH_DECODER_CHANNELS,
@@ -21,7 +22,7 @@ from .names import (
     choose_encoder,
     has_fixed_size,
 )
-from .packaged import packaged_tensors, resolved_weights
+from .packaged import NUCLEI_RUN, packaged_tensors, resolved_weights
 from .pruning import freeze, remove, unused_modules
 from .weights import load_encoder_tensors, load_encoder_weights, pretrained_errors, quicken_statistics
 
@@ -99,8 +100,9 @@ def create_seg_model(spec: SegSpec, weights: str = "none", tile: int = 480) -> n
     """Build the network: (B, in_channels, tile, tile) -> logits (B, classes + maps of the head, tile, tile).
 
     `weights`: "none", "imagenet", "advprop", "noisy-student", "packaged", "auto" (packaged where they are installed for
-    the encoder, else none), or the path of a file. Encoder stages deeper
-    than `depth` are removed: smp keeps them although they have no effect (9 of 10 parameters of ResNet-101 at depth 3).
+    the encoder, else none), "nuclei" (the model that comes with the package), or the path of a file or run. Encoder
+    stages deeper than `depth` are removed: smp keeps them although they have no effect (9 of 10 parameters of
+    ResNet-101 at depth 3).
     Raises `UserError` for combinations that do not run, and for unavailable weights.
     """
     check_tile(tile, spec)
@@ -120,7 +122,7 @@ def create_seg_model(spec: SegSpec, weights: str = "none", tile: int = 480) -> n
     if packaged is not None:
         load_encoder_tensors(model, packaged, "packaged weights")
     elif not published:
-        load_encoder_weights(model, weights)
+        load_encoder_weights(model, NUCLEI_RUN if weights == NUCLEI else weights)
     if weights == "none":
         quicken_statistics(model)
     return model

@@ -14,7 +14,7 @@ from torch import nn
 from ..errors import UserError
 from ..io.files import existing_file, written_whole
 from .heads import MAPS
-from .names import WEIGHTS, EncoderChoice
+from .names import NUCLEI, WEIGHTS, EncoderChoice
 
 log = logging.getLogger(__name__)
 
@@ -73,10 +73,11 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
 
 
 def read_weights_option(path: str | Path) -> dict[str, torch.Tensor]:
-    """Read the tensors of the file that `weights` names; the error for a missing file also lists the known names."""
-    if not Path(path).exists() and str(path) not in WEIGHTS:
-        raise UserError(f"weights={path} is neither an existing file nor one of {', '.join(WEIGHTS)}.")
-    return read_tensors(path)
+    """Read the tensors of the file or run folder that `weights` names; the error for a missing one lists the names."""
+    path = Path(path)
+    if not path.exists() and str(path) not in WEIGHTS:
+        raise UserError(f"weights={path} is neither an existing file nor one of {', '.join((*WEIGHTS, NUCLEI))}.")
+    return read_tensors(path / "best.safetensors" if path.is_dir() else path)
 
 
 def write_tensors(path: str | Path, tensors: dict[str, torch.Tensor]) -> None:

@@ -25,12 +25,14 @@ from ..inference.load import load_run
 from ..inference.segmenter import Segmenter
 from ..io.files import written_whole
 from ..models.heads import HEADS
+from ..models.names import NUCLEI
 from ..scores.agreement import Agreement
 from ..training.run_folder import RunFolder
+from .packing import pack_run
 
 log = logging.getLogger(__name__)
 
-FILES = {"onnx": "model.onnx", "torch": "model.pt2"}
+FILES = {"onnx": "model.onnx", "torch": "model.pt2", "run": "run"}
 TOLERANCE = 1e-3  # of a probability
 _N_FIELDS, _N_INPUTS = 4, 10  # used in the check
 _BATCHES = (4, 1, 5)  # sizes in the check: the file must accept any
@@ -38,19 +40,25 @@ _BATCHES = (4, 1, 5)  # sizes in the check: the file must accept any
 
 @dataclass(frozen=True)
 class Exported:
-    """An exported file, the inputs it was checked on, and its agreement with PyTorch."""
+    """An exported file or folder, the inputs it was checked on, and its agreement with PyTorch."""
 
     path: Path
     checked_on: str
     n_inputs: int
     agreement: Agreement
 
+    @property
+    def megabytes(self) -> float:
+        """Size on disk."""
+        files = [self.path] if self.path.is_file() else [f for f in self.path.iterdir() if f.is_file()]
+        return sum(f.stat().st_size for f in files) / 2**20
+
 
 def export_run(
     path: str | Path,
-    format: str = "onnx",  # onnx, torch
+    format: str = "onnx",  # onnx, torch; run: a small copy of the run folder, see `pack_run`
     which: str = "best",  # best, last, swa
-    out: str | Path = "",  # default: export/model.onnx or model.pt2 in the run
+    out: str | Path = "",  # default: export/model.onnx, model.pt2 or run in the run
     data: str | Path = "",  # fields for the check; default: the run's own, or noise if they no longer exist
 ) -> Exported:
     """Write the network with its last activation: normalised pixels (b, C, H, W) -> probability, for any b.
@@ -58,13 +66,17 @@ def export_run(
     The probability is that of the foreground (b, H, W) for a segmentation, of each class (b, K) for a classification.
     The file holds what a reader needs to know (`export_metadata`). Raises `UserError` if the file and PyTorch differ.
     """
-    _check_names(format, out)
+    target = _target(path, format, out)
     model = load_run(path, which, "cpu")
     source, inputs = example_inputs(model, data)
     network, shape = _network(model), inputs.shape[1:]
+    if format == "run":
+        pack_run(path, target, which)
+        copy = _network(load_run(target, device="cpu"))
+        agreement = _agreement(_predictor(copy), network, inputs, _threshold(model))
+        return Exported(target, source, len(inputs), agreement)
     program = exported_program(network, shape)
     metadata = export_metadata(model, which)
-    target = Path(out) if out else RunFolder.at(path).path / "export" / FILES[format]
     with written_whole(target) as tmp:
         predict = _write_onnx(program, metadata, tmp) if format == "onnx" else _write_torch(program, metadata, tmp)
         agreement = _agreement(predict, network, inputs, _threshold(model))
@@ -76,12 +88,15 @@ def export_run(
     return Exported(target, source, len(inputs), agreement)
 
 
-def _check_names(format: str, out: str | Path) -> None:
+def _target(path: str | Path, format: str, out: str | Path) -> Path:
     if format not in FILES:
         raise UserError(f"format={format!r} is unknown; it may be {', '.join(FILES)}.")
     suffix = Path(FILES[format]).suffix
-    if out and Path(out).suffix != suffix:
+    if out and suffix and Path(out).suffix != suffix:
         raise UserError(f"out={out}: the name of a file of format={format} ends in {suffix}.")
+    if str(path) == NUCLEI and not out:
+        raise UserError("give `out` for the model that comes with the package: nothing is written into the package.")
+    return Path(out) if out else RunFolder.at(path).path / "export" / FILES[format]
 
 
 def export_metadata(model: Segmenter | Classifier, which: str = "best") -> dict[str, Any]:
@@ -172,7 +187,10 @@ def _write_onnx(program: ExportedProgram, metadata: dict[str, Any], file: Path) 
 
 def _write_torch(program: ExportedProgram, metadata: dict[str, Any], file: Path) -> Callable[[np.ndarray], np.ndarray]:
     torch.export.save(program, file, extra_files={"facts.json": json.dumps(metadata)})
-    module = torch.export.load(file).module()
+    return _predictor(torch.export.load(file).module())
+
+
+def _predictor(module: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
     return lambda inputs: module(torch.from_numpy(inputs)).numpy()
 
 
@@ -183,5 +201,5 @@ def _agreement(
     """Compare the written file with PyTorch, on batches of several sizes."""
     batches = [b for b in np.split(inputs, np.cumsum(_BATCHES)) if len(b)]
     exported = np.concatenate([predict(b) for b in batches])
-    expected = np.concatenate([network(torch.from_numpy(b)).numpy() for b in batches])
+    expected = np.concatenate([_predictor(network)(b) for b in batches])
     return Agreement.of(exported, expected, threshold)

@@ -15,7 +15,7 @@ from fastai.callback.core import Callback
 from ..data.cohort import Cohort
 from ..data.splits import save_splits
 from ..errors import UserError
-from ..models.names import WEIGHTS
+from ..models.names import NUCLEI, WEIGHTS
 from ..training.callbacks import EpochLine
 from ..training.keeper import Keeper
 from ..training.learner import FieldLearner
@@ -167,6 +167,8 @@ def _start(weights: str, network: str) -> str:
         return f"random weights of {network}"
     if weights == "packaged":
         return f"packaged ImageNet weights of {network}"
+    if weights == NUCLEI:
+        return "the model of nuclei that comes with the package"
     return f"{weights} weights of {network}" if weights in WEIGHTS else f"the weights of {network} in {weights}"
 
 

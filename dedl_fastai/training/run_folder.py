@@ -18,6 +18,8 @@ from ..data.cohort import Cohort
 from ..errors import UserError
 from ..io.files import read_json, write_json
 from ..models.device import cpu_name
+from ..models.names import NUCLEI
+from ..models.packaged import NUCLEI_RUN
 
 _PACKAGES = (
     "fastai",
@@ -44,8 +46,8 @@ class RunFolder:
 
     @classmethod
     def existing(cls, path: str | Path) -> "RunFolder":
-        """Return the run folder at `path`; `UserError` if it has no trained model."""
-        run = cls.at(path)
+        """Return the run folder at `path`, or the packaged model for "nuclei"; `UserError` without a trained model."""
+        run = cls.at(NUCLEI_RUN if str(path) == NUCLEI else path)
         if not run.path.is_dir():
             raise UserError(f"{run.path} does not exist: a run folder is needed.")
         if not (run.path / "model.json").is_file():

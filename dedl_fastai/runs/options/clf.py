@@ -51,7 +51,7 @@ class ClfConfig(TrainOptions):
     weights: str = option(
         "imagenet",
         "Initial weights: none, imagenet, advprop, noisy-student, packaged (with efficientnet-lite0..lite2, without a "
-        "download), or a FILE.",
+        "download), a FILE or a RUN.",
         MODEL,
     )
     freeze: bool = option(False, "Train only the head.", MODEL)

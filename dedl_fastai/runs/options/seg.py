@@ -65,7 +65,8 @@ class SegConfig(TrainOptions):
     weights: str = option(
         "imagenet",
         "Initial weights of the encoder: none, imagenet, advprop, noisy-student, packaged (with "
-        "efficientnet-lite0..lite2, without a download), auto (packaged if installed, else none), or a FILE.",
+        "efficientnet-lite0..lite2, without a download), auto (packaged if installed, else none), nuclei (all of the "
+        "model that comes with this package, with --preset fast or best), a FILE or a RUN.",
         MODEL,
     )
     depth: int = option(3, "Number of encoder stages that are used (1 to 5).", MODEL)

@@ -57,7 +57,7 @@ def predict_splits(
         log.info("predicting %d fields of %s", len(fields), split)
         predict = partial(model.planes, scale=scales[split].factor if scales else 1.0)
         predictions[split] = predict_fields(
-            fields, part.table, channels, predict=predict, folder=f"{folder}/{split}", own=model.nuclei
+            fields, part.table, channels, predict=predict, folder=f"{folder}/{split}", own=model.separation
         )
     return predictions
 

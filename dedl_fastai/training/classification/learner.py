@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 def clf_learner(
     dls: DataLoaders,  # from `clf_dataloaders`; `facts` has size, mean, vocab, prevalence, n_train
     model: str = "resnet18",  # a name in the paper's tables, or timm's
-    weights: str = "imagenet",  # none, imagenet, advprop, noisy-student, packaged, or a file
+    weights: str = "imagenet",  # none, imagenet, advprop, noisy-student, packaged, a file or a run
     loss: str | Callable = "focal",  # focal (the paper), bce, asymmetric, or a loss of logits and labels
     class_weight: str = "inverse",  # inverse, effective, none, dedl (the released code: favours common classes)
     gamma: float = 2.0,  # of the focal loss

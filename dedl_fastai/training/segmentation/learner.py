@@ -62,7 +62,7 @@ def seg_learner(
     dls: DataLoaders,  # from `seg_dataloaders`, or any loaders of images (B, C, H, W) and masks (B, H, W)
     arch: str = "unet",
     encoder: str = "resnet34",
-    weights: str = "imagenet",  # none, imagenet, advprop, noisy-student, packaged, auto, or a file
+    weights: str = "imagenet",  # none, imagenet, advprop, noisy-student, packaged, auto, nuclei, a file or a run
     depth: int = 3,
     decoder_channels: Sequence[int] = (),  # default: 256, 128, 64 for depth 3
     attention: str = "se",  # in the decoder: none, se (the paper), scse (the released code)

@@ -143,7 +143,7 @@ def test_a_run_keeps_head_and_tuned_separation(run):
     assert card["network"]["head"] == run.name and card["nuclei"] == metrics["nuclei_tuning"]["value"]
     assert "head_loss" in (run / "history.csv").read_text().splitlines()[0]
     model = load_run(run)
-    assert model.nuclei.h == card["nuclei"]["h"] and model.nuclei.threshold == card["nuclei"]["threshold"]
+    assert model.separation.h == card["nuclei"]["h"] and model.separation.threshold == card["nuclei"]["threshold"]
 
 
 def test_the_kinds_of_errors_add_up_and_are_drawn(run):
@@ -182,7 +182,7 @@ def test_predicted_nuclei_are_those_of_the_planes(run, cohort):
     image, model = cohort.table.image[0], load_run(run)
     probability, *maps = model.planes(model.read(image))
     by_head = {"distance": maps[0]} if run.name == "distance" else {"flow": np.stack(maps)}
-    expected = instances(probability, model.nuclei.threshold, h=model.nuclei.h, **by_head)
+    expected = instances(probability, model.separation.threshold, h=model.separation.h, **by_head)
     np.testing.assert_array_equal(Ensemble([model]).segment(image), expected)
 
 
@@ -212,7 +212,7 @@ def test_export_holds_probability_and_maps(run, tmp_path):
 def test_a_learner_of_a_notebook_keeps_its_separation(cohort, tmp_path):
     learn = fitted(cohort, n=2, head="distance")
     run = learn.save_run(tmp_path / "run")
-    assert load_run(run).nuclei == Segmenter.of(learn).nuclei
+    assert load_run(run).separation == Segmenter.of(learn).separation
     assert json.loads((run / "config.json").read_text())["head"] == "distance"
 
 

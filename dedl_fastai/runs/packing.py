@@ -1,0 +1,38 @@
+"""`pack_run`: a small copy of a run folder that predicts as the run does, to give to others."""
+
+from pathlib import Path
+from typing import Any
+
+from ..models.weights import write_tensors
+from ..training.model_card import load_model
+from ..training.run_folder import RunFolder
+
+_BY_FIELD = ("fields", "per_patient")  # of metrics.json
+
+
+def pack_run(
+    path: str | Path,
+    out: str | Path,  # folder; its other files, such as a README, are kept
+    which: str = "best",  # best, last, swa: they become the best weights of the copy
+) -> None:
+    """Write a run folder with what prediction needs: weights in half precision, model.json, options and splits.
+
+    The metrics are those pooled over the fields. Of the data, the copy has the folder's name and no path.
+    """
+    run, copy = RunFolder.existing(path), RunFolder.at(out)
+    model, card = load_model(run, which)
+    half = {n: v.half() if v.is_floating_point() else v for n, v in model.state_dict().items()}
+    write_tensors(copy.path / "best.safetensors", half)
+    copy.write("model", {k: v for k, v in card.items() if not k.endswith("_of_weights")})
+    if run.is_started:
+        options = run.read("config")
+        copy.write("config", {**options, "data": Path(options["data"]).name, "splits": ""})
+        copy.write("splits", run.read("splits"))
+    if run.is_complete:
+        copy.write("metrics", _pooled(run.read("metrics")))
+
+
+def _pooled(scores: Any) -> Any:
+    if not isinstance(scores, dict):
+        return scores
+    return {name: _pooled(value) for name, value in scores.items() if name not in _BY_FIELD}
