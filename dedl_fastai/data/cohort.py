@@ -42,6 +42,7 @@ class Cohort:
     root: Path
     layout: str
     problems: list[Problem] = field(default_factory=list)
+    drawn_from: int = 0  # number of training fields of which those left were drawn; 0: they are all
 
     @classmethod
     def load(
@@ -71,6 +72,11 @@ class Cohort:
             f"Cohort({self.root.name}: {self.layout}, {len(self)} fields, {self.table.patient.nunique()} patients, "
             f"{(self.table['mask'] != '').sum()} masks, {(self.table.labels != '').sum()} with labels)"
         )
+
+    @property
+    def repeats(self) -> int:
+        """How often an epoch shows each training field, so that a part of them makes an epoch as long as all do."""
+        return max(1, round(self.drawn_from / max(1, int((self.table.split == "train").sum()))))
 
     def rows(self) -> list[Any]:
         """Return the rows of `table` as named tuples; which attributes they have depends on the layout."""

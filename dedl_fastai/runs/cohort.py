@@ -14,10 +14,11 @@ from ..data.cohort import Cohort
 from ..data.demo.cohort import demo_cohort
 from ..data.outer_folds import outer_folds
 from ..data.splits import apply_splits, check_no_leak, split_cohort
+from ..data.subsets import draw_training_fields
 from ..errors import UserError
 from ..io.files import folder_written_whole
 from .options.clf import ClfConfig
-from .options.training import DataOptions
+from .options.training import DataOptions, TrainOptions
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,11 @@ def load_split_cohort(options: DataOptions, fold: int = 0) -> Cohort:
     else:
         cohort = split_cohort(cohort, options.split, options.seed, folds=options.folds, fold=fold)
     return cohort.limited(options.limit_fields)
+
+
+def training_part(cohort: Cohort, options: TrainOptions) -> Cohort:
+    """Return the cohort with the part of its training fields that the options name, drawn with their seed."""
+    return draw_training_fields(cohort, options.train_fields, options.train_share, seed=options.seed)
 
 
 def load_cohort(options: DataOptions) -> Cohort:

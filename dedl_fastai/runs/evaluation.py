@@ -189,6 +189,8 @@ def _check_same_fields(runs: Sequence[RunFolder], split: str) -> None:
 
 def _own_cohort(run: RunFolder, options: DataOptions) -> Cohort:
     fields = set(run.read("splits")["fields"])
+    if not Path(options.data).exists():
+        raise UserError(f"the fields that {run.path.name} was trained on ({options.data}) are not here: give `data`.")
     cohort = Cohort.load(options.data, options.patient or None)
     cohort = cohort.where(cohort.table.field.isin(fields))
     is_by_place = isinstance(options, ClfConfig) and splits_by_place(cohort, options.tile)

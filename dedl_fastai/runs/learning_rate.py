@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from .classification.training import clf_dataloaders_of, clf_learner_of
-from .cohort import load_clf_cohort, load_split_cohort
+from .cohort import load_clf_cohort, load_split_cohort, training_part
 from .lr_curve import rate_curve
 from .options.clf import ClfConfig
 from .options.seg import SegConfig
@@ -17,9 +17,9 @@ def find_lr(options: SegConfig | ClfConfig, out: str | Path, steps: int = 100) -
     "steep" the rate at which the loss falls fastest. No weights and no files of a run are changed.
     """
     if isinstance(options, ClfConfig):
-        dls = clf_dataloaders_of(options, load_clf_cohort(options))
+        dls = clf_dataloaders_of(options, training_part(load_clf_cohort(options), options))
     else:
-        dls = dataloaders_of(options, load_split_cohort(options))
+        dls = dataloaders_of(options, training_part(load_split_cohort(options), options))
     learn = clf_learner_of(options, dls) if isinstance(options, ClfConfig) else learner_of(options, dls)
     curve = rate_curve(learn, steps)
     curve.write(Path(out))

@@ -145,3 +145,13 @@ def test_an_image_that_a_cohort_lists_but_does_not_have_is_left_out(run, images,
         assert "left out:" in result.stderr and "lost.tif" in result.stderr and "no_mask" not in result.stderr
         assert "lost.tif" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert list(pd.read_csv(tmp_path / "out" / "summary.csv").field) == ["a"]
+
+
+def test_nuclei_in_place_of_a_run_is_the_model_that_comes_with_the_package(images, tmp_path):
+    result = dedl("predict", "nuclei", images[0], "--out", tmp_path / "out", "--write", "cells,labels")
+    assert result.exit_code == 0, result.output
+    assert len(pd.read_csv(next((tmp_path / "out").glob("*_cells.csv")))) > 5
+    report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "nuclei (best, " in report
+    result = dedl("predict", "nuclei", "--out", tmp_path / "none")
+    assert result.exit_code == 2 and "predict nuclei INPUT" in result.stderr

@@ -13,7 +13,8 @@ from typing import Any
 from ...errors import UserError
 
 TABLES = tuple(f"table{n}" for n in range(1, 14))
-MORE = ("prior", "app-ablation")  # two numbers of the paper's text; variants of APP, which the paper does not compare
+# Not the paper's tables: two numbers of its text, variants of APP, and scores against the number of labelled fields.
+MORE = ("prior", "app-ablation", "efficiency")
 SEEDS = (26, 77, 334, 517, 994)  # the paper's, 7.5
 _ROW_OPTION = {"seg": "encoder", "clf": "model"}
 _TIME = re.compile(r"(\d+)h(?: (\d+)m)?(?: (\d+)s)?")
@@ -70,6 +71,7 @@ class PaperTable:
     baseline: str = ""  # key of the row that the others are compared with; their options then win over a user's
     row_options: tuple[str, ...] = ()  # options that only the rows set
     beside: tuple[Beside, ...] = ()  # further numbers of each cell's runs
+    curve: str = ""  # what the keys of the rows count: the figure is a curve over it
 
     @property
     def cells(self) -> tuple[PaperCell, ...]:
@@ -81,16 +83,25 @@ class PaperTable:
         """Whether any cell has a published value."""
         return any(cell.value is not None for cell in self.cells)
 
-    def select(self, rows: Sequence[str]) -> "PaperTable":
-        """Return the table with these rows and the baseline, in its own order; with all rows if none is named.
+    def select(self, rows: Sequence[str], columns: Sequence[str] = ()) -> "PaperTable":
+        """Return the table with these rows and the baseline, and these columns, in its own order; all if none is named.
 
-        Raises `UserError` for an unknown row.
+        Raises `UserError` for an unknown row or column.
         """
-        wanted = [r.strip().lower() for r in rows if r.strip()]
-        known = [row.key for row in self.rows]
-        if unknown := [r for r in wanted if r not in known]:
-            raise UserError(f"{self.name} has no row {unknown[0]!r}; it has {', '.join(known)}.")
-        return replace(self, rows=tuple(r for r in self.rows if r.key in (*wanted, self.baseline))) if wanted else self
+        keys = _checked("row", rows, [row.key for row in self.rows], table=self.name)
+        names = _checked("column", columns, [c.lower() for c in self.columns], table=self.name)
+        kept = tuple(c for c in self.columns if not names or c.lower() in names)
+        chosen = [r for r in self.rows if not keys or r.key in (*keys, self.baseline)]
+        cut = [replace(r, cells=tuple(c for c in r.cells if c.column in kept)) for r in chosen]
+        return replace(self, rows=tuple(cut), columns=kept)
+
+
+def _checked(what: str, given: Sequence[str], known: Sequence[str], table: str) -> list[str]:
+    """Return the given names of rows or columns; raise a `UserError` for an unknown one."""
+    wanted = [name.strip().lower() for name in given if name.strip()]
+    if unknown := [name for name in wanted if name not in known]:
+        raise UserError(f"{table} has no {what} {unknown[0]!r}; it has {', '.join(known)}.")
+    return wanted
 
 
 @cache
@@ -113,6 +124,7 @@ def load_table(name: str) -> PaperTable:
         rows=tuple(_row(about, columns, line) for line in lines),
         baseline=about.get("baseline", ""),
         row_options=tuple(about.get("row_options", ())),
+        curve=about.get("curve", ""),
         beside=tuple(Beside(c, m["path"], m.get("unit", "")) for c, m in about.get("beside", {}).items()),
     )
 

@@ -27,12 +27,40 @@ def table_figure(
     """
     shown = [r for r in results if r.cell.value is not None or r.values]
     shown = [r for r in shown if r.cell.unit == shown[0].cell.unit]
+    if table.curve:
+        return _curves(table, shown, trivial)
     pairs = [p for p in pairs if any(p.result is r for r in shown)]
     figure = Figure(figsize=(11 if pairs else 8, 1.6 + 0.3 * max(len(shown), 1)), layout="constrained")
     axes = figure.subplots(1, 2, width_ratios=(3, 2), squeeze=False)[0] if pairs else [figure.subplots()]
     _draw_values(axes[0], table, shown, trivial)
     if pairs:
         _draw_differences(axes[1], pairs, shown)
+    return figure
+
+
+def _curves(table: PaperTable, shown: Sequence[CellResult], trivial: Mapping[str, Sequence[float]]) -> Figure:
+    """Draw one line per column over the numbers that the rows stand for, with a dot per run."""
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    ax = figure.subplots()
+    for column in table.columns:
+        results = [r for r in shown if r.cell.column == column and r.values]
+        if not results:
+            continue
+        x, means = [float(r.row.key) for r in results], [statistics.fmean(r.values.values()) for r in results]
+        (line,) = ax.plot(x, means, "o-", markersize=4, label=column)
+        ax.errorbar(x, means, yerr=[r.sd or 0 for r in results], fmt="none", color=line.get_color(), capsize=2)
+        for place, r in zip(x, results, strict=True):
+            ax.plot([place] * len(r.values), list(r.values.values()), ".", color=line.get_color(), alpha=0.4)
+    for (name, values), style in zip(trivial.items(), _LINES, strict=False):
+        ax.axhline(statistics.fmean(values), color="tab:orange", linestyle=style, linewidth=1, label=name)
+    ax.set_xscale("log")
+    ticks = [float(row.key) for row in table.rows]
+    ax.set_xticks(ticks, [row.label for row in table.rows], minor=False)
+    ax.minorticks_off()
+    ax.set_xlabel(table.curve)
+    ax.set_ylabel(table.metric)
+    ax.grid(alpha=0.3)
+    ax.legend(frameon=False, fontsize=8)
     return figure
 
 

@@ -16,8 +16,14 @@ from ..options import with_options
 @with_options(SegConfig, ClfConfig, show_defaults=False)
 def run(
     given: dict[str, Any],
-    table: Annotated[str, typer.Argument(help="table1 to table13, prior, or app-ablation (variants of APP).")],
+    table: Annotated[
+        str,
+        typer.Argument(help="table1 to table13, prior, app-ablation (variants of APP), efficiency (how many fields)."),
+    ],
     rows: Annotated[str, typer.Option("--rows", help="Keys of rows, separated by commas (default: all).")] = "",
+    columns: Annotated[
+        str, typer.Option("--columns", help="Names of columns, separated by semicolons (default: all).")
+    ] = "",
     variant: Annotated[
         str,
         typer.Option(
@@ -52,7 +58,7 @@ def run(
 
     folder, chosen = out or f"grids/{table}", numbers(seeds, "seeds")
     where = _where(jobs, scheduler, dask_slurm)
-    chosen_table = with_variants(load_table(table), variant.split(",")).select(rows.split(","))
+    chosen_table = with_variants(load_table(table), variant.split(",")).select(rows.split(","), columns.split(";"))
     request = Request(chosen_table, given, chosen, folds)
     try:
         with _terminate_as_interrupt():

@@ -125,7 +125,8 @@ def items_of_cohort(
 ) -> list[ClfItem]:
     """Return the training and validation items of a cohort, as items of the `DataBlock`."""
     labels = labels or labels_for(cohort, facts)
-    return [i for split in ("train", "valid") for i in clf_items(cohort, facts, split, cache=cache, labels=labels)]
+    training, validation = (clf_items(cohort, facts, s, cache=cache, labels=labels) for s in ("train", "valid"))
+    return training * cohort.repeats + validation
 
 
 def _facts(

@@ -122,7 +122,8 @@ def tiles_of_cohort(
     for split in ("train", "valid"):
         fields = cache_cohort(_needed(cohort, split), facts.channels, facts.scaling, cache, ids=ids)
         tiles += tiles_of(fields, facts.tile, pad=pad, split=split, margin=margin if split == "train" else 0)
-    return _without_blank(tiles, skip_blank)
+    tiles = _without_blank(tiles, skip_blank)
+    return [t for t in tiles for _ in range(1 if is_valid(t) else cohort.repeats)]
 
 
 def tiles_of_image(path: str | Path, facts: SegFacts, pad: str = PAD, cache: str | Path | None = None) -> list[Tile]:

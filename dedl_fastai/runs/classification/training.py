@@ -23,7 +23,7 @@ from ...training.learner import FieldLearner
 from ...training.model_card import clf_model_card
 from ...training.run_folder import RunFolder
 from ...training.swa import SwaCallback
-from ..cohort import load_clf_cohort
+from ..cohort import load_clf_cohort, training_part
 from ..lifecycle import close_run, fit_run, metrics_if_complete, open_run, settled, with_found_rate
 from ..options.base import two_percentiles
 from ..options.clf import ClfConfig
@@ -49,7 +49,7 @@ def train_clf(
     if finished is not None:
         return finished
     started = time.perf_counter()
-    cohort = cohort or load_clf_cohort(options)
+    cohort = training_part(cohort or load_clf_cohort(options), options)
     dls = clf_dataloaders_of(options, cohort)
     options, curve = with_found_rate(options, lambda: clf_learner_of(options, dls))
     learn = clf_learner_of(options, dls)

@@ -82,6 +82,10 @@ class TrainOptions(DataOptions):
     """How a model of either task is trained; the defaults are those of the paper's segmentation (section 7.5)."""
 
     percentiles: str = option("1,99.8", "Percentiles of a field's intensities that are scaled to 0 and 1.", DATA)
+    train_fields: int = option(
+        0, "Train on this many of the training fields, to see how many are needed (0: all, or --train-share).", DATA
+    )
+    train_share: float = option(1.0, "Train on this share of the training fields, in as many steps as on all.", DATA)
     epochs: int = option(50, "Passes over the training items.", SCHEDULE)
     bs: int = option(16, "Batch size, over all processes.", SCHEDULE)
     lr: float | str = option(
@@ -119,4 +123,4 @@ class TrainOptions(DataOptions):
         object.__setattr__(self, "lr", rate(self.lr))
         check_positive(self, "epochs", "bs", "accumulate")
         check_test_folds(self)
-        check_not_negative(self, "limit_fields", "folds", "workers", "lr_min", "wd", "patience", "clip")
+        check_not_negative(self, "limit_fields", "train_fields", "folds", "workers", "lr_min", "wd", "patience", "clip")

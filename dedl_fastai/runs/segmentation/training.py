@@ -24,7 +24,7 @@ from ...training.model_card import seg_model_card
 from ...training.processes.group import first_before_others, from_first, is_first, process_device, share_of_batch
 from ...training.run_folder import RunFolder
 from ...training.segmentation.learner import seg_learner
-from ..cohort import load_split_cohort
+from ..cohort import load_split_cohort, training_part
 from ..lifecycle import close_run, fit_run, metrics_if_complete, open_run, settled, with_found_rate
 from ..options.base import numbers, two_percentiles
 from ..options.seg import AUTO, SegConfig
@@ -54,7 +54,7 @@ def train_seg(
     if finished is not None:
         return finished
     started = time.perf_counter()
-    cohort = cohort or load_split_cohort(options, fold)
+    cohort = training_part(cohort or load_split_cohort(options, fold), options)
     with first_before_others():
         dls = dataloaders_of(options, cohort)
     options = replace(options, head=_head_of(options, dls))

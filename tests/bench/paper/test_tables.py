@@ -366,3 +366,12 @@ def test_measured_speed_is_of_this_machine_and_kept():
     speed = measure_speed("cpu", rounds=1)
     assert speed.seconds(stored_cost("seg", {"arch": "unet", "encoder": "resnet18"})) > 0
     assert "threads" in speed.device and measure_speed("cpu", rounds=1) is speed
+
+
+def test_columns_of_a_table_can_be_chosen_beside_its_rows():
+    table = load_table("efficiency").select(["5", "1"], ["Packaged", "packaged, APP"])
+    assert [r.key for r in table.rows] == ["1", "5", "100"], "with the baseline"
+    assert table.columns == ("packaged", "packaged, APP")
+    assert [c.options["train_share"] for c in table.rows[1].cells] == [0.05, 0.05]
+    with pytest.raises(UserError, match="efficiency has no column 'imagenet'; it has packaged"):
+        load_table("efficiency").select([], ["imagenet"])

@@ -1,0 +1,47 @@
+"""The fields of a comparison: pixels of the nuclear channel and true ids, as arrays that every tool reads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...data.cohort import Cohort
+from ...errors import UserError
+from ...io.fields.readers import open_field
+from ...io.masks import holds_ids, read_labels
+
+
+@dataclass(frozen=True)
+class TrueField:
+    """A field whose nuclei are known."""
+
+    pixels: np.ndarray  # float32 (H, W), one channel, as in the file
+    ids: np.ndarray  # int32 (H, W), 0 is background
+
+
+def true_fields(cohort: Cohort, channels: Sequence[str]) -> list[TrueField]:
+    """Read the fields whose masks hold ids of nuclei; of each, the first of `channels` that it has.
+
+    Raises `UserError` if no mask of the cohort holds ids, or if a field has none of the channels.
+    """
+    fields = []
+    for row in cohort.with_masks().rows():
+        labels = read_labels(row.mask)
+        if holds_ids(row.mask, labels):
+            fields.append(TrueField(_pixels(row.image, channels), labels.astype(np.int32)))
+    if not fields:
+        raise UserError(f"no mask of {cohort.root} tells nuclei apart: the tools cannot be compared on it.")
+    return fields
+
+
+def _pixels(image: str | Path, channels: Sequence[str]) -> np.ndarray:
+    with open_field(image) as field:
+        if field.channels == ["grey"]:
+            return field.read(0)
+        for name in channels:
+            try:
+                return field.read(field.channel_index(name))
+            except UserError:
+                continue
+        raise UserError(f"{image} has none of the channels {', '.join(channels)}: it has {', '.join(field.channels)}.")

@@ -1,0 +1,45 @@
+"""`draw_training_fields`: a cohort with a part of its training fields, to see how many labelled fields are enough."""
+
+import random
+from collections.abc import Iterable
+from dataclasses import replace
+
+from ..errors import UserError
+from .cohort import Cohort
+from .options import SEED
+
+
+def draw_training_fields(
+    cohort: Cohort,  # with splits
+    n: int = 0,  # training fields that are kept; 0: all, or the share
+    share: float = 1.0,  # of the training fields that is kept, at least one
+    seed: int = SEED,
+) -> Cohort:
+    """Return the cohort with n of its training fields; the others get the split "ignore".
+
+    Patients are taken one after the other in random order, each with all fields but the last one. With the same seed,
+    the fields of a smaller part are among those of a larger one. An epoch shows each field that is left so often that
+    it has as many items as with all of them (`Cohort.repeats`). Raises `UserError` if there are fewer training fields.
+    """
+    training = cohort.table[cohort.table.split == "train"]
+    if not (0 < share <= 1 and n >= 0 and (share == 1 or n == 0)):
+        raise UserError(
+            f"train_fields={n}, train_share={share:g}: give a number of fields, or a share above 0 up to 1."
+        )
+    if n > len(training):
+        raise UserError(f"train_fields={n}: {cohort.root} has {len(training)} training fields.")
+    n = n or max(1, round(share * len(training)))
+    if n == len(training):
+        return cohort
+    order = {name: turn for turn, name in enumerate(_shuffled(training.patient, seed))}
+    position = {name: place for place, name in enumerate(_shuffled(training.field, seed))}
+    ranked = sorted(zip(training.patient, training.field, strict=True), key=lambda f: (order[f[0]], position[f[1]]))
+    left_out = {name for _, name in ranked[n:]}
+    splits = ["ignore" if row.field in left_out else row.split for row in cohort.rows()]
+    return replace(cohort.with_split(splits), drawn_from=len(training))
+
+
+def _shuffled(names: Iterable[str], seed: int) -> list[str]:
+    order = sorted(set(names))
+    random.Random(seed).shuffle(order)
+    return order
