@@ -19,7 +19,7 @@ class IntensityAugment(RandTransform):
     batches change.
     """
 
-    split_idx, order = 0, 31  # after the geometry, before normalisation
+    split_idx, order = 0, 32  # after the geometry, before normalisation
 
     def __init__(
         self,

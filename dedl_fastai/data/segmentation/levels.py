@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from ...errors import UserError
 from .augment import TileAugment
+from .crowd import CrowdAugment
 from .intensity import IntensityAugment
 
 LEVELS = ("paper", "standard", "strong")
@@ -15,18 +16,20 @@ def augmentation(
     flips: bool = True,
     dihedral: bool = False,
     tile: int = 480,  # edge in pixels
+    crowd: float = 0.0,  # share of the tiles that `CrowdAugment` changes
 ) -> list[Callable]:
     """Return the batch transforms of a level.
 
     paper: rotation by up to `rotate` degrees, and `flips` and quarter turns (`dihedral`) as given. standard: any
     rotation and flip, zoom by up to 1.35, contrast and brightness, and shifts by up to a quarter of a tile. strong:
-    also gamma, blur and noise.
+    also gamma, blur and noise. With `crowd`, tiles whose targets are ids get more nuclei, at any level.
     """
+    crowded = [CrowdAugment(crowd)] if crowd else []
     if level == "paper":
-        return [TileAugment(rotate, flips, dihedral)]
+        return [TileAugment(rotate, flips, dihedral), *crowded]
     geometry = TileAugment(max_rotate=180.0, flips=True, zoom=0.35, margin=tile // 4)
     if level == "standard":
-        return [geometry, IntensityAugment()]
+        return [geometry, *crowded, IntensityAugment()]
     if level == "strong":
-        return [geometry, IntensityAugment(0.4, 0.2, gamma=0.7, blur=1.5, noise=0.08)]
+        return [geometry, *crowded, IntensityAugment(0.4, 0.2, gamma=0.7, blur=1.5, noise=0.08)]
     raise UserError(f"augment={level!r} is unknown; it may be {', '.join(LEVELS)}.")

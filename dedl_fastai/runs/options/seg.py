@@ -90,6 +90,9 @@ class SegConfig(TrainOptions):
         "blur, noise).",
         ITEMS,
     )
+    crowd: float = option(
+        0.0, "With a head: share of training tiles that get nuclei of their own mirror images, which touch.", ITEMS
+    )
     rotate: float = option(3.0, "With --augment paper: rotate tiles by up to this many degrees.", ITEMS)
     flips: bool = option(True, "With --augment paper: flip tiles along both axes.", ITEMS)
     dihedral: bool = option(False, "With --augment paper: also rotate tiles by quarter turns.", ITEMS)
@@ -117,6 +120,10 @@ class SegConfig(TrainOptions):
         super().__post_init__()
         check_positive(self, "tile", "app_target", "app_lr", "app_width")
         check_not_negative(self, "rotate", "overlap", "head_weight")
+        if not 0 <= self.crowd <= 1:
+            raise UserError(f"crowd={self.crowd:g}: give a share of the tiles, from 0 to 1.")
+        if self.crowd and self.head == "mask":
+            raise UserError("`crowd` needs the ids of nuclei, which head=distance and head=flow read: choose one of them.")
         if self.overlap >= 1:
             raise UserError(f"overlap={self.overlap:g}: give a share of a tile, at least 0 and below 1.")
         if self.app_released and self.app == "none":

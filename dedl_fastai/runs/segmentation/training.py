@@ -109,7 +109,12 @@ def _loaded(options: SegConfig, cohort: Cohort, ids: bool) -> DataLoaders:
         bs=share_of_batch(options.bs),
         channels=parse_channels(options.channel),
         augment=augmentation(
-            options.augment, options.rotate, flips=options.flips, dihedral=options.dihedral, tile=options.tile
+            options.augment,
+            options.rotate,
+            flips=options.flips,
+            dihedral=options.dihedral,
+            tile=options.tile,
+            crowd=options.crowd,
         ),
         scaling=PercentileScaling(*two_percentiles(options.percentiles)),
         pad=options.pad,
