@@ -123,7 +123,7 @@ class SegConfig(TrainOptions):
         if not 0 <= self.crowd <= 1:
             raise UserError(f"crowd={self.crowd:g}: give a share of the tiles, from 0 to 1.")
         if self.crowd and self.head == "mask":
-            raise UserError("`crowd` needs the ids of nuclei, which head=distance and head=flow read: choose one of them.")
+            raise UserError("`crowd` needs the ids of nuclei, which only head=distance and head=flow read.")
         if self.overlap >= 1:
             raise UserError(f"overlap={self.overlap:g}: give a share of a tile, at least 0 and below 1.")
         if self.app_released and self.app == "none":
