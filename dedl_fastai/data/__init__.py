@@ -7,7 +7,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "segmentation.augment": ["TileAugment"],
         "segmentation.block": ["FieldBlock", "InstancesBlock", "NucleiBlock", "seg_block", "seg_dataloaders"],
-        "segmentation.facts": ["SegFacts", "facts_of_loaders"],
+        "segmentation.facts": ["SegFacts"],
+        "segmentation.loader_facts": ["facts_of_loaders"],
         "segmentation.intensity": ["IntensityAugment"],
         "segmentation.levels": ["augmentation"],
         "check": ["check_cohort"],

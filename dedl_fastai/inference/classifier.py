@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from fastai.learner import Learner
 from torch import nn
 
 from ..data.classification.items import ClfItem, tiles_of_file
@@ -15,6 +14,9 @@ from ..io.fields.field import Field
 from ..training.model_card import clf_facts_from_card, clf_model_card
 from ..training.run_folder import RunFolder
 from .predicted import PredictedClasses, predicted_classes
+
+if TYPE_CHECKING:  # fastai takes seconds to import, and a prediction does not need it
+    from fastai.learner import Learner
 
 
 @dataclass
@@ -35,7 +37,7 @@ class Classifier:
         self.model = self.model.to(self.device).eval()
 
     @classmethod
-    def of(cls, learn: Learner, bs: int = 16) -> "Classifier":
+    def of(cls, learn: "Learner", bs: int = 16) -> "Classifier":
         """The model of a Learner, with the thresholds that `learn.evaluate` tuned."""
         card = clf_model_card(learn.spec, learn.dls.facts, getattr(learn, "thresholds", None))
         return cls(learn.model, card, None, torch.device(learn.dls.device), bs)

@@ -4,11 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from fastai.learner import Learner
 from torch import nn
 
 from ..cells.options import NucleiOptions
@@ -24,6 +23,9 @@ from .options import BATCH_SIZE, OVERLAP
 from .predicted import PredictedMask, predicted_mask
 from .resampled import bands_at_scale
 from .window import Band, FieldPixels, normalised, predict_bands, whole_planes
+
+if TYPE_CHECKING:  # fastai takes seconds to import, and a prediction does not need it
+    from fastai.learner import Learner
 
 
 @dataclass
@@ -48,7 +50,7 @@ class Segmenter:
         self.model = self.model.to(self.device).eval()
 
     @classmethod
-    def of(cls, learn: Learner, **how: Any) -> "Segmenter":
+    def of(cls, learn: "Learner", **how: Any) -> "Segmenter":
         """The model of a Learner, with the threshold that `learn.evaluate` tuned; `how`: `overlap`, `tta`, ..."""
         if not learn.dls.facts.of_fields:
             raise UserError(

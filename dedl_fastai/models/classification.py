@@ -1,6 +1,7 @@
 """Classification networks from timm: their specification, construction and weights; their head and body."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -65,6 +66,16 @@ def create_clf_model(spec: ClfSpec, weights: str = "imagenet") -> nn.Module:
         model = _build(spec, name, pretrained=weights != "none")
     if weights == "none":
         quicken_statistics(model)
+    return model
+
+
+def rebuild_clf_model(spec: ClfSpec, tensors: Mapping[str, torch.Tensor]) -> nn.Module:
+    """Build the network that these tensors were saved from, and load them.
+
+    Raises `RuntimeError` if they are of another network.
+    """
+    model = _build(spec, spec.model)
+    model.load_state_dict(tensors)
     return model
 
 

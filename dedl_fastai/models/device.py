@@ -7,6 +7,8 @@ import torch
 
 from ..errors import UserError
 
+AMPS = {"fp16": torch.float16, "bf16": torch.bfloat16}  # names of mixed precision
+
 
 def pick_device(name: str = "auto") -> torch.device:
     """Return the device of that name; "auto" takes a GPU if there is one. Raises `UserError` for an unusable device."""

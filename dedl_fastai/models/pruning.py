@@ -1,6 +1,6 @@
 """Pruning of modules that do not affect a network's output, such as the encoder stages below the decoder's depth."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 
 import torch
 from torch import nn
@@ -27,7 +27,7 @@ def unused_modules(build: Callable[[], nn.Module], in_channels: int, tile: int) 
     logits.sum().backward()
     if logits.shape[-2:] != (tile, tile):
         raise ValueError(f"its masks have {logits.shape[-1]} px")
-    unused = list(_without_gradient(model, ""))
+    unused = modules_without(model, {name for name, p in model.named_parameters() if p.grad is not None})
     remove(model, unused)
     try:
         run_on_meta(model, *shape)
@@ -48,11 +48,15 @@ def freeze(model: nn.Module, names: list[str]) -> None:
         model.get_submodule(name).requires_grad_(False)
 
 
-def _without_gradient(module: nn.Module, prefix: str) -> Iterator[str]:
-    """Yield the names of the outermost modules none of whose parameters has a gradient."""
+def modules_without(model: nn.Module, names: Container[str]) -> list[str]:
+    """Return the names of the outermost modules none of whose parameters is among `names`."""
+    return list(_outermost_without(model, names, ""))
+
+
+def _outermost_without(module: nn.Module, names: Container[str], prefix: str) -> Iterator[str]:
     for name, child in module.named_children():
-        grads = [p.grad is not None for p in child.parameters()]
-        if grads and not any(grads):
+        known = [f"{prefix}{name}.{p}" in names for p, _ in child.named_parameters()]
+        if known and not any(known):
             yield prefix + name
-        elif not all(grads):
-            yield from _without_gradient(child, f"{prefix}{name}.")
+        elif not all(known):
+            yield from _outermost_without(child, names, f"{prefix}{name}.")

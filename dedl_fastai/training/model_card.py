@@ -10,8 +10,8 @@ from ..data.classification.items import ClfFacts
 from ..data.scaling import PercentileScaling
 from ..data.segmentation.facts import SegFacts
 from ..errors import UserError
-from ..models.classification import ClfSpec, create_clf_model
-from ..models.segmentation import SegSpec, create_seg_model
+from ..models.classification import ClfSpec, rebuild_clf_model
+from ..models.segmentation import SegSpec, rebuild_seg_model
 from ..models.weights import read_tensors
 from .run_folder import RunFolder
 
@@ -99,12 +99,12 @@ def load_model(run: RunFolder, which: str = "best") -> tuple[nn.Module, dict[str
     if which not in WEIGHT_FILES or not file.is_file():
         available = [w for w in WEIGHT_FILES if (run.path / f"{w}.safetensors").is_file()]
         raise UserError(f"{run.path} has no weights {which!r}: it has {', '.join(available) or 'none'}.")
-    if card["task"] == "segmentation":
-        model = create_seg_model(SegSpec.from_dict(card["network"]), "none", card["tile"])
-    else:
-        model = create_clf_model(ClfSpec.from_dict(card["network"]), "none")
+    tensors = read_tensors(file)
     try:
-        model.load_state_dict(read_tensors(file))
+        if card["task"] == "segmentation":
+            model = rebuild_seg_model(SegSpec.from_dict(card["network"]), tensors, card["tile"])
+        else:
+            model = rebuild_clf_model(ClfSpec.from_dict(card["network"]), tensors)
     except RuntimeError as e:
         raise UserError(f"{file} does not fit the model.json next to it: they are from different runs.") from e
     return model.eval(), card

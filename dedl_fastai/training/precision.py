@@ -7,8 +7,7 @@ from fastai.callback.training import GradientAccumulation, GradientClip
 from torch.amp import GradScaler, autocast
 
 from ..errors import UserError
-
-AMPS = {"fp16": torch.float16, "bf16": torch.bfloat16}
+from ..models.device import AMPS
 
 
 class Amp(MixedPrecision):

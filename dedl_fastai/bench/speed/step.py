@@ -15,9 +15,8 @@ from torch.amp import autocast
 
 from ...data.scaling import PercentileScaling
 from ...data.segmentation.facts import SegFacts
-from ...models.device import cpu_name, pick_device
+from ...models.device import AMPS, cpu_name, pick_device
 from ...training.learner import FieldLearner
-from ...training.precision import AMPS
 from ...training.segmentation.learner import seg_learner
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ...errors import UserError
-from ...training.precision import AMPS
+from ...models.device import AMPS
 from .portable import Foreground, exported_program, foreground_and_maps, onnx_bytes
 from .runtimes import OnnxEngine, OpenVinoEngine
 

@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ...data.options import SEED
-from ...data.segmentation.facts import SegFacts, facts_of_loaders
+from ...data.segmentation.facts import SegFacts
+from ...data.segmentation.loader_facts import facts_of_loaders
 from ...errors import UserError
 from ...models.segmentation import SegSpec, create_seg_model
 from ..callbacks import seed_callbacks
