@@ -10,6 +10,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run in parallel: more thr
 
 import pytest
 
+from .figures import blank_figures, drawn_figures
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -26,6 +28,23 @@ def _log_level():
     before = log.level
     yield
     log.setLevel(before)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quick_runs():
+    """Do not draw figures, and plant few trees in forests: together they take as long as the rest of a tiny run."""
+    from dedl_fastai.scores.forest import forest_probabilities
+
+    with blank_figures(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forest_probabilities, "__defaults__", (0, 20))  # seed, trees
+        yield
+
+
+@pytest.fixture
+def drawn():
+    """Draw the figures of a test."""
+    with drawn_figures():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, cast
 
 import timm
@@ -84,6 +85,7 @@ def _heads(model: nn.Module) -> tuple[nn.Module, ...]:
     return head if isinstance(head, tuple) else (head,)  # distilled models have two
 
 
+@lru_cache(maxsize=64)  # a run builds its network once for each file of weights
 def check_size(spec: ClfSpec) -> None:
     """Raise a `UserError` if the network does not run at this size; nothing is computed (meta device)."""
     try:

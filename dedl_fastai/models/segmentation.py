@@ -1,6 +1,7 @@
 """Segmentation networks from segmentation-models-pytorch (smp), with the paper's settings as defaults."""
 
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import segmentation_models_pytorch as smp
@@ -169,6 +170,7 @@ def _keep_channel_attention(model: nn.Module) -> None:
             model.set_submodule(name, ChannelAttention(module.cSE))
 
 
+@lru_cache(maxsize=64)  # training, evaluation and prediction build the same network
 def _unused_modules(spec: SegSpec, choice: EncoderChoice, tile: int) -> tuple[list[str], bool]:
     """Names of modules without effect, and whether they can be removed; `UserError` if the network does not run."""
     try:

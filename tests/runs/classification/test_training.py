@@ -14,6 +14,7 @@ from dedl_fastai.runs.evaluation import evaluate_run
 from dedl_fastai.runs.members import train_members
 from dedl_fastai.runs.options.clf import ClfConfig
 
+from ...figures import drawn_figures
 from ...options import TINY_CLF
 from ..segmentation.test_training import Killed, kill_after_batches, same, weights
 
@@ -29,7 +30,8 @@ def options(folder, **changes) -> ClfConfig:
 @pytest.fixture(scope="module")
 def finished(many_folder, tmp_path_factory):
     run = tmp_path_factory.mktemp("clf") / "finished"
-    train_clf(options(many_folder), run)
+    with drawn_figures():
+        train_clf(options(many_folder), run)
     return run
 
 
@@ -38,8 +40,9 @@ def test_the_run_folder_has_the_documented_files(finished):
         *("config.json", "splits.json", "manifest.json", "model.json", "metrics.json", "history.csv"),
         *("best.safetensors", "last.safetensors", "swa.safetensors", "figures", "labels"),
     }
-    figures = {p.stem for p in (finished / "figures").iterdir()}
-    assert figures == {"curves", "precision_recall", "calibration", "label_sets", "examples"}
+    figures = {p.stem: p.stat().st_size for p in (finished / "figures").iterdir()}
+    assert figures.keys() == {"curves", "precision_recall", "calibration", "label_sets", "examples"}
+    assert min(figures.values()) > 5000
 
 
 def test_metrics_have_splits_baselines_classes_weights_and_intervals(finished):

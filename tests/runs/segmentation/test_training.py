@@ -17,6 +17,7 @@ from dedl_fastai.runs.segmentation.training import train_seg
 from dedl_fastai.training import TileIoU
 from dedl_fastai.training.run_folder import RunFolder
 
+from ...figures import drawn_figures
 from ...options import TINY
 
 
@@ -35,7 +36,8 @@ def same(a, b) -> bool:
 @pytest.fixture(scope="module")
 def finished(tiny_folder, tmp_path_factory):
     run = tmp_path_factory.mktemp("run") / "finished"
-    train_seg(options(tiny_folder), run)
+    with drawn_figures():
+        train_seg(options(tiny_folder), run)
     return run
 
 
@@ -64,7 +66,8 @@ def test_the_run_folder_has_the_documented_files(finished):
         *("config.json", "splits.json", "manifest.json", "model.json", "metrics.json", "history.csv"),
         *("best.safetensors", "last.safetensors", "figures"),
     }
-    assert {p.name for p in (finished / "figures").iterdir()} == {"curves.png", "threshold.png", "examples.png"}
+    figures = {p.name: p.stat().st_size for p in (finished / "figures").iterdir()}
+    assert figures.keys() == {"curves.png", "threshold.png", "examples.png"} and min(figures.values()) > 5000
     assert len((finished / "history.csv").read_text().splitlines()) == 1 + TINY["epochs"]
 
 
