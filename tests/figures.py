@@ -1,4 +1,4 @@
-"""Figures in tests: most are made but not drawn, as matplotlib takes longer for those of a tiny run than its training."""
+"""Figures in tests: most are made but not drawn, which takes longer than the training of a tiny run."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
