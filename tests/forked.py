@@ -1,14 +1,18 @@
 """Processes that start at once: forked from one that has imported the package, which takes seconds each time."""
 
+import json
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["dedl_fastai.all"])
@@ -58,6 +62,23 @@ class Forked:
 def forked_command(*args: object) -> Forked:
     """Start `dedl-fastai` with these arguments."""
     return Forked(_command, *map(str, args))
+
+
+@contextmanager
+def forked_workers() -> Iterator[None]:
+    """Fork the processes that carry out the runs of a grid on this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dedl_fastai.bench.grid.local_jobs.start_worker", _worker)
+        yield
+
+
+def _worker(run: Mapping[str, Any], log: Any, env: Mapping[str, str]) -> Forked:
+    from dedl_fastai.bench.grid.worker import main
+
+    process = Forked(main, env=env)
+    process.stdin.write(json.dumps(run) + "\n")
+    process.stdin.flush()
+    return process
 
 
 def _command(*args: str) -> None:
