@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -94,17 +95,18 @@ def test_load_run_predicts_a_file(finished, many_folder):
     [{}, {"input": "markers", "accumulate": 2, "clip": 1.0, "swa_start": 0.5}, {**SOON, "body_lr": 0.1}],
     ids=["defaults", "markers", "patience"],
 )
-def test_resumed_equals_uninterrupted(many_folder, tmp_path, monkeypatch, changes):
-    settings = options(many_folder, **changes)
-    train_clf(settings, tmp_path / "whole")
+def test_resumed_equals_uninterrupted(many_folder, tmp_path, monkeypatch, changes, finished):
+    settings, whole = options(many_folder, **changes), tmp_path / "whole" if changes else finished
+    if changes:
+        train_clf(settings, whole)
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_after_batches(patch, 8)
         train_clf(settings, tmp_path / "killed")
     assert (tmp_path / "killed" / "resume.pt").exists()
     train_clf(settings, tmp_path / "killed")
     for which in ("best", "last", "swa"):
-        assert same(weights(tmp_path / "whole", which), weights(tmp_path / "killed", which))
-    assert (tmp_path / "whole" / "metrics.json").read_bytes() == (tmp_path / "killed" / "metrics.json").read_bytes()
+        assert same(weights(whole, which), weights(tmp_path / "killed", which))
+    assert (whole / "metrics.json").read_bytes() == (tmp_path / "killed" / "metrics.json").read_bytes()
 
 
 def test_a_run_of_an_earlier_version_keeps_its_share(many_folder, finished, tmp_path):
@@ -128,10 +130,13 @@ def members(many_folder, tmp_path_factory):
 
 
 def test_members_killed_and_restarted_give_the_same_numbers(many_folder, tmp_path, monkeypatch, members):
-    settings, (_, whole) = options(many_folder, **MEMBERS), members
+    settings, (folder, whole) = options(many_folder, **MEMBERS), members
+    shutil.copytree(folder, tmp_path / "killed", ignore=shutil.ignore_patterns("fold0-seed2"))
+    (tmp_path / "killed" / "metrics.json").unlink()
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        kill_after_batches(patch, 9)  # inside the second member
+        kill_after_batches(patch, 2)  # inside the second member
         train_members(settings, tmp_path / "killed")
+    assert not (tmp_path / "killed" / "metrics.json").exists()
     first = (tmp_path / "killed" / "fold0-seed1" / "best.safetensors").stat().st_mtime_ns
     assert train_members(settings, tmp_path / "killed") == whole
     assert (tmp_path / "killed" / "fold0-seed1" / "best.safetensors").stat().st_mtime_ns == first

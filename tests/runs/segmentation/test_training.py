@@ -146,9 +146,10 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(finished, 
     ],
     ids=lambda c: ",".join(f"{k}={v}" for k, v in c.items()) or "defaults",
 )
-def test_resumed_equals_uninterrupted(tiny_folder, tmp_path, monkeypatch, changes):
-    settings = options(tiny_folder, **changes)
-    train_seg(settings, tmp_path / "whole")
+def test_resumed_equals_uninterrupted(tiny_folder, tmp_path, monkeypatch, changes, finished):
+    settings, whole = options(tiny_folder, **changes), tmp_path / "whole" if changes else finished
+    if changes:
+        train_seg(settings, whole)
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_after_batches(patch, 12)  # in the third epoch of 5 batches each
         train_seg(settings, tmp_path / "killed")
@@ -156,9 +157,9 @@ def test_resumed_equals_uninterrupted(tiny_folder, tmp_path, monkeypatch, change
     train_seg(settings, tmp_path / "killed")
     assert not (tmp_path / "killed" / "resume.pt").exists()
     for which in ("best", "last"):
-        assert same(weights(tmp_path / "whole", which), weights(tmp_path / "killed", which))
+        assert same(weights(whole, which), weights(tmp_path / "killed", which))
     for file in ("metrics.json", "model.json"):
-        assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "killed" / file).read_bytes()
+        assert (whole / file).read_bytes() == (tmp_path / "killed" / file).read_bytes()
 
 
 def test_killed_while_evaluating_finishes_without_training_again(tiny_folder, tmp_path, monkeypatch, finished):
