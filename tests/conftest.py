@@ -67,6 +67,16 @@ def many_folder(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def few_folder(tmp_path_factory) -> Path:
+    """A demo cohort of 5 patients with two fields of 64 x 64 each, for several classifications. Do not write into it."""
+    from dedl_fastai.data import demo_cohort
+
+    folder = tmp_path_factory.mktemp("few") / "cohort"
+    demo_cohort(folder, fields=10, patients=5, size=(64, 64), seed=2)
+    return folder
+
+
 @pytest.fixture
 def tiny_cohort(tiny_folder):
     """The tiny cohort, loaded but not split."""

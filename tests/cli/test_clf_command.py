@@ -86,8 +86,8 @@ def test_lr_find_for_classification(many_folder, tmp_path, drawn):
     assert "suggested: --lr" in result.stdout and (tmp_path / "lr" / "lr_find.png").exists()
 
 
-def test_members_print_mean_spread_and_ensemble(many_folder, tmp_path):
-    result = dedl(*clf_flags(many_folder, tmp_path / "m", epochs=1, seeds="1,2", swa=1.0))
+def test_members_print_mean_spread_and_ensemble(few_folder, tmp_path):
+    result = dedl(*clf_flags(few_folder, tmp_path / "m", epochs=1, seeds="1,2", swa=1.0))
     assert result.exit_code == 0, result.output
     assert "test, 2 members" in result.stdout and " ± " in result.stdout and "test, ensemble" in result.stdout
 

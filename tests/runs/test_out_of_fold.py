@@ -36,14 +36,6 @@ def seg_parent(tiny_folder, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def few_folder(tmp_path_factory):
-    """A demo cohort of 5 patients with two fields of 64 x 64 each. Do not write into it."""
-    folder = tmp_path_factory.mktemp("few") / "cohort"
-    demo_cohort(folder, fields=10, patients=5, size=(64, 64), seed=2)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def clf_parent(few_folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("clf") / "folds"
     train_test_folds(clf_options(few_folder, seeds="1,2"), out)

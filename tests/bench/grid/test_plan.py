@@ -207,13 +207,13 @@ def _fail_with_app(train, options, *args, **kwargs):
     return train(options, *args, **kwargs)
 
 
-def test_classification_folds_are_those_of_the_members(many_folder, tmp_path):
+def test_classification_folds_are_those_of_the_members(few_folder, tmp_path):
     from dedl_fastai.runs.members import train_members
     from dedl_fastai.runs.options.clf import ClfConfig
 
     from ...options import TINY_CLF
 
-    given = {**TINY_CLF, "epochs": 1, "data": str(many_folder)}
+    given = {**TINY_CLF, "epochs": 1, "data": str(few_folder)}
     one = table({"a": [cell("x", {}, task="clf", metric="test.f1_macro", folds=2)]})
     outcomes = run_grid(plan_grid(Request(one, given, (5,)), tmp_path / "grid"), one_by_one)
     members = train_members(ClfConfig.resolve({**given, "folds": 2, "seeds": "5"}), tmp_path / "members", bar=False)
