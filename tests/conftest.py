@@ -69,7 +69,7 @@ def many_folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def few_folder(tmp_path_factory) -> Path:
-    """A demo cohort of 5 patients with two fields of 64 x 64 each, for several classifications. Do not write into it."""
+    """A demo cohort of 5 patients with two fields of 64 x 64 each, for members and folds. Do not write into it."""
     from dedl_fastai.data import demo_cohort
 
     folder = tmp_path_factory.mktemp("few") / "cohort"
