@@ -29,7 +29,7 @@ lint: install
 	$(BIN)/mypy
 
 unit: install
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile    # a file's tests share trained runs
 
 notebooks: install
 	$(BIN)/nbdev-test --n-workers 1 --timing

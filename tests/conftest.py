@@ -10,6 +10,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run in parallel: more thr
 
 import pytest
 
+from .figures import blank_figures, drawn_figures
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -26,6 +28,23 @@ def _log_level():
     before = log.level
     yield
     log.setLevel(before)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quick_runs():
+    """Do not draw figures, and plant few trees in forests: together they take as long as the rest of a tiny run."""
+    from dedl_fastai.scores.forest import forest_probabilities
+
+    with blank_figures(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forest_probabilities, "__defaults__", (0, 20))  # seed, trees
+        yield
+
+
+@pytest.fixture
+def drawn():
+    """Draw the figures of a test."""
+    with drawn_figures():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +64,16 @@ def many_folder(tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("many") / "cohort"
     demo_cohort(folder, fields=40, patients=10, size=(64, 64), seed=2)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def few_folder(tmp_path_factory) -> Path:
+    """A demo cohort of 5 patients with two fields of 64 x 64 each, for members and folds. Do not write into it."""
+    from dedl_fastai.data import demo_cohort
+
+    folder = tmp_path_factory.mktemp("few") / "cohort"
+    demo_cohort(folder, fields=10, patients=5, size=(64, 64), seed=2)
     return folder
 
 

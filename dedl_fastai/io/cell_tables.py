@@ -65,6 +65,10 @@ def _column(name: str, column: pd.Series) -> pd.Series:
     values = column.str.strip()
     if name.startswith("Phenotype") or name in _TEXT:
         return values.where(~values.isin(["#N/A"]), "")
+    try:
+        return pd.to_numeric(values)  # nearly all columns, several times as quickly as what follows
+    except ValueError:
+        pass
     present = values[~values.isin(_MISSING)]
     if present.str.match(_PERCENT).all() and not present.empty:
         return _numbers(values.str.rstrip("% ")) / 100

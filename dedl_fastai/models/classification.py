@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, cast
 
 import timm
@@ -95,6 +96,7 @@ def _heads(model: nn.Module) -> tuple[nn.Module, ...]:
     return head if isinstance(head, tuple) else (head,)  # distilled models have two
 
 
+@lru_cache(maxsize=64)  # a run builds its network once for each file of weights
 def check_size(spec: ClfSpec) -> None:
     """Raise a `UserError` if the network does not run at this size; nothing is computed (meta device)."""
     try:

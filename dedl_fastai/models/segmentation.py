@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import segmentation_models_pytorch as smp
@@ -183,6 +184,7 @@ def _keep_channel_attention(model: nn.Module) -> None:
             model.set_submodule(name, ChannelAttention(module.cSE))
 
 
+@lru_cache(maxsize=64)  # training, evaluation and prediction build the same network
 def _unused_modules(spec: SegSpec, choice: EncoderChoice, tile: int) -> tuple[list[str], bool]:
     """Names of modules without effect, and whether they can be removed; `UserError` if the network does not run."""
     try:

@@ -70,7 +70,7 @@ def test_predict_accepts_a_folder_and_refuses_missing_inputs(finished, many_fold
     assert dedl("predict", many_folder).exit_code == 2
 
 
-def test_explain_draws_a_map_and_names_the_classes(finished, many_folder, tmp_path):
+def test_explain_draws_a_map_and_names_the_classes(finished, many_folder, tmp_path, drawn):
     pytest.importorskip("captum")
     image = Cohort.load(many_folder).table.image[0]
     result = dedl("explain", finished[0], image, "b", "--out", tmp_path / "e.png")
@@ -80,14 +80,14 @@ def test_explain_draws_a_map_and_names_the_classes(finished, many_folder, tmp_pa
     assert wrong.exit_code == 2 and "tfh217" in wrong.stderr
 
 
-def test_lr_find_for_classification(many_folder, tmp_path):
+def test_lr_find_for_classification(many_folder, tmp_path, drawn):
     result = dedl("lr-find", *clf_flags(many_folder, tmp_path / "lr"), "--steps", 25)
     assert result.exit_code == 0, result.output
     assert "suggested: --lr" in result.stdout and (tmp_path / "lr" / "lr_find.png").exists()
 
 
-def test_members_print_mean_spread_and_ensemble(many_folder, tmp_path):
-    result = dedl(*clf_flags(many_folder, tmp_path / "m", epochs=1, seeds="1,2", swa=1.0))
+def test_members_print_mean_spread_and_ensemble(few_folder, tmp_path):
+    result = dedl(*clf_flags(few_folder, tmp_path / "m", epochs=1, seeds="1,2", swa=1.0))
     assert result.exit_code == 0, result.output
     assert "test, 2 members" in result.stdout and " ± " in result.stdout and "test, ensemble" in result.stdout
 

@@ -1,10 +1,7 @@
 """`dedl-fastai seg`, `evaluate` and `lr-find` as a user runs them; runs that are interrupted are separate processes."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,17 +13,13 @@ from dedl_fastai.cli import app
 from dedl_fastai.models.packaged import packaged_tensors
 from dedl_fastai.models.weights import read_tensors
 
+from ..forked import forked_command
 from ..options import tiny_flags
 from .results import check_table_of_test_folds
 
 
 def dedl(*args: str):
     return CliRunner().invoke(app, [str(a) for a in args])
-
-
-def process(*args: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "dedl_fastai.cli", *map(str, args)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
 
 
 def wait_for_epoch(run: Path, n: int, timeout: float = 120) -> None:
@@ -132,7 +125,7 @@ def test_resume_needs_a_run(tmp_path):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_killed_in_the_third_epoch_and_resumed_gives_the_same_bits(tiny_folder, tmp_path, workers):
     whole = dedl(*tiny_flags(tiny_folder, tmp_path / "whole", workers=workers, epochs=6))
-    running = process(*tiny_flags(tiny_folder, tmp_path / "killed", workers=workers, epochs=6))
+    running = forked_command(*tiny_flags(tiny_folder, tmp_path / "killed", workers=workers, epochs=6))
     wait_for_epoch(tmp_path / "killed", 2)
     running.send_signal(signal.SIGKILL)
     running.wait()
@@ -146,7 +139,7 @@ def test_killed_in_the_third_epoch_and_resumed_gives_the_same_bits(tiny_folder, 
 
 
 def test_ctrl_c_prints_the_command_that_continues(tiny_folder, tmp_path):
-    running = process(*tiny_flags(tiny_folder, tmp_path / "run", epochs=200))
+    running = forked_command(*tiny_flags(tiny_folder, tmp_path / "run", epochs=200))
     wait_for_epoch(tmp_path / "run", 1)
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=60)

@@ -1,20 +1,43 @@
 """The verbs of `seg_learner`, for each loss."""
 
+import copy
+
 import pytest
 import torch
 from fastai.interpret import SegmentationInterpretation
 
-from dedl_fastai.data import Cohort, TileAugment, seg_dataloaders, split_cohort
+from dedl_fastai.data import Cohort, TileAugment, seg_dataloaders
 from dedl_fastai.io import open_field
+from dedl_fastai.models.segmentation import create_seg_model
 from dedl_fastai.training import seg_learner
 
 from .verbs import LearnerVerbs
 
 
+def few_fields(folder):
+    """Two fields to train and one to validate: 3 and 2 batches."""
+    cohort = Cohort.load(folder)
+    return cohort.with_split(["train"] * 2 + ["valid"] + ["ignore"] * (len(cohort) - 3))
+
+
 @pytest.fixture(scope="module")
 def tiles(tiny_folder):
-    cohort = split_cohort(Cohort.load(tiny_folder), "paper")
-    return seg_dataloaders(cohort, tile=32, bs=8, seed=0, augment=[TileAugment()])
+    return seg_dataloaders(few_fields(tiny_folder), tile=32, bs=8, seed=0, augment=[TileAugment()])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _networks_are_copied():
+    """Build each network once: most of a verb's time is that of smp."""
+    built = {}
+
+    def copied(*args):
+        if args not in built:
+            built[args] = create_seg_model(*args)
+        return copy.deepcopy(built[args])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dedl_fastai.training.segmentation.learner.create_seg_model", copied)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +110,7 @@ class TestDistanceHead(SegVerbs):
 
     @pytest.fixture(scope="class")
     def tiles(self, tiny_folder):
-        return seg_dataloaders(split_cohort(Cohort.load(tiny_folder), "paper"), tile=32, bs=8, seed=0, ids=True)
+        return seg_dataloaders(few_fields(tiny_folder), tile=32, bs=8, seed=0, ids=True)
 
     def test_tta_turns_predictions_back(self, learn):
         learn.model.forward = lambda x: torch.cat([0.5 - x[:, :1], x[:, :1] - 0.5, x[:, :1]], dim=1)

@@ -1,8 +1,6 @@
 """Cache of decoded fields in memory-mapped files."""
 
 import os
-import subprocess
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -16,6 +14,8 @@ from dedl_fastai.data import Cohort, PercentileScaling
 from dedl_fastai.data import cache as cache_module
 from dedl_fastai.data.cache import cache_cohort, cache_folder
 from dedl_fastai.io import open_field, read_mask
+
+from ..forked import Forked
 
 SCALING = PercentileScaling()
 
@@ -154,15 +154,13 @@ def test_threads_read_headers_one_at_a_time(two_fields, folder, monkeypatch):
     assert len(most) == 16 and max(most) == 1
 
 
+def cache_manifest(manifest, folder):
+    cache_cohort(Cohort.load(manifest), ["DAPI"], SCALING, folder)
+
+
 def test_two_processes_at_once_write_one_valid_file_per_image_and_mask(tiny_cohort, folder, tmp_path):
     manifest = tiny_cohort.save(tmp_path / "cohort.csv")
-    code = (
-        "import sys; from dedl_fastai.data import Cohort, PercentileScaling;"
-        "from dedl_fastai.data.cache import cache_cohort;"
-        "cache_cohort(Cohort.load(sys.argv[1]), ['DAPI'], PercentileScaling(), sys.argv[2])"
-    )
-    command = [sys.executable, "-c", code, str(manifest), str(folder)]
-    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    running = [Forked(cache_manifest, manifest, folder) for _ in range(2)]
     for process in running:
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors

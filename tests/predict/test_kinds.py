@@ -187,7 +187,7 @@ def hostile_records(result, tmp_path_factory):
     return out, [record, record | {"field": HOSTILE.replace("/", "")}]
 
 
-def test_the_report_escapes_names_and_loads_nothing(hostile_records):
+def test_the_report_escapes_names_and_loads_nothing(hostile_records, drawn):
     out, records = hostile_records
     write_report(out, records, [f"{HOSTILE} does not read"])
     page = (out / "report.html").read_text(encoding="utf-8")

@@ -1,6 +1,7 @@
 """Test folds: every patient is tested once; pooled scores, resuming, evaluation again, and refused options."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -32,14 +33,6 @@ def seg_parent(tiny_folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("seg") / "folds"
     train_test_folds(seg_options(tiny_folder), out)
     return out
-
-
-@pytest.fixture(scope="module")
-def few_folder(tmp_path_factory):
-    """A demo cohort of 5 patients with two fields of 64 x 64 each. Do not write into it."""
-    folder = tmp_path_factory.mktemp("few") / "cohort"
-    demo_cohort(folder, fields=10, patients=5, size=(64, 64), seed=2)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -161,9 +154,10 @@ def test_evaluate_refuses_what_is_not_out_of_fold(seg_parent, tiny_folder, tmp_p
 def test_killed_and_restarted_gives_the_same_numbers_without_repeating_a_finished_run(
     tiny_folder, seg_parent, tmp_path, monkeypatch
 ):
-    one_run = 60 // 8 + 1
+    shutil.copytree(seg_parent, tmp_path / "killed", ignore=shutil.ignore_patterns("test1"))
+    (tmp_path / "killed" / "metrics.json").unlink()
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        kill_after_batches(patch, one_run)
+        kill_after_batches(patch, 3)  # inside the second run
         train_test_folds(seg_options(tiny_folder), tmp_path / "killed")
     first = tmp_path / "killed" / "test0"
     assert (first / "metrics.json").exists() and not (tmp_path / "killed" / "metrics.json").exists()

@@ -1,7 +1,7 @@
 """`app_cost`: time and peak memory of a training step with APP relative to one without, for shares of the rows."""
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -37,22 +37,45 @@ def app_cost(
     device: str = "auto",
 ) -> dict[str, Any]:
     """Return median times over the rounds, measured in this process; peak memory in one process per variant."""
-    where = pick_device(device)
     network = _Network(arch=arch, encoder=encoder, decoder=decoder, tile=tile, bs=bs, amp=amp)
+    medians = _median_seconds(network, rows, rounds, device)
+    memory = {_label(share): _peak_mb(network, share, device) for share in (0.0, *rows)}
+    return {
+        **asdict(network),
+        "device": device_name(pick_device(device)),
+        "seconds": {name: round(s, 3) for name, s in medians.items()},
+        "time_over_none": _over_none(medians),
+        "peak_mb": memory,
+        "memory_over_none": _over_none(memory),
+    }
+
+
+def app_time_over_none(
+    arch: str,
+    encoder: str,
+    decoder: tuple[int, ...] = (),
+    tile: int = 480,
+    bs: int = 16,
+    rows: tuple[float, ...] = (0.25, 1.0),
+    rounds: int = 5,
+    device: str = "auto",
+) -> dict[str, float]:
+    """Return the times of `app_cost` relative to a step without APP, without its measurements of memory."""
+    network = _Network(arch=arch, encoder=encoder, decoder=decoder, tile=tile, bs=bs, amp="no")
+    return _over_none(_median_seconds(network, rows, rounds, device))
+
+
+def _median_seconds(network: _Network, rows: tuple[float, ...], rounds: int, device: str) -> dict[str, float]:
+    where = pick_device(device)
     loops = {_label(share): _loop(network, share, device) for share in (0.0, *rows)}
     seconds: dict[str, list[float]] = {name: [] for name in loops}
     for name in [*loops] + [*loops] * rounds:
         seconds[name].append(seconds_of(loops[name], where) / 2)
-    medians = {name: statistics.median(s[1:]) for name, s in seconds.items()}  # the first round warms up
-    memory = {_label(share): _peak_mb(network, share, device) for share in (0.0, *rows)}
-    return {
-        **asdict(network),
-        "device": device_name(where),
-        "seconds": {name: round(s, 3) for name, s in medians.items()},
-        "time_over_none": {name: round(s / medians["none"], 3) for name, s in medians.items()},
-        "peak_mb": memory,
-        "memory_over_none": {name: round(mb / memory["none"], 3) for name, mb in memory.items()},
-    }
+    return {name: statistics.median(s[1:]) for name, s in seconds.items()}  # the first round warms up
+
+
+def _over_none(measured: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value / measured["none"], 3) for name, value in measured.items()}
 
 
 def _label(share: float) -> str:

@@ -9,7 +9,7 @@ import torch
 
 from ...models.device import pick_device
 from ...training.run_folder import package_versions
-from .app_cost import app_cost
+from .app_cost import app_time_over_none
 from .engines import engine_speed
 from .loader import loader_speed
 from .step import device_name, learner_on_batches, seconds_of
@@ -51,8 +51,9 @@ def speed(
                 arch, encoder, decoder=decoder, tile=tile, bs=bs, rounds=rounds, device=device
             )
         if "app" in parts:
-            cost = app_cost(arch, encoder, decoder=decoder, tile=tile, bs=bs, rounds=rounds, device=device)
-            of_model["app_time_over_none"] = cost["time_over_none"]
+            of_model["app_time_over_none"] = app_time_over_none(
+                arch, encoder, decoder=decoder, tile=tile, bs=bs, rounds=rounds, device=device
+            )
         if "engines" in parts:
             of_model["engines"] = engine_speed(
                 arch, encoder, decoder=decoder, tile=tile, bs=bs, rounds=rounds, device=device

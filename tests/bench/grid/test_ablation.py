@@ -15,6 +15,7 @@ from dedl_fastai.errors import UserError
 from dedl_fastai.runs.cohort import load_split_cohort
 from dedl_fastai.runs.options.seg import SegConfig
 
+from ...forked import forked_workers
 from ...options import NETWORK, as_flags
 from ..synthetic import TINY, one_by_one
 
@@ -149,7 +150,8 @@ def test_an_arm_that_fails_leaves_the_others_and_is_retried(tiny_folder, tmp_pat
 def test_the_command_trains_the_arms_reports_them_and_repeats_nothing(tiny_folder, tmp_path):
     options = {**TINY, **NETWORK, "data": tiny_folder, "epochs": 1, "app_width": 64}
     flags = [*as_flags(options), "--rows", "gelu", "--seeds", "5", "--out", tmp_path / "grid"]
-    result = dedl("bench", "run", "app-ablation", *flags)
+    with forked_workers():
+        result = dedl("bench", "run", "app-ablation", *flags)
     assert result.exit_code == 0, result.output
     assert "| gelu | IoU, tuned threshold | 0." in result.stdout and "published" not in result.stdout
     runs = sorted((tmp_path / "grid" / "runs").iterdir())

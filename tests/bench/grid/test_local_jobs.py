@@ -18,6 +18,7 @@ from dedl_fastai.bench.grid.machine import available_mb, cores, estimated_mb, me
 from dedl_fastai.bench.grid.plan import Request, plan_grid
 from dedl_fastai.bench.grid.run_spec import is_locked, notes, run_lock, run_state
 
+from ...forked import forked_workers
 from ..synthetic import PAIR, TINY
 from ..waiting import until
 
@@ -43,11 +44,12 @@ def pid_of(run) -> int:
 def test_a_process_that_dies_fails_its_run_and_the_others_continue(tiny_folder, tmp_path):
     endless, short = planned(tiny_folder, tmp_path, ENDLESS)[0], planned(tiny_folder, tmp_path)[1]
     ended = {}
-    for result in LocalJobs(2)([endless, short]):
-        ended[result["run"]] = result
-        if result["run"] == short.path.name:
-            until(lambda: notes(endless.path) == ["start"])
-            os.kill(pid_of(endless), signal.SIGKILL)
+    with forked_workers():
+        for result in LocalJobs(2)([endless, short]):
+            ended[result["run"]] = result
+            if result["run"] == short.path.name:
+                until(lambda: notes(endless.path) == ["start"])
+                os.kill(pid_of(endless), signal.SIGKILL)
     assert ended[short.path.name]["state"] == "done" and notes(short.path) == ["start", "done"]
     assert (
         ended[endless.path.name]["state"] == "failed"

@@ -1,11 +1,8 @@
 """Grids: the runs of a table; stopped, killed, shared between processes and started again."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,21 +16,10 @@ from dedl_fastai.data import Cohort, split_cohort
 from dedl_fastai.data.splits import save_splits
 from dedl_fastai.errors import UserError
 
+from ...forked import Forked
 from ...options import NETWORK
 from ..synthetic import APP, PAIR, TINY, cell, one_by_one, table
 from ..waiting import until
-
-ROOT = Path(__file__).parents[3]
-CODE = """
-import sys
-from pathlib import Path
-from dedl_fastai.bench.grid.plan import Request, plan_grid
-from dedl_fastai.bench.grid.execution import run_grid
-from tests.bench.synthetic import PAIR, TINY, one_by_one
-data, grid, epochs, *seeds = sys.argv[1:]
-request = Request(PAIR, {**TINY, "data": data, "epochs": int(epochs)}, tuple(map(int, seeds)))
-run_grid(plan_grid(request, Path(grid)), one_by_one, wait=0.2)
-"""
 
 
 def names(data, folder, which=PAIR, seeds=(1, 2), folds=None, **changes):
@@ -41,15 +27,13 @@ def names(data, folder, which=PAIR, seeds=(1, 2), folds=None, **changes):
     return [run.path.name for run in plan_grid(request, folder)]
 
 
-def process(data, folder, epochs: int, *seeds: int) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-c", CODE, str(data), str(folder), *map(str, (epochs, *seeds))],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def carry_out_grid(data: str, folder: str, epochs: int, seeds: tuple[int, ...]) -> None:
+    request = Request(PAIR, {**TINY, "data": data, "epochs": epochs}, seeds)
+    run_grid(plan_grid(request, Path(folder)), one_by_one, wait=0.2)
+
+
+def process(data, folder, epochs: int, *seeds: int) -> Forked:
+    return Forked(carry_out_grid, str(data), str(folder), epochs, seeds)
 
 
 def epochs_of(run: Path) -> int:
@@ -181,7 +165,7 @@ def test_killed_and_started_again_it_reports_the_same_and_repeats_nothing(tiny_f
     until(lambda: epochs_of(second) >= 2 or started.poll() is not None)
     started.send_signal(signal.SIGKILL)
     started.wait()
-    assert notes(first) == ["start", "done"] and notes(second) == ["start"], started.stderr.read()
+    assert notes(first) == ["start", "done"] and notes(second) == ["start"], started.communicate()[1]
     texts = []
     for name, grid in grids.items():
         assert all(o["state"] == "done" for o in run_grid(runs[name], one_by_one))
@@ -223,13 +207,13 @@ def _fail_with_app(train, options, *args, **kwargs):
     return train(options, *args, **kwargs)
 
 
-def test_classification_folds_are_those_of_the_members(many_folder, tmp_path):
+def test_classification_folds_are_those_of_the_members(few_folder, tmp_path):
     from dedl_fastai.runs.members import train_members
     from dedl_fastai.runs.options.clf import ClfConfig
 
     from ...options import TINY_CLF
 
-    given = {**TINY_CLF, "epochs": 1, "data": str(many_folder)}
+    given = {**TINY_CLF, "epochs": 1, "data": str(few_folder)}
     one = table({"a": [cell("x", {}, task="clf", metric="test.f1_macro", folds=2)]})
     outcomes = run_grid(plan_grid(Request(one, given, (5,)), tmp_path / "grid"), one_by_one)
     members = train_members(ClfConfig.resolve({**given, "folds": 2, "seeds": "5"}), tmp_path / "members", bar=False)

@@ -136,7 +136,7 @@ def test_trivial_predictors_count_each_run_once(tmp_path):
     assert baselines(ablation(tmp_path)) == {"otsu": [0.6] * 9}
 
 
-def test_files_are_those_of_every_table(tmp_path):
+def test_files_are_those_of_every_table(tmp_path, drawn):
     ablation(tmp_path)
     write_grid_report(tmp_path, as_csv=True, as_latex=True, as_html=True)
     out = tmp_path / "report"

@@ -2,16 +2,25 @@
 
 import json
 
+import pytest
 import torch
 from typer.testing import CliRunner
 
+from dedl_fastai.bench.speed.app_cost import app_cost
 from dedl_fastai.bench.speed.loader import loader_speed
 from dedl_fastai.bench.speed.overview import TRAINING, speed_lines, training_speed
 from dedl_fastai.bench.speed.step import step_cost
 from dedl_fastai.cli import app
 
 
-def test_loader_reads_every_tile_in_each_way():
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Measure memory in this process: `test_slide` measures in a process of its own, which takes seconds to start."""
+    for module in ("app_cost", "loader"):
+        monkeypatch.setattr(f"dedl_fastai.bench.speed.{module}.in_own_process", lambda function, *args: function(*args))
+
+
+def test_loader_reads_every_tile_in_each_way(in_this_process):
     found = loader_speed(fields=1, size=(96, 128), tile=32, bs=4)
     assert found["tiles"] == 12
     assert set(found["seconds"]) == {"cache", "cache_first", "decode", "npy", "npy_first"}
@@ -23,6 +32,14 @@ def test_step_times_both_loops_over_the_same_model():
     found = step_cost(encoder="tu-test_resnet", decoder=(16, 16, 16), tile=32, bs=2, steps=1, rounds=1, device="cpu")
     assert found["learner_over_bare"] > 0 and set(found["seconds"]) == {"learner", "bare"}
     assert found["tiles_per_second"]["bare"] > 0
+
+
+def test_app_costs_time_and_memory(in_this_process):
+    small = dict(decoder=(16, 16, 16), tile=32, bs=2, rounds=1, device="cpu")
+    found = app_cost("unet", "tu-test_resnet", **small, rows=(1.0,))
+    assert found["seconds"].keys() == found["peak_mb"].keys() == {"none", "rows 1"}
+    assert found["time_over_none"]["none"] == found["memory_over_none"]["none"] == 1
+    assert all(mb > 100 for mb in found["peak_mb"].values())
 
 
 def test_speed_reports_variants_that_run_and_why_one_cannot(monkeypatch):

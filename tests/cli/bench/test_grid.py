@@ -7,11 +7,18 @@ from typer.testing import CliRunner
 
 from dedl_fastai.cli import app
 
+from ...forked import forked_workers
 from ...options import NETWORK, TINY, as_flags
 
 
 def dedl(*args):
     return CliRunner().invoke(app, [str(a) for a in args])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forked():
+    with forked_workers():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,8 @@ from dedl_fastai.runs.classification.figures import (
 )
 from dedl_fastai.runs.figures import save_figure
 
+pytestmark = pytest.mark.usefixtures("drawn")
+
 
 def case(n: int = 30, k: int = 5, seed: int = 0):
     rng = np.random.default_rng(seed)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from dedl_fastai.runs.evaluation import evaluate_run
 from dedl_fastai.runs.members import train_members
 from dedl_fastai.runs.options.clf import ClfConfig
 
+from ...figures import drawn_figures
 from ...options import TINY_CLF
 from ..segmentation.test_training import Killed, kill_after_batches, same, weights
 
@@ -29,7 +31,8 @@ def options(folder, **changes) -> ClfConfig:
 @pytest.fixture(scope="module")
 def finished(many_folder, tmp_path_factory):
     run = tmp_path_factory.mktemp("clf") / "finished"
-    train_clf(options(many_folder), run)
+    with drawn_figures():
+        train_clf(options(many_folder), run)
     return run
 
 
@@ -38,8 +41,9 @@ def test_the_run_folder_has_the_documented_files(finished):
         *("config.json", "splits.json", "manifest.json", "model.json", "metrics.json", "history.csv"),
         *("best.safetensors", "last.safetensors", "swa.safetensors", "figures", "labels"),
     }
-    figures = {p.stem for p in (finished / "figures").iterdir()}
-    assert figures == {"curves", "precision_recall", "calibration", "label_sets", "examples"}
+    figures = {p.stem: p.stat().st_size for p in (finished / "figures").iterdir()}
+    assert figures.keys() == {"curves", "precision_recall", "calibration", "label_sets", "examples"}
+    assert min(figures.values()) > 5000
 
 
 def test_metrics_have_splits_baselines_classes_weights_and_intervals(finished):
@@ -91,17 +95,18 @@ def test_load_run_predicts_a_file(finished, many_folder):
     [{}, {"input": "markers", "accumulate": 2, "clip": 1.0, "swa_start": 0.5}, {**SOON, "body_lr": 0.1}],
     ids=["defaults", "markers", "patience"],
 )
-def test_resumed_equals_uninterrupted(many_folder, tmp_path, monkeypatch, changes):
-    settings = options(many_folder, **changes)
-    train_clf(settings, tmp_path / "whole")
+def test_resumed_equals_uninterrupted(many_folder, tmp_path, monkeypatch, changes, finished):
+    settings, whole = options(many_folder, **changes), tmp_path / "whole" if changes else finished
+    if changes:
+        train_clf(settings, whole)
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_after_batches(patch, 8)
         train_clf(settings, tmp_path / "killed")
     assert (tmp_path / "killed" / "resume.pt").exists()
     train_clf(settings, tmp_path / "killed")
     for which in ("best", "last", "swa"):
-        assert same(weights(tmp_path / "whole", which), weights(tmp_path / "killed", which))
-    assert (tmp_path / "whole" / "metrics.json").read_bytes() == (tmp_path / "killed" / "metrics.json").read_bytes()
+        assert same(weights(whole, which), weights(tmp_path / "killed", which))
+    assert (whole / "metrics.json").read_bytes() == (tmp_path / "killed" / "metrics.json").read_bytes()
 
 
 def test_a_run_of_an_earlier_version_keeps_its_share(many_folder, finished, tmp_path):
@@ -125,10 +130,13 @@ def members(many_folder, tmp_path_factory):
 
 
 def test_members_killed_and_restarted_give_the_same_numbers(many_folder, tmp_path, monkeypatch, members):
-    settings, (_, whole) = options(many_folder, **MEMBERS), members
+    settings, (folder, whole) = options(many_folder, **MEMBERS), members
+    shutil.copytree(folder, tmp_path / "killed", ignore=shutil.ignore_patterns("fold0-seed2"))
+    (tmp_path / "killed" / "metrics.json").unlink()
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        kill_after_batches(patch, 9)  # inside the second member
+        kill_after_batches(patch, 2)  # inside the second member
         train_members(settings, tmp_path / "killed")
+    assert not (tmp_path / "killed" / "metrics.json").exists()
     first = (tmp_path / "killed" / "fold0-seed1" / "best.safetensors").stat().st_mtime_ns
     assert train_members(settings, tmp_path / "killed") == whole
     assert (tmp_path / "killed" / "fold0-seed1" / "best.safetensors").stat().st_mtime_ns == first

@@ -1,7 +1,8 @@
-"""Training on two processes, started by torchrun and `seg --nproc`, gives the results of one process."""
+"""Training on two processes, as torchrun and `seg --nproc` start them, gives the results of one process."""
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +15,9 @@ from dedl_fastai.runs.options.seg import SegConfig
 from dedl_fastai.runs.segmentation.training import train_seg
 
 from ...conftest import ROOT
+from ...forked import Forked
 from ...options import TINY, tiny_flags
-from .toy_run import ROWS_OF_APP, train_augmented, train_plain
+from .toy_run import ROWS_OF_APP, main, train_augmented, train_plain
 
 pytest.importorskip("accelerate", reason="several processes need accelerate")
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch was built without torch.distributed")
@@ -41,8 +43,13 @@ def same(a: dict, b: dict) -> bool:
 def both(tiny_folder, tmp_path_factory) -> list[dict]:
     """Results of the trainings in toy_run on two processes."""
     folder = tmp_path_factory.mktemp("both")
-    ended = torchrun("tests.runs.segmentation.toy_run", tiny_folder, folder)
-    assert ended.returncode == 0, ended.stderr
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    as_torchrun = [{**meeting, "RANK": rank, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": "2"} for rank in "01"]
+    running = [Forked(main, str(tiny_folder), str(folder), env=os.environ | names) for names in as_torchrun]
+    for process in running:
+        assert process.wait(240) == 0, process.communicate()[1]
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 

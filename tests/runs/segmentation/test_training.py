@@ -17,6 +17,7 @@ from dedl_fastai.runs.segmentation.training import train_seg
 from dedl_fastai.training import TileIoU
 from dedl_fastai.training.run_folder import RunFolder
 
+from ...figures import drawn_figures
 from ...options import TINY
 
 
@@ -35,7 +36,8 @@ def same(a, b) -> bool:
 @pytest.fixture(scope="module")
 def finished(tiny_folder, tmp_path_factory):
     run = tmp_path_factory.mktemp("run") / "finished"
-    train_seg(options(tiny_folder), run)
+    with drawn_figures():
+        train_seg(options(tiny_folder), run)
     return run
 
 
@@ -64,7 +66,8 @@ def test_the_run_folder_has_the_documented_files(finished):
         *("config.json", "splits.json", "manifest.json", "model.json", "metrics.json", "history.csv"),
         *("best.safetensors", "last.safetensors", "figures"),
     }
-    assert {p.name for p in (finished / "figures").iterdir()} == {"curves.png", "threshold.png", "examples.png"}
+    figures = {p.name: p.stat().st_size for p in (finished / "figures").iterdir()}
+    assert figures.keys() == {"curves.png", "threshold.png", "examples.png"} and min(figures.values()) > 5000
     assert len((finished / "history.csv").read_text().splitlines()) == 1 + TINY["epochs"]
 
 
@@ -143,9 +146,10 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(finished, 
     ],
     ids=lambda c: ",".join(f"{k}={v}" for k, v in c.items()) or "defaults",
 )
-def test_resumed_equals_uninterrupted(tiny_folder, tmp_path, monkeypatch, changes):
-    settings = options(tiny_folder, **changes)
-    train_seg(settings, tmp_path / "whole")
+def test_resumed_equals_uninterrupted(tiny_folder, tmp_path, monkeypatch, changes, finished):
+    settings, whole = options(tiny_folder, **changes), tmp_path / "whole" if changes else finished
+    if changes:
+        train_seg(settings, whole)
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_after_batches(patch, 12)  # in the third epoch of 5 batches each
         train_seg(settings, tmp_path / "killed")
@@ -153,9 +157,9 @@ def test_resumed_equals_uninterrupted(tiny_folder, tmp_path, monkeypatch, change
     train_seg(settings, tmp_path / "killed")
     assert not (tmp_path / "killed" / "resume.pt").exists()
     for which in ("best", "last"):
-        assert same(weights(tmp_path / "whole", which), weights(tmp_path / "killed", which))
+        assert same(weights(whole, which), weights(tmp_path / "killed", which))
     for file in ("metrics.json", "model.json"):
-        assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "killed" / file).read_bytes()
+        assert (whole / file).read_bytes() == (tmp_path / "killed" / file).read_bytes()
 
 
 def test_killed_while_evaluating_finishes_without_training_again(tiny_folder, tmp_path, monkeypatch, finished):

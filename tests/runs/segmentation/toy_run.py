@@ -1,6 +1,5 @@
-"""Small trainings on one or several processes that `test_torchrun` starts with torchrun; each writes its results."""
+"""Small trainings on one or several processes of `test_torchrun`; each writes its results."""
 
-import sys
 from pathlib import Path
 
 import torch
@@ -103,7 +102,3 @@ def _fit(options: SegConfig, folder: Path, cbs: tuple | list = ()) -> FieldLearn
     learn = learner_of(options, dls)
     fit_run(learn, RunFolder.at(folder), options, Keeper(folder, patience=options.patience), bar=False, cbs=cbs)
     return learn
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

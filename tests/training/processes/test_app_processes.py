@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
 from dedl_fastai.data import Cohort, seg_dataloaders, split_cohort
 from dedl_fastai.training import AppCallback, EpochSeed, seg_learner
 from dedl_fastai.training.processes.group import close_group
 from dedl_fastai.training.segmentation import app as app_module
+
+from ...forked import Forked
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch was built without torch.distributed")
 
@@ -72,7 +73,10 @@ def trained(tiny_folder, tmp_path_factory) -> tuple[dict, dict]:
 
 
 def _on_two_processes(data: Path, folder: Path, amp: str) -> tuple[dict, dict]:
-    mp.spawn(_train, (str(data), str(folder / "cache"), str(folder / "meeting"), str(folder), amp), nprocs=2)
+    arguments = [str(data), *(str(folder / name) for name in ("cache", "meeting")), str(folder), amp]
+    running = [Forked(_train, rank, *arguments) for rank in (0, 1)]
+    for process in running:
+        assert process.wait(120) == 0, process.communicate()[1]
     return tuple(torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1))
 
 
