@@ -14,7 +14,7 @@ _NOT_HASHED = (
     *("preset", "data", "split", "splits", "patient", "limit_fields"),
     *("folds", "test_folds", "seed", "seeds"),
 )
-_FILES = ("weights", "rules")  # options that may name a file: its content counts, not its path
+_FILES = ("weights", "rules")  # options that may name a file (or a run): its content counts, not its path
 PLACES = ("workers", "device")  # options that say where a run is carried out
 _NAMED = ("arch", "encoder", "model", "app")  # options that make a folder's name readable
 
@@ -49,8 +49,8 @@ def canonical(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def absolute(name: str, value: Any) -> Any:
-    """Return the value of an option, as an absolute path if it names a file: a worker may run in another folder."""
-    return str(Path(value).expanduser().resolve()) if _names_file(name, value) else value
+    """Return the value of an option; the path of a file or run is absolute, as a worker may run in another folder."""
+    return str(Path(value).expanduser().resolve()) if _file_of(name, value) else value
 
 
 def _hash(values: list[Any]) -> str:
@@ -62,15 +62,18 @@ def _hashed_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return {k: _with_content(k, v) for k, v in options.items() if k not in (*_NOT_HASHED, *PLACES)}
 
 
-def _names_file(name: str, value: Any) -> bool:
-    return name in (*_FILES, "splits") and bool(value) and Path(value).expanduser().is_file()
+def _file_of(name: str, value: Any) -> Path | None:
+    """The file that an option names, if it names one; the best weights of a run folder."""
+    if name not in (*_FILES, "splits") or not value:
+        return None
+    path = Path(value).expanduser()
+    path = path / "best.safetensors" if name == "weights" and path.is_dir() else path
+    return path if path.is_file() else None
 
 
 def _with_content(name: str, value: Any) -> Any:
-    if not _names_file(name, value):
-        return value
-    path = Path(value).expanduser()
-    return _digest(path, path.stat().st_mtime_ns, path.stat().st_size)
+    path = _file_of(name, value)
+    return value if path is None else _digest(path, path.stat().st_mtime_ns, path.stat().st_size)
 
 
 @lru_cache(maxsize=32)
