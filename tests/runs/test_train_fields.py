@@ -1,0 +1,36 @@
+"""Runs on a part of their training fields: as many steps, the same validation and test fields, found again later."""
+
+import pytest
+
+from dedl_fastai.data import Cohort, seg_dataloaders, split_cohort
+from dedl_fastai.data.classification.block import clf_block
+from dedl_fastai.data.subsets import draw_training_fields
+from dedl_fastai.io.files import read_json
+from dedl_fastai.runs.evaluation import evaluate_run
+from dedl_fastai.runs.options.seg import SegConfig
+from dedl_fastai.runs.segmentation.training import train_seg
+
+from ..options import TINY
+
+
+def test_a_run_on_one_field_is_evaluated_on_the_same_fields_as_one_on_all(tiny_folder, tmp_path):
+    options = SegConfig.resolve({**TINY, "data": str(tiny_folder), "epochs": 1, "train_fields": 1})
+    metrics = train_seg(options, tmp_path / "run")
+    whole = split_cohort(Cohort.load(tiny_folder), "paper")
+    splits = read_json(tmp_path / "run" / "splits.json")
+    assert {s: splits["counts"][s]["fields"] for s in ("train", "valid", "test")} == {
+        "train": 1,
+        "valid": len(whole.part("valid")),
+        "test": len(whole.part("test")),
+    }
+    assert evaluate_run(tmp_path / "run")["test"]["iou"] == pytest.approx(metrics["test"]["iou"])
+
+
+def test_an_epoch_is_as_long_as_with_all_fields_in_both_tasks(tiny_folder):
+    whole = split_cohort(Cohort.load(tiny_folder), "paper")
+    part = draw_training_fields(whole, 1)
+    sizes = [len(seg_dataloaders(c, tile=32, bs=4).train_ds) for c in (whole, part)]
+    assert sizes[0] == sizes[1]
+    items = [clf_block(c, size=32).get_items(c) for c in (whole, part)]
+    n_train = [sum(item.split == "train" for item in found) for found in items]
+    assert n_train[0] == n_train[1] and len({i.field for i in items[1] if i.split == "train"}) == 1
