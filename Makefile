@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 export HF_HUB_OFFLINE = 1
 export MPLBACKEND = Agg
 
-.PHONY: install demo test lint unit notebooks notebooks-outputs clean
+.PHONY: install demo test lint unit notebooks notebooks-outputs nuclei-model clean
 
 install: $(VENV)/.installed
 
@@ -36,6 +36,11 @@ notebooks: install
 
 notebooks-outputs: install             # after a change of a notebook: runs them and stores their outputs
 	$(BIN)/python -m tests.notebooks
+
+DSB2018 ?= dsb2018_fluo
+nuclei-model: install                  # trains the model in dedl_fastai/models/nuclei again: 80 minutes on one core
+	$(BIN)/dedl-fastai seg --data $(DSB2018) --preset best --tile 128 --seed 26 --out runs/nuclei
+	$(BIN)/dedl-fastai export runs/nuclei --format run --out dedl_fastai/models/nuclei
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

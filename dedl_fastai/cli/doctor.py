@@ -33,6 +33,7 @@ def doctor() -> None:
     typer.echo(f"fields:  {cache} has {size / 2**20:.0f} MB of decoded fields, {free / 2**30:.0f} GB free")
     typer.echo(f"weights: {_hub_cache()}")
     typer.echo(f"         {_packaged_weights()}")
+    typer.echo("         the model of nuclei that comes with the package: predict nuclei FIELDS, seg --weights nuclei")
 
 
 def _version(metadata, package: str) -> str:

