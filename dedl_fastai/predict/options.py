@@ -10,6 +10,7 @@ from ..inference.options import BATCH_SIZE, SCALE, parse_scale
 from ..runs.options.base import Options, option
 
 if TYPE_CHECKING:
+    from ..phenotypes.gates.fit import Cuts
     from ..phenotypes.rules import Rules
 
 RESULTS, CELLS, FILES, NETWORK = "Results", "Cells", "Input files", "Network and hardware"
@@ -127,7 +128,7 @@ class CellOptions(Options):
         return NucleiOptions(min_area_um2=self.min_area_um2, part_by=self.part_by)
 
     @property
-    def markers_above(self) -> dict[str, float]:
+    def markers_above(self) -> "dict[str, Cuts]":
         """The given thresholds: marker -> intensity above which it is positive."""
         from ..phenotypes.classify import parse_thresholds
 
