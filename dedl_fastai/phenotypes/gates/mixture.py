@@ -1,6 +1,6 @@
 """`Mixture`: Gaussians fitted to the logarithms of a marker, and the groups of cells that they form."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import norm
@@ -47,9 +47,9 @@ class Mixture:
         valleys = _valleys(self.densities(grid).sum(axis=0))
         groups = np.searchsorted(grid[valleys], self.means).tolist()
         ids = {g: i for i, g in enumerate(dict.fromkeys(groups))}
-        grouped = Mixture(self.weights, self.means, self.sds, tuple(ids[g] for g in groups))
+        grouped = replace(self, groups=tuple(ids[g] for g in groups))
         cuts = tuple(grouped._cut_above(i) for i in range(grouped.n_groups - 1))
-        return Mixture(self.weights, self.means, self.sds, grouped.groups, cuts)
+        return replace(grouped, cuts=cuts)
 
     @property
     def n_groups(self) -> int:
