@@ -46,8 +46,6 @@ class Gates:
     @classmethod
     def load(cls, path: str | Path) -> "Gates":
         """Read what `save` wrote. Raises `UserError` for another file."""
-        if Path(path).is_dir():
-            path = Path(path) / FILE
         data = read_json(path)
         try:
             groups = {
