@@ -26,7 +26,7 @@ class CellClasses:
     gates: Gates | None = None  # of the markers whose intensities were used
 
 
-def parse_thresholds(value: str | Mapping[str, Cuts] | None) -> dict[str, Cuts]:
+def parse_thresholds(value: str | Mapping[str, Cuts] | None, name: str = "thresholds") -> dict[str, Cuts]:
     """Parse "CD19=1.2,CD4=3/8", or copy a mapping, as {marker: value, or the two values of dim and bright cells}.
 
     Raises `UserError` for other text.
@@ -38,7 +38,7 @@ def parse_thresholds(value: str | Mapping[str, Cuts] | None) -> dict[str, Cuts]:
         return {marker.strip(): _cuts(text) for marker, _, text in pairs}
     except ValueError as e:
         raise UserError(
-            f"thresholds={value!r} cannot be read: write CD19=1.2,CD4=3, or CD4=3/8 for dim and bright cells."
+            f"{name}={value!r} cannot be read: write CD19=1.2,CD4=3, or CD4=3/8 for dim and bright cells."
         ) from e
 
 

@@ -76,7 +76,9 @@ class Gate:
         """A sentence on the cut-off, where it comes from, and how far it can be trusted."""
         without = f" {self.missing} cells without a value are not positive." if self.missing else ""
         if self.cut is None:
-            return f"No gate: {self.reason}, so no cell counts as positive.{without}"
+            return (
+                f"No gate: {self.reason}, so no cell counts as positive; give a cut-off by hand if some are.{without}"
+            )
         parts = [f"Positive above {self.cut:.4g} ({_SOURCES[self.method]})"]
         if self.cells:
             parts.append(f"{self.positive} of {self.cells} cells ({self.positive / self.cells:.1%})")

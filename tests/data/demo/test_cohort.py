@@ -157,3 +157,33 @@ def test_impossible_sizes_are_errors_before_anything_is_written(tmp_path, option
     with pytest.raises(UserError, match=message):
         demo_cohort(tmp_path / "new", **options)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.fixture(scope="module")
+def hard(tmp_path_factory):
+    """The cohort with hard markers. Do not write into this folder."""
+    folder = tmp_path_factory.mktemp("demo") / "hard"
+    return demo_cohort(folder, fields=14, size=(128, 128), seed=2, difficulty="hard")
+
+
+def test_the_hard_cohort_has_rarer_cells_and_the_same_files(cohort, hard, measured):
+    table = pd.concat([read_cell_table(c) for c in hard.table.cells], ignore_index=True)
+    assert files(hard.root).keys() == files(cohort.root).keys() and len(table) == len(measured)
+    assert 0.4 < table.cd19.mean() / measured.cd19.mean() < 0.9
+
+
+def test_channels_of_the_hard_cohort_spill_over_and_differ_between_slides(cohort, hard):
+    def levels(of):
+        return np.array([open_field(i).read("CD4").mean() for i in of.table.image[:7]])
+
+    def correlation(of):
+        planes = [open_field(i).read(c).ravel() for i in of.table.image for c in ("CD4", "CD27")]
+        return np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(planes[::2], planes[1::2], strict=True)])
+
+    assert np.log(levels(hard)).std() > 1.3 * np.log(levels(cohort)).std()
+    assert correlation(hard) > correlation(cohort) + 0.1
+
+
+def test_an_unknown_difficulty_is_refused(tmp_path):
+    with pytest.raises(UserError, match="difficulty='medium'"):
+        demo_cohort(tmp_path / "d", difficulty="medium")
