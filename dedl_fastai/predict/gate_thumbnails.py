@@ -8,7 +8,7 @@ from PIL import Image
 
 from ..data.classification.tile_labels import cell_centres
 from ..errors import UserError
-from ..io.fields.name import Field
+from ..io.fields.field import Field
 from ..io.fields.readers import open_field
 from ..phenotypes.columns import plain_name
 from .gate_inputs import CellSource
@@ -76,7 +76,7 @@ def _crop(field: Field, channel: int, centre: np.ndarray, edge: int) -> np.ndarr
     y0, x0, y1, x1 = max(top, 0), max(left, 0), min(top + edge, field.shape[0]), min(left + edge, field.shape[1])
     crop = np.zeros((edge, edge), np.float32)
     if y1 > y0 and x1 > x0:
-        crop[y0 - top : y1 - top, x0 - left : x1 - left] = field.read(channel, y0, y1, x0, x1)
+        crop[y0 - top : y1 - top, x0 - left : x1 - left] = field.read(channel, y0=y0, y1=y1, x0=x0, x1=x1)
     return crop
 
 

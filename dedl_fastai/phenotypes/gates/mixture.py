@@ -12,6 +12,7 @@ _SAMPLE = 5000  # evenly spaced quantiles of the values that are fitted: more ch
 _MIN_VARIANCE = 1e-3  # of a Gaussian of logarithms: 3 % of the intensity
 _GRID = 2000
 _VALLEY = 0.95  # two peaks count as two groups if the density between them is below this share of the lower one
+_BRIGHTER, _ASHMAN = 2.5, 2.0  # ratio of intensities, and distance, from which a shoulder is a group of its own
 _TAIL = 0.998  # quantile at which a Gaussian starts, to find groups of few cells
 _SURE = 0.9  # cells with a smaller probability of their group are in doubt
 
@@ -30,7 +31,9 @@ class Mixture:
     def fit(cls, logs: np.ndarray) -> "Mixture":
         """Fit one, two or three Gaussians, as BIC decides, to at least two values.
 
-        A group is a peak of their density, so that two Gaussians that overlap are one group.
+        A group is a peak of their density, so that two Gaussians that overlap are one group. Where there is one peak,
+        the upper Gaussians are still a group of their own if they are at least 2.5 times brighter than the lower ones and
+        Ashman's D, the distance of the means in standard deviations, is at least 2.
         """
         sample = np.sort(logs)[np.linspace(0, len(logs) - 1, min(len(logs), _SAMPLE)).round().astype(int)]
         most = min(len(np.unique(sample)), 2 if len(logs) < FEW else _MOST)
@@ -45,11 +48,28 @@ class Mixture:
         low, high = self.means[0] - 3 * self.sds[0], self.means[-1] + 3 * self.sds[-1]
         grid = np.linspace(low, high, _GRID)
         valleys = _valleys(self.densities(grid).sum(axis=0))
-        groups = np.searchsorted(grid[valleys], self.means).tolist()
+        groups = np.searchsorted(grid[valleys], self.means).tolist() if valleys else self._shoulder()
         ids = {g: i for i, g in enumerate(dict.fromkeys(groups))}
         grouped = replace(self, groups=tuple(ids[g] for g in groups))
         cuts = tuple(grouped._cut_above(i) for i in range(grouped.n_groups - 1))
         return replace(grouped, cuts=cuts)
+
+    def _shoulder(self) -> list[int]:
+        """Groups of a density with one peak: its Gaussians, split where they are farthest apart, if that is enough."""
+        k = len(self.means)
+        splits = {i: self._distance(i) for i in range(1, k)}
+        far = {i: d for i, (ratio, d) in splits.items() if ratio >= np.log(_BRIGHTER) and d >= _ASHMAN}
+        split = max(far, key=lambda i: far[i], default=k)
+        return [int(i >= split) for i in range(k)]
+
+    def _distance(self, split: int) -> tuple[float, float]:
+        """Difference of the means of the Gaussians below and from `split` on, and Ashman's D between the two."""
+        w, m, s = (np.array(values) for values in (self.weights, self.means, self.sds))
+        means, variances = [], []
+        for part in (slice(None, split), slice(split, None)):
+            means.append(np.average(m[part], weights=w[part]))
+            variances.append(np.average(s[part] ** 2 + (m[part] - means[-1]) ** 2, weights=w[part]))
+        return float(means[1] - means[0]), float((means[1] - means[0]) / np.sqrt(np.mean(variances)))
 
     @property
     def n_groups(self) -> int:
