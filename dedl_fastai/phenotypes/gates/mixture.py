@@ -32,8 +32,8 @@ class Mixture:
         """Fit one, two or three Gaussians, as BIC decides, to at least two values.
 
         A group is a peak of their density, so that two Gaussians that overlap are one group. Where there is one peak,
-        the upper Gaussians are still a group of their own if they are at least 2.5 times brighter than the lower ones and
-        Ashman's D, the distance of the means in standard deviations, is at least 2.
+        the upper Gaussians are still a group of their own if they are at least 2.5 times brighter than the lower ones
+        and Ashman's D, the distance of the means in standard deviations, is at least 2.
         """
         sample = np.sort(logs)[np.linspace(0, len(logs) - 1, min(len(logs), _SAMPLE)).round().astype(int)]
         most = min(len(np.unique(sample)), 2 if len(logs) < FEW else _MOST)
