@@ -9,6 +9,7 @@ from skimage.segmentation import expand_labels
 
 from ..errors import UserError
 from ..io.fields.field import Field
+from ..phenotypes.gates.fit import Cuts
 from ..phenotypes.rules import Rules
 from .phenotyping import add_phenotypes, check_thresholds
 from .shapes import ObjectPixels, shape_table
@@ -25,7 +26,7 @@ def measure_cells(
     probability: np.ndarray | None = None,  # (H, W); the table gets its mean over each nucleus
     uncertainty: np.ndarray | None = None,  # (H, W), likewise
     rules: Rules | None = None,  # for phenotypes, see `add_phenotypes`
-    thresholds: Mapping[str, float] | None = None,  # marker -> intensity above which a cell is positive
+    thresholds: Mapping[str, Cuts] | None = None,  # marker -> intensity above which a cell is positive
     at: tuple[int, int] | None = None,  # where labels and arrays of a part begin in the field, (y, x)
     ids: np.ndarray | None = None,  # cells to measure, ascending; default: all. Others still limit the rings
 ) -> pd.DataFrame:

@@ -7,11 +7,13 @@ import pandas as pd
 
 from ..errors import UserError
 from ..phenotypes.classify import classify_cells
+from ..phenotypes.gates.fit import Cuts
+from ..phenotypes.gates.gates import Gates, Origin
 from ..phenotypes.rules import Rules
 from .neighbours import centres, nearest_distances, phenotypes_of
 
 
-def check_thresholds(rules: Rules | None, thresholds: Mapping[str, float] | None) -> None:
+def check_thresholds(rules: Rules | None, thresholds: Mapping[str, Cuts] | None) -> None:
     """Raise `UserError` for thresholds without rules, which would have no effect."""
     if thresholds and rules is None:
         raise UserError("`thresholds` are for the markers of rules: give `rules` too.")
@@ -20,16 +22,19 @@ def check_thresholds(rules: Rules | None, thresholds: Mapping[str, float] | None
 def add_phenotypes(
     tables: Mapping[str, pd.DataFrame],  # field -> what `measure_cells` returned
     rules: Rules,
-    thresholds: Mapping[str, float] | None = None,
+    thresholds: Mapping[str, Cuts] | None = None,
+    *,
+    gates: Gates | None = None,  # default: one for each marker, from the cells of all tables
+    origins: Mapping[str, Origin] | None = None,  # field -> slide and patient, for gates of slides or patients
 ) -> dict[str, pd.DataFrame]:
     """Add `phenotype` (categorical, empty where no rule fits) and `nearest_<phenotype>` distances to the tables.
 
     A marker is positive where the mean intensity of nucleus and ring (of the nucleus if there is no ring) is above the
-    given threshold, or else above Otsu's threshold over the cells of all tables; `.attrs["how"]` describes this and
-    `.attrs["thresholds"]` holds the values. Distances are between centres of different cells, in um, or in pixels if
+    given threshold, or else above the marker's gate; `.attrs["how"]` describes this and `.attrs["thresholds"]` holds
+    the values. Distances are between centres of different cells, in um, or in pixels if
     the pixel size is unknown.
     """
-    classified = classify_cells(tables, rules, thresholds)
+    classified = classify_cells(tables, rules, thresholds, gates=gates, origins=origins)
     with_phenotypes = {}
     for name, table in tables.items():
         classes = classified.classes[name]

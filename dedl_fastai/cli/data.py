@@ -25,11 +25,15 @@ def demo(
     patients: Annotated[int, typer.Option(help="Number of patients; the first seven are named as in the paper.")] = 7,
     size: Annotated[str, typer.Option(help="HEIGHTxWIDTH in pixels; 'full' is the paper's 1408x1876.")] = "256x384",
     seed: Annotated[int, typer.Option(help="Seed; the same seed gives the same bytes.")] = 0,
+    difficulty: Annotated[
+        str, typer.Option(help="easy, or hard: dim and rare cells, autofluorescence, spill-over, gains of slides.")
+    ] = "easy",
 ) -> None:
     """Write a synthetic cohort in Van Buren's layout: component TIFFs, masks, outlines, cell tables."""
     from ..data.demo.cohort import demo_cohort
 
-    typer.echo(repr(demo_cohort(folder, fields=fields, patients=patients, size=_size(size), seed=seed)))
+    cohort = demo_cohort(folder, fields=fields, patients=patients, size=_size(size), seed=seed, difficulty=difficulty)
+    typer.echo(repr(cohort))
 
 
 def _size(text: str) -> tuple[int, int]:

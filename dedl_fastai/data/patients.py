@@ -3,7 +3,6 @@
 import logging
 import re
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -27,7 +26,7 @@ def assign_patients(table: pd.DataFrame, rule: str | None = None) -> pd.DataFram
         return table.assign(patient=table.field)
     if rule:
         return table.assign(patient=[_by_regex(f, _compiled(rule)) for f in table.field])
-    patients = [str(row.patient) or _patient_of(row) for row in table.itertuples()]
+    patients = [str(row.patient) or patient_of(str(row.field), getattr(row, "cells", "")) for row in table.itertuples()]
     n_alone = sum(p == f for p, f in zip(patients, table.field, strict=True))
     if n_alone and n_alone == len(table) > 1:
         log.warning(
@@ -53,10 +52,15 @@ def _by_regex(name: str, rule: re.Pattern) -> str:
     return patient
 
 
-def _patient_of(row: Any) -> str:
-    if match := MYO.search(row.field):
-        return match[0]
-    return _slide_of_table(getattr(row, "cells", "")) or _POSITION.sub("", row.field)
+def patient_of(field: str, cells: str = "") -> str:
+    """Return the patient of a field by its name, else its slide; `cells` is the path of its inForm table, if any."""
+    match = MYO.search(field)
+    return match[0] if match else slide_of(field, cells)
+
+
+def slide_of(field: str, cells: str = "") -> str:
+    """Return the slide of a field: that of its inForm table, else its name before `_[x,y]`."""
+    return _slide_of_table(cells) or _POSITION.sub("", field)
 
 
 def _slide_of_table(path: str) -> str:

@@ -18,6 +18,7 @@ from ..data.segmentation.facts import SegFacts
 from ..errors import UserError
 from ..io.fields.field import Field
 from ..io.fields.readers import open_field
+from ..phenotypes.gates.fit import Cuts
 from ..phenotypes.rules import Rules
 from .field_cells import predict_field
 from .load import load_run, own_overlap
@@ -200,7 +201,7 @@ class Ensemble:
         ring_um: float = 2.0,
         scale: str | float = SCALE,  # none, auto or a factor, see `choose_scale`
         rules: Rules | None = None,  # for phenotypes, see `add_phenotypes`
-        thresholds: Mapping[str, float] | None = None,  # marker -> intensity above which a cell is positive
+        thresholds: Mapping[str, Cuts] | None = None,  # marker -> intensity above which a cell is positive
     ) -> pd.DataFrame:
         """The table of `measure_cells`; with mean probability and uncertainty of each nucleus if `labels` is None."""
         check_thresholds(rules, thresholds)

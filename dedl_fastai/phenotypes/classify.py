@@ -1,18 +1,15 @@
 """The class of each cell: from its phenotype, from 0/1 columns, or from intensities and thresholds of markers."""
 
-import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
 import pandas as pd
-from skimage.filters import threshold_otsu
 
 from ..errors import UserError
-from .columns import intensity_column, marker_positivity, plain_name
+from .gates.fit import Cuts
+from .gates.gates import Gates, Origin
+from .marker_levels import described, gates_of_rules, given_by_marker, levels_of
 from .rules import Rules
-
-log = logging.getLogger(__name__)
 
 OTHER = "other"
 
@@ -25,35 +22,62 @@ class CellClasses:
     vocab: list[str]
     how: str
     rules_text: str = ""
-    thresholds: dict[str, float] = field(default_factory=dict)  # marker -> threshold in use, given or computed
+    thresholds: dict[str, Cuts] = field(default_factory=dict)  # marker -> threshold in use, given or computed
+    gates: Gates | None = None  # of the markers whose intensities were used
 
 
-def parse_thresholds(value: str | Mapping[str, float] | None) -> dict[str, float]:
-    """Parse "CD19=1.2,CD4=3", or copy a mapping, as {marker: value}; raises `UserError` for other text."""
+def parse_thresholds(value: str | Mapping[str, Cuts] | None, name: str = "thresholds") -> dict[str, Cuts]:
+    """Parse "CD19=1.2,CD4=3/8", or copy a mapping, as {marker: value, or the two values of dim and bright cells}.
+
+    Raises `UserError` for other text.
+    """
     if not isinstance(value, str):
         return dict(value or {})
     pairs = [part.partition("=") for part in value.split(",") if part.strip()]
     try:
-        return {marker.strip(): float(number) for marker, _, number in pairs}
+        return {marker.strip(): _cuts(text) for marker, _, text in pairs}
     except ValueError as e:
-        raise UserError(f"thresholds={value!r} cannot be read: write CD19=1.2,CD4=3.") from e
+        raise UserError(
+            f"{name}={value!r} cannot be read: write CD19=1.2,CD4=3, or CD4=3/8 for dim and bright cells."
+        ) from e
+
+
+def _cuts(text: str) -> Cuts:
+    cuts = [float(number) for number in text.split("/")]
+    if len(cuts) > 2 or cuts != sorted(cuts):
+        raise ValueError(text)
+    return cuts[0] if len(cuts) == 1 else cuts
 
 
 def classify_cells(
     tables: Mapping[str, pd.DataFrame],  # field -> table of cells
     rules: Rules,
-    thresholds: Mapping[str, float] | None = None,  # marker -> intensity above which a cell is positive
-    fit_on: Collection[str] | None = None,  # fields that Otsu's threshold is determined from; default: all
+    thresholds: Mapping[str, Cuts] | None = None,  # marker -> intensity above which a cell is positive
+    fit_on: Collection[str] | None = None,  # fields that gates are determined from; default: all
+    *,
+    gates: Gates | None = None,  # for markers without a given threshold; default: one for each, over all fields
+    origins: Mapping[str, Origin] | None = None,  # field -> slide and patient, for gates of slides or patients
 ) -> CellClasses:
     """Determine the class of every cell.
 
-    Classes are the phenotypes if a table has a filled Phenotype column and no thresholds are given. Otherwise the rules
-    apply: a marker is positive by its 0/1 column, by the given threshold, or by Otsu's threshold over the cells of all
-    tables in `fit_on`. Raises `UserError` if a table lacks a column that is needed.
+    Classes are the phenotypes if a table has a filled Phenotype column, and neither thresholds nor gates are given.
+    Otherwise the rules apply: a marker is positive by its 0/1 column, by the given threshold or gate, or by a gate that
+    is determined from the cells of all tables in `fit_on`. Raises `UserError` if a table lacks a column that is needed.
     """
-    if not thresholds and any(_has_phenotypes(t) for t in tables.values()):
+    if not thresholds and gates is None and any(_has_phenotypes(t) for t in tables.values()):
         return _by_phenotype(tables)
-    return _by_rules(tables, rules, dict(thresholds or {}), fit_on)
+    given = given_by_marker(thresholds or {}, rules)
+    origins = origins or {}
+    gates = gates_of_rules(tables, rules, given=given, gates=gates, fit_on=fit_on)
+    levels = {n: levels_of(t, n, rules, gates=gates, origin=origins.get(n, Origin())) for n, t in tables.items()}
+    return CellClasses(
+        classes={name: rules.classify(of_field) for name, of_field in levels.items()},
+        vocab=list(rules.classes),
+        how=f"rules on markers: {described(tables, rules, gates)}",
+        rules_text=rules.text,
+        thresholds={m: gate.threshold for m, gate in gates.common().items()},
+        gates=gates,
+    )
 
 
 def _has_phenotypes(table: pd.DataFrame) -> bool:
@@ -85,73 +109,3 @@ def _file(table: pd.DataFrame, name: str) -> str:
 def other_last(names: list[str]) -> list[str]:
     """The names with "other", the class of the remaining cells, at the end."""
     return [n for n in names if n != OTHER] + [OTHER] * (OTHER in names)
-
-
-def _by_rules(
-    tables: Mapping[str, pd.DataFrame], rules: Rules, given: dict[str, float], fit_on: Collection[str] | None
-) -> CellClasses:
-    given = _by_rule_marker(given, rules)
-    positive = {name: pd.DataFrame(index=table.index) for name, table in tables.items()}
-    binary: list[str] = []
-    notes: list[str] = []
-    cutoffs: dict[str, float] = {}
-    for marker in rules.markers:
-        measured: dict[str, tuple[str, np.ndarray]] = {}  # field -> column of intensities, values
-        for name, table in tables.items():
-            source = _source(table, name, marker, has_threshold=marker in given)
-            if isinstance(source, str):
-                measured[name] = source, table[source].to_numpy(float)
-            else:
-                positive[name][marker] = source
-        if measured:
-            fitted = {n: m for n, m in measured.items() if fit_on is None or n in fit_on} or measured
-            cutoffs[marker], note = _cutoff(marker, fitted, given)
-            notes.append(note)
-            for name, (_, values) in measured.items():
-                positive[name][marker] = values > cutoffs[marker]  # a cell without a value is not positive
-        if len(measured) < len(tables):
-            binary.append(marker)
-    how = ([f"{', '.join(binary)} by the tables' 0/1 columns"] if binary else []) + notes
-    return CellClasses(
-        classes={name: rules.classify(p) for name, p in positive.items()},
-        vocab=list(rules.classes),
-        how="rules on markers: " + "; ".join(how),
-        rules_text=rules.text,
-        thresholds=cutoffs,
-    )
-
-
-def _source(table: pd.DataFrame, name: str, marker: str, has_threshold: bool) -> np.ndarray | str:
-    """Positivity of the cells from a 0/1 column, or the name of the column of intensities."""
-    positivity, column = marker_positivity(table, marker), intensity_column(table, marker)
-    if column is not None and (has_threshold or positivity is None):
-        return column
-    if positivity is None:
-        raise UserError(
-            f"{_file(table, name)}: the rules need the marker {marker}, and the table has neither a 0/1 column nor a "
-            f"mean intensity of that name, but {', '.join(table.columns[:12])}: choose other `rules`."
-        )
-    return positivity
-
-
-def _by_rule_marker(given: dict[str, float], rules: Rules) -> dict[str, float]:
-    """The given thresholds with the markers spelt as in the rules."""
-    known = {plain_name(m): m for m in rules.markers}
-    unknown = [m for m in given if plain_name(m) not in known]
-    if unknown:
-        raise UserError(f"a threshold is given for {unknown[0]}, which no rule asks for: {', '.join(rules.markers)}.")
-    return {known[plain_name(m)]: float(v) for m, v in given.items()}
-
-
-def _cutoff(marker: str, measured: dict[str, tuple[str, np.ndarray]], given: dict[str, float]) -> tuple[float, str]:
-    """Intensity above which a cell is positive, and a phrase that says where it comes from."""
-    columns = ", ".join(sorted({repr(column) for column, _ in measured.values()}))
-    if marker in given:
-        return given[marker], f"{marker} positive above {given[marker]:g} (given) in {columns}"
-    values = np.concatenate([v[np.isfinite(v)] for _, v in measured.values()])
-    if not len(values) or values.min() == values.max():
-        log.warning("%s is the same in all %d cells: no cell counts as positive", marker, len(values))
-        return float(values[0]) if len(values) else 0.0, f"{marker} never positive (constant in {columns})"
-    value = float(threshold_otsu(values))
-    cells = f"{len(values)} cells" + (f" of {len(measured)} fields" if len(measured) > 1 else "")
-    return value, f"{marker} positive above {value:.4g} (Otsu over {cells}) in {columns}"

@@ -1,6 +1,5 @@
 """Phenotype rules as data: `tfh217 = CD19- CD4+ CXCR5+ PD1+ CXCR3-`, read from top to bottom, one class per cell."""
 
-import re
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -10,14 +9,18 @@ import pandas as pd
 
 from ..errors import UserError
 from ..io.files import existing_file
+from .terms import GRAMMAR, Term, parse_word
 
 PRESETS = ("tfh5", "vanburen3")
-_MARKER = re.compile(r"([\w.-]*\w)([+-])")
 
 
 @dataclass(frozen=True)
 class Rules:
-    """Ordered classes, each with the markers that must be positive (True) or negative (False)."""
+    """Ordered classes, each with the terms that must hold (True) or not (False).
+
+    A term is a marker, of which cells are positive, or a level of it between or above two cut-offs: CD4dim, CD4bright.
+    CD4@ring is measured in the ring around the nucleus.
+    """
 
     classes: dict[str, dict[str, bool]]
     text: str
@@ -37,33 +40,44 @@ class Rules:
             body = line.split("#", 1)[0].strip()
             if not body:
                 continue
-            label, equals, markers = (part.strip() for part in body.partition("="))
-            words = markers.split()
-            signs = [match for word in words if (match := _MARKER.fullmatch(word))]
-            if not (label and equals and len(signs) == len(words)) or label in classes:
+            label, equals, words = (part.strip() for part in body.partition("="))
+            parsed = [parse_word(word) for word in words.split()]
+            terms = [p for p in parsed if p is not None]
+            if not (label and equals and len(terms) == len(parsed)) or label in classes:
                 raise UserError(
-                    f"{name}, line {number}: {body!r} is not a rule with a new class, such as 'b = CD19+ CD4-'."
+                    f"{name}, line {number}: {body!r} is not a rule with a new class, such as 'b = CD19+ CD4-'. "
+                    f"{GRAMMAR}."
                 )
-            classes[label] = {m[1].upper(): m[2] == "+" for m in signs}
+            classes[label] = {str(term): sign for term, sign in terms}
         if not classes:
             raise UserError(f"{name} holds no rule: write lines such as 'b = CD19+ CD4-'.")
         return cls(classes, text)
 
     @property
+    def terms(self) -> list[Term]:
+        """All terms in the rules, in order of appearance."""
+        return [Term.of(t) for t in dict.fromkeys(t for terms in self.classes.values() for t in terms)]
+
+    @property
     def markers(self) -> list[str]:
-        """All markers in the rules, in order of appearance."""
-        return list(dict.fromkeys(m for markers in self.classes.values() for m in markers))
+        """All markers in the rules, in order of appearance, with the compartment if it is given."""
+        return list(dict.fromkeys(term.marker for term in self.terms))
+
+    @property
+    def with_two_cuts(self) -> list[str]:
+        """The markers that the rules ask to be dim or bright, which takes two cut-offs."""
+        return list(dict.fromkeys(term.marker for term in self.terms if term.level))
 
     def classify(self, positive: pd.DataFrame) -> pd.Series:
-        """Class of each cell from boolean columns named as the markers (any case); "" if no rule applies."""
+        """Class of each cell from boolean columns named as the terms (any case); "" if no rule applies."""
         columns = {c.upper(): c for c in positive.columns}
-        missing = [m for m in self.markers if m not in columns]
+        missing = [t for t in map(str, self.terms) if t.upper() not in columns]
         if missing:
             raise UserError(f"the rules need the marker {missing[0]}; the table has {', '.join(positive.columns)}.")
         result = np.full(len(positive), "", dtype=object)
-        for name, markers in self.classes.items():
+        for name, terms in self.classes.items():
             fits = result == ""
-            for marker, sign in markers.items():
-                fits &= positive[columns[marker]].to_numpy(bool) == sign
+            for term, sign in terms.items():
+                fits &= positive[columns[term.upper()]].to_numpy(bool) == sign
             result[fits] = name
         return pd.Series(result, index=positive.index, name="phenotype")

@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "cells": ["predict_cells"],
         "classes": ["predict_classes"],
+        "gate": ["gate_cells"],
         "options": ["CellOptions", "ModelOptions"],
     },
 )

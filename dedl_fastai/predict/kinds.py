@@ -158,21 +158,24 @@ class FileKind:
     ending: str
     write: Callable[[Path, Result], None]
     needs: tuple[str, str, str] | None = None
+    has_types: bool = True  # False: it does not depend on the types of the cells, and may be written before them
+
+
+def _plane(ending: str, plane: str, name: str, dtype: str, convert: Callable = _unchanged) -> FileKind:
+    return FileKind(ending, _plane_writer(plane, name, dtype, convert), has_types=False)
 
 
 KINDS = {
-    "mask": FileKind("_mask.ome.tif", _plane_writer("labels", "nuclei", "uint8", _black_and_white)),
-    "labels": FileKind("_labels.ome.tif", _plane_writer("labels", "nucleus id", "uint32", _unchanged)),
+    "mask": _plane("_mask.ome.tif", "labels", "nuclei", dtype="uint8", convert=_black_and_white),
+    "labels": _plane("_labels.ome.tif", "labels", "nucleus id", dtype="uint32"),
     "cells": FileKind("_cells.csv", _write_cells),
     "geojson": FileKind(".geojson", _write_geojson),
-    "probability": FileKind("_probability.ome.tif", _plane_writer("probability", "probability", "float32", _unchanged)),
-    "uncertainty": FileKind(
-        "_uncertainty.ome.tif", _plane_writer("uncertainty", "entropy in bits", "float32", _unchanged)
-    ),
+    "probability": _plane("_probability.ome.tif", "probability", "probability", dtype="float32"),
+    "uncertainty": _plane("_uncertainty.ome.tif", "uncertainty", "entropy in bits", dtype="float32"),
     "overlay": FileKind("_overlay.png", _write_overlay),
     "neighbours": FileKind("_neighbours.csv", _write_neighbours),
     "parquet": FileKind("_cells.parquet", _write_parquet, PARQUET),
-    "rois": FileKind("_rois.zip", _write_rois, ROIS),
+    "rois": FileKind("_rois.zip", _write_rois, ROIS, has_types=False),
     "h5ad": FileKind(".h5ad", _write_h5ad, ("anndata", "spatial", "AnnData files")),
 }
 

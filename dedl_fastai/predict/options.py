@@ -10,6 +10,7 @@ from ..inference.options import BATCH_SIZE, SCALE, parse_scale
 from ..runs.options.base import Options, option
 
 if TYPE_CHECKING:
+    from ..phenotypes.gates.fit import Cuts
     from ..phenotypes.rules import Rules
 
 RESULTS, CELLS, FILES, NETWORK = "Results", "Cells", "Input files", "Network and hardware"
@@ -62,7 +63,13 @@ class CellOptions(Options):
     rules: str = option("", "Phenotype rules for the cells: tfh5, vanburen3, or a FILE.", CELLS)
     thresholds: str = option(
         "",
-        "Mean intensity above which a marker is positive, as CD19=1.2,CD4=3 (default: Otsu's in each field).",
+        "Mean intensity above which a marker is positive, as CD19=1.2,CD4=3; CD4=3/8 for dim and bright cells.",
+        CELLS,
+    )
+    gates: str = option(
+        "",
+        "gates.json with the cut-offs of the markers, as gate writes it (default: one cut-off per marker, from the "
+        "cells of all fields).",
         CELLS,
     )
     ring_um: float = option(2.0, "Width of the ring around a nucleus that is measured, in um.", CELLS, flag="ring")
@@ -104,8 +111,9 @@ class CellOptions(Options):
         if self.scale_per not in SCALE_PER:
             raise UserError(f"scale_per={self.scale_per!r} is unknown; it may be {' or '.join(SCALE_PER)}.")
         _ = self.nuclei, self.markers_above, self.rule_set, self.kinds  # each checks its options
-        if self.markers_above and not self.rules:
-            raise UserError("`thresholds` are for the markers of `rules`: give `rules` too.")
+        for name in ("thresholds", "gates"):
+            if getattr(self, name) and not self.rules:
+                raise UserError(f"`{name}` are for the markers of `rules`: give `rules` too.")
 
     @property
     def kinds(self) -> list[str]:
@@ -127,7 +135,7 @@ class CellOptions(Options):
         return NucleiOptions(min_area_um2=self.min_area_um2, part_by=self.part_by)
 
     @property
-    def markers_above(self) -> dict[str, float]:
+    def markers_above(self) -> "dict[str, Cuts]":
         """The given thresholds: marker -> intensity above which it is positive."""
         from ..phenotypes.classify import parse_thresholds
 

@@ -1,7 +1,5 @@
 """`write_report`: the report.html of a folder of results, one file with its pictures, from records and thumbnails."""
 
-import base64
-import io
 import json
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
@@ -15,6 +13,7 @@ from matplotlib.figure import Figure
 
 from ..io.files import write_text
 from ..phenotypes.classify import OTHER
+from .embedded import data_uri, figure_uri
 from .overlay import NO_CLASS, NO_RULES, Color, class_colors
 from .record import AREA_STEPS, Record, thumbnail_file
 
@@ -125,19 +124,13 @@ def _areas(records: Sequence[Record], unit: str) -> str:
     label = "µm²" if unit == "um2" else "pixels"
     ax.set(xlabel=f"area in {label} (last bar: all larger ones)", ylabel="nuclei", xlim=(0, len(total) * step))
     ax.spines[["top", "right"]].set_visible(False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return f'<img class="plot" alt="histogram of nuclear areas in {label}" src="{_data("png", buffer.getvalue())}">'
-
-
-def _data(image_format: str, raw: bytes) -> str:
-    return f"data:image/{image_format};base64,{base64.b64encode(raw).decode('ascii')}"
+    return f'<img class="plot" alt="histogram of nuclear areas in {label}" src="{figure_uri(figure)}">'
 
 
 def _figure(out: Path, record: Record) -> str:
     thumbnail = thumbnail_file(out, record["field"])
     name = escape(record["field"])
-    picture = f'<img alt="{name}" src="{_data("jpeg", thumbnail.read_bytes())}">' if thumbnail.is_file() else ""
+    picture = f'<img alt="{name}" src="{data_uri("jpeg", thumbnail.read_bytes())}">' if thumbnail.is_file() else ""
     return f"<figure>{picture}<figcaption>{name}: {record['cells']} nuclei</figcaption></figure>"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from .. import __version__
 from ..inference.ensemble import Ensemble
 from ..inference.load import own_overlap
+from ..io.files import existing_file
 from ..training.run_folder import RunFolder
 from .options import CellOptions, ModelOptions
 
@@ -37,6 +38,7 @@ def result_settings(runs: Sequence[str | Path], options: CellOptions, model: Mod
         "ring_um": options.ring_um,
         "rules": [f"{name} = {_signs(markers)}" for name, markers in rules],
         "thresholds": options.markers_above,
+        "gates": _gates_name(options),
     }
     return settings | ({"radius_um": options.radius_um} if "neighbours" in options.kinds else {})
 
@@ -44,6 +46,14 @@ def result_settings(runs: Sequence[str | Path], options: CellOptions, model: Mod
 def provenance(model: ModelOptions) -> dict[str, Any]:
     """Return version, engine and precision, which are recorded although results should not depend on them."""
     return {"dedl_fastai": __version__, "engine": model.engine, "amp": model.amp}
+
+
+def _gates_name(options: CellOptions) -> str:
+    """Return the given file of gates with a hash of its content, or that they are made from all fields."""
+    if options.gates:
+        path = existing_file(options.gates)
+        return f"{path.name} ({hashlib.sha256(path.read_bytes()).hexdigest()[:8]})"
+    return "one per marker, from all fields" if options.rules else ""
 
 
 def _signs(markers: dict[str, bool]) -> str:

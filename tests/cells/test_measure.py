@@ -137,18 +137,19 @@ def test_phenotypes_by_given_thresholds_are_described(squares, markers):
     table = measure_cells(squares, markers, ring_um=0, rules=RULES, thresholds={"CD19": 5, "CD4": 2})
     assert table["phenotype"].iloc[:3].tolist() == ["b", "b", "t"]
     assert pd.isna(table["phenotype"].iloc[3])
-    assert "given" in table.attrs["how"] and "Otsu" not in table.attrs["how"]
+    assert "given" in table.attrs["how"] and "mixture" not in table.attrs["how"]
 
 
-def test_phenotypes_by_otsu_over_the_cells(squares, markers):
+def test_phenotypes_by_gates_over_the_cells(squares, markers):
     table = measure_cells(squares, markers, rules=RULES)
     assert table["phenotype"].iloc[:3].tolist() == ["b", "b", "t"]
-    assert "Otsu over 4 cells" in table.attrs["how"]
+    assert "mixture over 4 cells" in table.attrs["how"]
     assert set(table.attrs["thresholds"]) == {"CD19", "CD4"}
 
 
-def test_otsu_over_several_fields_is_one_threshold(squares, markers):
-    dim = {c: p / 9 for c, p in markers.items()}
+def test_a_gate_over_several_fields_is_one_threshold(squares, markers):
+    markers = {c: p + 1 for c, p in markers.items()}  # the background
+    dim = {c: 1 + (p - 1) / 9 for c, p in markers.items()}
     tables = {n: measure_cells(squares, m) for n, m in (("bright", markers), ("dim", dim))}
     both = add_phenotypes(tables, RULES)
     assert both["bright"].attrs["thresholds"] == both["dim"].attrs["thresholds"]

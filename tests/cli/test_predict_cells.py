@@ -21,6 +21,7 @@ def test_every_field_has_its_files_and_a_row_in_the_summary(finished, images):
     endings = ("_mask.ome.tif", "_labels.ome.tif", "_cells.csv", ".geojson", "_overlay.png", "_neighbours.csv")
     assert {p.name for p in finished.iterdir()} == {
         *(n + e for n in names for e in endings),
+        "gates.json",
         "summary.csv",
         "report.html",
         "fields",
@@ -205,7 +206,7 @@ def test_the_report_is_one_file_with_every_field(finished, images):
     assert all(page.count(field_name(i)) >= 2 for i in images)
     assert page.count("data:image/jpeg;base64,") == len(images)
     assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!data:)""", page)
-    assert "CD19+ CD4-" in page and "Otsu" in page
+    assert "CD19+ CD4-" in page and "mixture over" in page
 
 
 def test_a_missing_run_or_input_is_named(run, images):

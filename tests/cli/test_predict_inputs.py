@@ -32,8 +32,21 @@ def test_a_killed_prediction_that_is_run_again_ends_with_the_same_files(run, fin
         assert dedl(*flags).exit_code != 0
     assert len(pd.read_csv(tmp_path / "out" / "summary.csv")) == 1
     half = tmp_path / "out" / f".{field_name(images[1])}.part"  # what SIGKILL leaves
+    assert (half / "measured.json").is_file()  # with types missing: the field is not predicted again
+    shutil.rmtree(half)
     half.mkdir()
     (half / "canvas").write_bytes(b"half")
+    assert dedl(*flags).exit_code == 0
+    assert contents(tmp_path / "out") == contents(finished)
+
+
+def test_fields_that_were_measured_are_not_predicted_again(run, finished, images, tmp_path, monkeypatch):
+    flags = ["predict", run, *images, "--out", tmp_path / "out", "--rules", "tfh5", "--write", WRITE]
+    with monkeypatch.context() as patch:
+        raise_for(patch, images[2], KeyboardInterrupt())
+        assert dedl(*flags).exit_code != 0
+    assert not (tmp_path / "out" / "gates.json").exists()  # the cut-offs need all fields
+    raise_for(monkeypatch, images[0], AssertionError("was predicted again"))
     assert dedl(*flags).exit_code == 0
     assert contents(tmp_path / "out") == contents(finished)
 

@@ -87,13 +87,13 @@ def test_thresholds_without_rules_are_refused_before_any_field(run, image, tmp_p
     assert CellOptions(rules="tfh5", thresholds="CD19=1.2").markers_above == {"CD19": 1.2}
 
 
-def test_the_report_says_over_how_many_cells_otsu_was_computed(run, image, tmp_path):
+def test_the_report_says_from_how_many_cells_the_cut_off_is(run, image, tmp_path):
     (tmp_path / "rules.txt").write_text("b = CD19+")
     out = tmp_path / "out"
     result = dedl("predict", run, image, "--out", out, "--write", "cells", "--rules", tmp_path / "rules.txt")
     assert result.exit_code == 0, result.output
     cells = pd.read_csv(next(out.glob("*_cells.csv")))
-    assert f"(Otsu over {len(cells)} cells) in" in (out / "report.html").read_text(encoding="utf-8")
+    assert f"(mixture over {len(cells)} cells) in" in (out / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_overlap_is_that_of_the_run_unless_given(run, overlapping, image, tmp_path):

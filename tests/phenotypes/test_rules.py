@@ -48,7 +48,23 @@ def test_classes_keep_the_tables_index():
     assert Rules.load("tfh5").classify(table).to_dict() == {"x": "b", "y": "tfhl"}
 
 
-@pytest.mark.parametrize("line", ["b", "b = CD19", "= CD19+", "a = CD4-", "b = CD19+, CD4-"])
+def test_levels_and_compartments_are_words_of_a_rule():
+    rules = Rules.parse("a = cd4BRIGHT CD8dim- HLA-DR@Ring+\nb = CD4bright@nucleus CD4+")
+    assert rules.classes == {
+        "a": {"CD4bright": True, "CD8dim": False, "HLA-DR@ring": True},
+        "b": {"CD4bright@nucleus": True, "CD4": True},
+    }
+    assert rules.markers == ["CD4", "CD8", "HLA-DR@ring", "CD4@nucleus"]
+    assert rules.with_two_cuts == ["CD4", "CD8", "CD4@nucleus"]
+    assert Rules.parse("a = CD4bright").classify(pd.DataFrame({"CD4bright": [True, False]})).tolist() == ["a", ""]
+
+
+def test_a_compartment_that_does_not_exist_is_refused_with_those_that_do():
+    with pytest.raises(UserError, match=r"rules, line 1.*CD4bright.*cell, membrane, cytoplasm, nucleus, ring"):
+        Rules.parse("a = CD4@edge+")
+
+
+@pytest.mark.parametrize("line", ["b", "b = CD19", "b = CD19@ring", "= CD19+", "a = CD4-", "b = CD19+, CD4-"])
 def test_a_wrong_line_is_an_error_with_its_number(tmp_path, line):
     file = tmp_path / "mine.txt"
     file.write_text(f"a = CD4+\n# note\n{line}\n", encoding="utf-8")

@@ -16,6 +16,7 @@ from fastai.torch_core import set_seed
 from fastai.vision.core import imagenet_stats
 
 from ...errors import UserError
+from ...phenotypes.gates.fit import Cuts
 from ...phenotypes.rules import Rules
 from ..cohort import Cohort
 from ..loaders import FieldDataBlock
@@ -65,7 +66,7 @@ def clf_block(
     stats: str | Stats = "train",  # normalise with the training pictures' statistics, "imagenet"'s, or these
     scaling: PercentileScaling | None = None,
     cache: str | Path | None = None,  # folder of decoded pictures
-    thresholds: str | Mapping[str, float] | None = None,  # marker -> intensity above which a cell is positive
+    thresholds: str | Mapping[str, Cuts] | None = None,  # marker -> intensity above which a cell is positive
     **arguments: Any,
 ) -> FieldDataBlock:
     """Return the `DataBlock` of pictures of a cohort and their classes; `block.known["facts"]` are its `ClfFacts`.

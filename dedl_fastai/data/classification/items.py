@@ -10,6 +10,7 @@ import numpy as np
 
 from ...errors import UserError
 from ...io.fields.readers import open_field
+from ...phenotypes.gates.fit import Cuts
 from ...phenotypes.rules import Rules
 from ..cache import cache_folder, cached_array, for_each
 from ..cohort import Cohort
@@ -41,7 +42,7 @@ class ClfFacts:
     min_cells: int = 1
     rules_text: str = ""
     how: str = ""
-    thresholds: dict[str, float] = field(default_factory=dict)  # marker -> intensity above which a cell is positive
+    thresholds: dict[str, Cuts] = field(default_factory=dict)  # marker -> intensity above which a cell is positive
 
     @property
     def n_planes(self) -> int:
@@ -91,7 +92,7 @@ def label_cohort(
     rules: str | Path | Rules,
     min_cells: int,
     tile: int,
-    thresholds: str | Mapping[str, float] | None = None,
+    thresholds: str | Mapping[str, Cuts] | None = None,
 ) -> Labels:
     """Label the fields of a cohort, or its tiles if `tile` is not 0; for tiles, cell tables override given labels."""
     if not tile:

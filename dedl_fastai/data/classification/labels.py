@@ -12,6 +12,7 @@ from ...errors import UserError
 from ...io.cell_tables import read_cell_table
 from ...io.files import write_text, written_whole
 from ...phenotypes.classify import CellClasses, classify_cells, other_last, parse_thresholds
+from ...phenotypes.gates.fit import Cuts
 from ...phenotypes.rules import Rules
 from ..cache import for_each
 from ..cohort import Cohort
@@ -30,7 +31,7 @@ class Labels:
     rules_text: str  # "" if no rules were used
     how: str  # a sentence on how the classes of cells, and so of fields, were determined
     warnings: list[str] = field(default_factory=list)
-    thresholds: dict[str, float] = field(default_factory=dict)  # marker -> intensity, given or by Otsu's method
+    thresholds: dict[str, Cuts] = field(default_factory=dict)  # marker -> intensity, given or by a gate
     min_cells: int = 1
     cells: dict[str, pd.Series] = field(default_factory=dict)  # field -> class of each cell of its table
 
@@ -44,7 +45,7 @@ def field_labels(
     cohort: Cohort,
     rules: str | Path | Rules = "tfh5",  # a preset, a text file or rules; for tables without phenotypes
     min_cells: int = 1,  # number of cells from which a class is present
-    thresholds: str | Mapping[str, float] | None = None,  # marker -> intensity, or "CD19=1.2,CD4=3"
+    thresholds: str | Mapping[str, Cuts] | None = None,  # marker -> intensity, or "CD19=1.2,CD4=3"
 ) -> Labels:
     """Label the fields of a cohort; fields without labels and without a cell table are left out.
 
@@ -85,7 +86,7 @@ def _given(cohort: Cohort, rules: Rules) -> Labels:
     return labelled(Labels(cohort, counts=counts, matrix=matrix, vocab=vocab, rules_text="", how=how))
 
 
-def _from_cells(cohort: Cohort, rules: Rules, min_cells: int, thresholds: dict[str, float]) -> Labels:
+def _from_cells(cohort: Cohort, rules: Rules, min_cells: int, thresholds: dict[str, Cuts]) -> Labels:
     files = cohort.table["cells"] if "cells" in cohort.table else pd.Series("", index=cohort.table.index)
     cohort = _with_source(cohort, files != "", "cell table")
     tables = for_each(cells_of_row, cohort.rows())

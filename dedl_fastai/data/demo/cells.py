@@ -29,11 +29,16 @@ class Cells:
     positive: pd.DataFrame
 
 
-def scatter_cells(rng: np.random.Generator, shape: tuple[int, int], inflammation: float, rules: Rules) -> Cells:
-    """Draw the cells of a field at random. `inflammation` in 0..1 sets the density of the infiltrates."""
+def scatter_cells(
+    rng: np.random.Generator, shape: tuple[int, int], inflammation: float, rules: Rules, *, rare: float = 1.0
+) -> Cells:
+    """Draw the cells of a field at random.
+
+    `inflammation` in 0..1 sets the density of the infiltrates, and `rare` is a factor of the share of immune cells.
+    """
     density = infiltrate_density(rng, shape, inflammation)
     radii, centres = _place(rng, density, mean_radius=6.5)
-    classes = _draw_classes(rng, density, centres, inflammation)
+    classes = _draw_classes(rng, density, centres, inflammation=inflammation, rare=rare)
     positive = _draw_markers(rng, classes, rules)
     return Cells(centres, _outlines(rng, centres, radii), classes, positive)
 
@@ -87,7 +92,7 @@ def _outlines(rng: np.random.Generator, centres: np.ndarray, radii: np.ndarray) 
 
 
 def _draw_classes(
-    rng: np.random.Generator, density: np.ndarray, centres: np.ndarray, inflammation: float
+    rng: np.random.Generator, density: np.ndarray, centres: np.ndarray, *, inflammation: float, rare: float
 ) -> np.ndarray:
     """Draw classes at random: immune cells are in the infiltrates, and some classes are absent from the field."""
     n = len(centres)
@@ -96,7 +101,7 @@ def _draw_classes(
     for name, share in _SHARE.items():
         if rng.random() > PREVALENCE[name] * (0.6 + 0.8 * inflammation):
             continue
-        n_wanted = max(4, int(share * n))
+        n_wanted = max(4, int(rare * share * n))
         free = np.flatnonzero(classes == "other")
         if not len(free):  # a tiny field
             break

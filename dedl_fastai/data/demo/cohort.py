@@ -12,6 +12,7 @@ from ...phenotypes.rules import Rules
 from ..cohort import Cohort
 from ..splits import PAPER_PATIENTS
 from .cells import Cells, scatter_cells
+from .difficulty import Difficulty, difficulty_of, draw_flaws
 from .render import CHANNELS, composite, render_field
 
 FULL_SIZE = (1408, 1876)  # a field of the paper
@@ -27,6 +28,7 @@ def demo_cohort(
     patients: int = 7,  # the first seven have the paper's names, so that split=paper works
     size: tuple[int, int] = (256, 320),  # (H, W) in pixels; FULL_SIZE is the paper's
     seed: int = 0,
+    difficulty: str = "easy",  # easy or hard: of telling which cells are positive for a marker
 ) -> Cohort:
     """Write a synthetic cohort into the folder `path` and return it.
 
@@ -35,6 +37,10 @@ def demo_cohort(
     fibres and uneven light prevent a threshold from separating them. Positive markers follow the `tfh5` rules. The same
     seed gives the same bytes, and since every field has its own random stream, a larger cohort begins with the same
     fields.
+
+    In the hard cohort, immune cells are rarer and a part of the positive cells is dim, some cells are autofluorescent
+    (bright in every channel, and negative), channels receive signal of their neighbours in the spectrum, and the gain
+    of each channel varies between slides.
     """
     root = Path(path)
     if patients < 1 or fields < patients:
@@ -43,10 +49,11 @@ def demo_cohort(
         raise UserError(f"size={size[0]}x{size[1]} is too small: it must be at least 64x64 pixels.")
     if root.exists() and any(root.iterdir()):
         raise UserError(f"{root} is not empty: choose a new folder for the demo cohort.")
+    hardness = difficulty_of(difficulty)
     names = patient_names(patients)
     rules = Rules.load("tfh5")
     for i in range(fields):
-        _write_field(root, i, names[i % patients], size=size, seed=seed, rules=rules)
+        _write_field(root, i, names[i % patients], size=size, seed=seed, rules=rules, difficulty=hardness)
     return Cohort.load(root)
 
 
@@ -56,11 +63,16 @@ def patient_names(n: int) -> list[str]:
     return (paper + [f"Myo{600 + 7 * i}" for i in range(max(0, n - len(paper)))])[:n]
 
 
-def _write_field(root: Path, index: int, patient: str, size: tuple[int, int], seed: int, rules: Rules) -> None:
+def _write_field(
+    root: Path, index: int, patient: str, *, size: tuple[int, int], seed: int, rules: Rules, difficulty: Difficulty
+) -> None:
     rng = np.random.default_rng([seed, index])
     inflammation = np.random.default_rng([seed, 10_000, int(patient[3:])]).uniform(0.1, 0.9)  # one level per patient
-    cells = scatter_cells(rng, size, float(np.clip(inflammation + rng.normal(0, 0.12), 0, 1)), rules)
-    planes, mask = render_field(rng, size, cells)
+    inflamed = float(np.clip(inflammation + rng.normal(0, 0.12), 0, 1))
+    cells = scatter_cells(rng, size, inflamed, rules, rare=difficulty.rare)
+    of_field, of_slide = ([seed, kind, n] for kind, n in ((20_000, index), (30_000, int(patient[3:]))))
+    cells, flaws = draw_flaws(cells, difficulty, np.random.default_rng(of_field), np.random.default_rng(of_slide))
+    planes, mask = render_field(rng, size, cells, flaws)
     origin = (7000.0 + 950 * (index % 7), 39000.0 + 720 * (index // 7))
     base = f"121919_{patient}_[{origin[0]:.0f},{origin[1]:.0f}]_component"
     write_component_tiff(

@@ -5,6 +5,7 @@ from scipy import ndimage as ndi
 from skimage.draw import polygon
 
 from .cells import Cells, smooth_noise
+from .difficulty import Flaws, with_spill_and_gain
 
 CHANNELS = {  # page order of the paper (its 4.1) with display colours
     "DAPI": (0, 0, 255),
@@ -19,18 +20,32 @@ CHANNELS = {  # page order of the paper (its 4.1) with display colours
 
 
 def render_field(
-    rng: np.random.Generator, shape: tuple[int, int], cells: Cells
+    rng: np.random.Generator, shape: tuple[int, int], cells: Cells, flaws: Flaws | None = None
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Return the channels as float32 (H, W) in the range of inForm's counts (0 to ~100), and the mask (H, W) of 0/1."""
+    """Return the channels as float32 (H, W) in the range of inForm's counts (0 to ~100), and the mask (H, W) of 0/1.
+
+    With `flaws`, the markers are those of the hard cohort.
+    """
     nuclei = label_image(shape, cells.outlines)
     rims = label_image(shape, _scaled(cells, 1.35)), label_image(shape, _scaled(cells, 0.75))
     fibres = _fibres(rng, shape)
     light = 1 + 0.16 * smooth_noise(rng, shape, 90.0)
     planes = {"DAPI": _dapi(rng, nuclei, cells=cells, fibres=fibres, light=light)}
+    glow = ndi.gaussian_filter(_painted(rims[0], flaws.autofluorescence), 1.2) if flaws else 0.0
+    markers = {}
     for name in list(CHANNELS)[1:-1]:
-        is_positive = cells.positive[name.split(" ")[0]].to_numpy()
-        planes[name] = _marker(rng, rims, is_positive, fibres=fibres, light=light)
-    planes["Autofluorescence"] = _noisy(rng, light * (1.5 + 4 * fibres), gain=0.05)
+        marker = name.split(" ")[0]
+        markers[name] = _marker(
+            rng,
+            rims,
+            cells.positive[marker].to_numpy(),
+            fibres=fibres,
+            light=light,
+            strength=flaws.strength[marker].to_numpy() if flaws else 1.0,
+            glow=glow,
+        )
+    planes |= with_spill_and_gain(markers, flaws) if flaws else markers
+    planes["Autofluorescence"] = _noisy(rng, light * (1.5 + 4 * fibres + glow), gain=0.05)
     return planes, (nuclei > 0).astype(np.uint8)
 
 
@@ -70,14 +85,17 @@ def _marker(
     rng: np.random.Generator,
     rims: tuple[np.ndarray, np.ndarray],  # label images of the cells' outer and inner border
     is_positive: np.ndarray,
+    *,
     fibres: np.ndarray,
     light: np.ndarray,
+    strength: np.ndarray | float,  # factor of each cell's signal
+    glow: np.ndarray | float,  # signal that every channel has
 ) -> np.ndarray:
     """A membrane ring on positive cells, weak unspecific signal on the others, and some bleed-through of the fibres."""
     n = len(is_positive)
-    level = np.where(is_positive, rng.lognormal(np.log(9), 0.4, n), rng.exponential(0.5, n))
+    level = np.where(is_positive, rng.lognormal(np.log(9), 0.4, n), rng.exponential(0.5, n)) * strength
     ring = np.clip(_painted(rims[0], level) - 0.65 * _painted(rims[1], level), 0, None)
-    return _noisy(rng, light * (0.6 + ndi.gaussian_filter(ring, 1.2) + 0.8 * fibres), gain=0.08)
+    return _noisy(rng, light * (0.6 + ndi.gaussian_filter(ring, 1.2) + 0.8 * fibres + glow), gain=0.08)
 
 
 def _fibres(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:

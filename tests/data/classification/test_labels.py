@@ -1,4 +1,4 @@
-"""Labels of fields: from given labels, phenotypes, 0/1 markers, thresholds and Otsu; counts, warnings, files."""
+"""Labels of fields: from given labels, phenotypes, 0/1 markers, thresholds and gates; counts, warnings, files."""
 
 import numpy as np
 import pandas as pd
@@ -104,23 +104,23 @@ def test_thresholds_override_phenotypes(measured):
     assert field_labels(measured({"f": table}), RULES, thresholds="CD19=1,CD4=1").vocab == ["b", "t", "other"]
 
 
-def test_otsu_thresholds_are_determined_without_test_fields(measured):
+def test_gates_are_determined_without_test_fields(measured):
     dark, bright = cells(cd19_mean=[1.0, 2, 10], cd4=[0, 0, 0]), cells(cd19_mean=[90.0, 91, 100], cd4=[0, 0, 0])
     cohort = measured({"f": dark, "g": bright})
     alone = field_labels(cohort, RULES).thresholds["CD19"]
     split = cohort.with_split(["train", "test"])
     assert 2 <= field_labels(split, RULES).thresholds["CD19"] < 10 < alone
-    assert "(Otsu over 3 cells)" in field_labels(split, RULES).how
+    assert "(mixture over 3 cells)" in field_labels(split, RULES).how
     assert counts(field_labels(split, RULES), "g")["b"] == 3
 
 
-def test_otsu_thresholds_are_of_the_cells_of_all_fields(measured):
-    bright, dark = cells(cd19_mean=[10.0, 11, 12], cd4=[0, 0, 0]), cells(cd19_mean=[1.0, 2, 1], cd4=[0, 1, 0])
+def test_gates_are_of_the_cells_of_all_fields(measured):
+    bright, dark = cells(cd19_mean=[10.0, 11, 12], cd4=[0, 0, 0]), cells(cd19_mean=[1.0, 2, 1.5], cd4=[0, 1, 0])
     labels = field_labels(measured({"f": bright, "g": dark}), RULES)
     assert 2 <= labels.thresholds["CD19"] < 10 and list(labels.thresholds) == ["CD19"]
-    assert counts(labels, "f") == {"b": 3, "t": 0, "other": 0}  # on this field alone, Otsu would separate 10 from 12
+    assert counts(labels, "f") == {"b": 3, "t": 0, "other": 0}  # on this field alone, no cell would be positive
     assert counts(labels, "g") == {"b": 0, "t": 1, "other": 2}
-    assert "(Otsu over 6 cells of 2 fields)" in labels.how and "CD4 by the tables' 0/1 columns" in labels.how
+    assert "(mixture over 6 cells of 2 fields)" in labels.how and "CD4 by the tables' 0/1 columns" in labels.how
 
 
 def test_a_marker_without_any_spread_is_never_positive(measured):

@@ -7,6 +7,8 @@ from skimage.draw import polygon
 from skimage.filters import threshold_otsu
 
 from dedl_fastai.data import FULL_SIZE, demo_cohort
+from dedl_fastai.data.demo.cells import scatter_cells
+from dedl_fastai.data.demo.difficulty import DIFFICULTIES, draw_flaws
 from dedl_fastai.errors import UserError
 from dedl_fastai.io import open_field, read_cell_table, read_mask, read_outlines
 from dedl_fastai.phenotypes import Rules
@@ -157,3 +159,36 @@ def test_impossible_sizes_are_errors_before_anything_is_written(tmp_path, option
     with pytest.raises(UserError, match=message):
         demo_cohort(tmp_path / "new", **options)
     assert not (tmp_path / "new").exists()
+
+
+def test_the_hard_cohort_has_the_same_nuclei_and_channels_that_spill_over(cohort, tmp_path):
+    hard = demo_cohort(tmp_path / "hard", fields=14, size=(128, 128), seed=2, difficulty="hard")
+    assert files(hard.root).keys() == files(cohort.root).keys()
+    assert all(
+        len(read_cell_table(a)) == len(read_cell_table(b))
+        for a, b in zip(cohort.table.cells, hard.table.cells, strict=True)
+    )
+
+    def correlation(of):
+        planes = [open_field(i).read(c).ravel() for i in of.table.image for c in ("CD4", "CD27")]
+        return np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(planes[::2], planes[1::2], strict=True)])
+
+    assert correlation(hard) > correlation(cohort) + 0.1
+
+
+def test_the_flaws_of_the_hard_cohort_are_in_their_shares():
+    rng = np.random.default_rng(0)
+    cells = scatter_cells(rng, (1000, 1000), 0.5, Rules.load("tfh5"))
+    drawn, flaws = draw_flaws(cells, DIFFICULTIES["hard"], np.random.default_rng(1), np.random.default_rng(2))
+    bright = flaws.autofluorescence > 0
+    assert 0.01 < bright.mean() < 0.06 and not drawn.positive[bright].any(axis=None)
+    assert (cells.classes[bright] == "other").all()
+    dim = (flaws.strength < 1).to_numpy()
+    assert dim.sum() / cells.positive.to_numpy().sum() == pytest.approx(0.3, abs=0.04)
+    assert not dim[~cells.positive.to_numpy()].any() and len(set(flaws.gains.values())) == len(flaws.gains)
+    assert draw_flaws(cells, DIFFICULTIES["easy"], rng, rng) == (cells, None)
+
+
+def test_an_unknown_difficulty_is_refused(tmp_path):
+    with pytest.raises(UserError, match="difficulty='medium'"):
+        demo_cohort(tmp_path / "d", difficulty="medium")

@@ -1,0 +1,133 @@
+"""`Gates`: the cut-offs of all markers, for a cohort or for each slide or patient; saved as gates.json."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ...errors import UserError
+from ...io.files import read_json, write_json
+from ..columns import compartment_of, intensity_column
+from .gate import Gate
+from .mixture import Mixture
+
+FILE = "gates.json"
+ALL = "all"  # the group of gates that hold for the whole cohort
+
+
+class Origin(NamedTuple):
+    """Slide and patient of a table of cells."""
+
+    slide: str = ""
+    patient: str = ""
+
+
+@dataclass(frozen=True)
+class Gates:
+    """Cut-offs of markers: group (all, or the name of a slide or patient) -> marker -> gate."""
+
+    groups: dict[str, dict[str, Gate]]
+    per: str = "cohort"
+    shift: str = "none"
+    factors: dict[str, dict[str, float]] = field(default_factory=dict)  # marker -> slide -> factor of its intensities
+
+    @property
+    def markers(self) -> list[str]:
+        """The markers, in order."""
+        return list(dict.fromkeys(m for gates in self.groups.values() for m in gates))
+
+    def save(self, path: str | Path) -> None:
+        """Write the gates as JSON."""
+        write_json(Path(path), {"version": 1, **asdict(self)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Gates":
+        """Read what `save` wrote. Raises `UserError` for another file."""
+        data = read_json(path)
+        try:
+            groups = {
+                group: {m: _gate(values) for m, values in gates.items()} for group, gates in data["groups"].items()
+            }
+            names = ("per", "shift", "factors")
+            return cls(groups, **{name: data[name] for name in names})
+        except (KeyError, TypeError, AttributeError) as e:
+            raise UserError(f"{path} holds no gates: give a gates.json that gate or predict wrote.") from e
+
+    def of(self, origin: Origin = Origin()) -> dict[str, Gate]:  # noqa: B008 (immutable)
+        """The gates of a field, by marker. Raises `UserError` if there are none for its slide or patient."""
+        group = ALL if self.per == "cohort" else getattr(origin, self.per)
+        if group not in self.groups:
+            raise UserError(
+                f"the gates are for each {self.per} ({', '.join(self.groups)}), but not for {group or 'this field'!r}: "
+                f"make gates for the whole cohort, or with cells of this {self.per} too."
+            )
+        return self.groups[group]
+
+    def common(self) -> dict[str, Gate]:
+        """The gates that hold for the whole cohort, by marker; none if there are gates for each slide or patient."""
+        return self.groups.get(ALL, {})
+
+    def replaced(self, gates: Mapping[str, Gate]) -> "Gates":
+        """These gates with others of some markers, which hold everywhere and without a shift."""
+        groups = {group: {**of_group, **gates} for group, of_group in self.groups.items()}
+        return replace(self, groups=groups, factors={m: f for m, f in self.factors.items() if m not in gates})
+
+    def values(self, table: pd.DataFrame, marker: str, origin: Origin = Origin()) -> np.ndarray:  # noqa: B008
+        """Intensities of a marker in a table, divided by the factor of its slide."""
+        gate = self.of(origin)[marker]
+        values = table[_column(table, gate)].to_numpy(float)
+        return values / self._factor(marker, origin)
+
+    def _factor(self, marker: str, origin: Origin) -> float:
+        factors = self.factors.get(marker)
+        if factors is None:
+            return 1.0
+        if origin.slide not in factors:
+            raise UserError(
+                f"the gates have a shift for each slide, but not for {origin.slide or 'this field'!r}: make gates with "
+                f"cells of this slide, or without a shift."
+            )
+        return factors[origin.slide]
+
+    def positive(self, table: pd.DataFrame, origin: Origin = Origin()) -> pd.DataFrame:  # noqa: B008
+        """Whether each cell is positive: a boolean column for each marker, such as CD4.
+
+        A marker with two cut-offs has CD4dim and CD4bright too. A cell without a value is not positive, and none is for
+        a marker without a gate. Raises `UserError` if the table lacks a marker.
+        """
+        columns: dict[str, np.ndarray] = {}
+        for marker in self.of(origin):
+            columns |= self.levels(table, marker, origin)
+        return pd.DataFrame(columns, index=table.index)
+
+    def levels(self, table: pd.DataFrame, marker: str, origin: Origin = Origin()) -> dict[str, np.ndarray]:  # noqa: B008
+        """The columns of `positive` that belong to one marker."""
+        return self.of(origin)[marker].levels(self.values(table, marker, origin))
+
+
+def _gate(values: Mapping[str, Any]) -> Gate:
+    mixture = values["mixture"]
+    lists = {name: tuple(v) for name, v in mixture.items()} if mixture else {}
+    changed = {"columns": tuple(values["columns"]), "mixture": Mixture(**lists) if mixture else None}
+    return Gate(**{**values, **changed})
+
+
+def _column(table: pd.DataFrame, gate: Gate) -> str:
+    """The column of the gate's marker, measured in the same compartment."""
+    own = [c for c in gate.columns if c in table]
+    column = own[0] if own else intensity_column(table, gate.marker)
+    where = table.attrs.get("path", "the table")
+    if column is None:
+        raise UserError(
+            f"{where}: there is a gate for {gate.marker}, and no mean intensity of that name in its columns, which are "
+            f"{', '.join(map(str, table.columns[:12]))}."
+        )
+    if gate.columns and compartment_of(column) != compartment_of(gate.columns[0]):
+        raise UserError(
+            f"{where}: the gate for {gate.marker} is of {gate.columns[0]!r}, and the table has only {column!r}: "
+            f"measure the cells in the same way."
+        )
+    return column

@@ -1,0 +1,54 @@
+"""`gate_cells`: determine the cut-offs of markers from tables of cells; writes gates.json and a page with pictures."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from ..errors import UserError
+from ..phenotypes.columns import plain_name
+from ..phenotypes.gates.fit import Cuts, fit_gates
+from ..phenotypes.gates.gates import FILE, Gates
+from ..phenotypes.gates.options import GateOptions
+from ..phenotypes.rules import Rules
+from .gate_inputs import cell_sources, markers_of
+from .gate_page import write_gate_page
+
+
+def gate_cells(
+    inputs: Sequence[str | Path],  # folders that predict wrote, inForm's or Van Buren's tables, or folders of them
+    out: str | Path = FILE,  # the page is written next to it, with the ending .html
+    options: GateOptions | None = None,
+    *,
+    markers: Iterable[str] = (),  # default: those of the rules, else all that the tables have
+    rules: str | Path | Rules = "",
+    given: Mapping[str, Cuts] | None = None,  # marker -> cut-off by hand, or those of dim and bright cells
+    control: Sequence[str | Path] = (),  # cells of a negative control, for method=quantile
+    patient: str = "",  # regular expression that finds the patient in a field's name
+) -> Gates:
+    """Write gates.json and its page, and return the gates. Raises `UserError` for unusable tables and options."""
+    out = Path(out)
+    for path in map(Path, inputs):
+        if out.resolve() == (path / FILE).resolve():
+            raise UserError(f"{out} belongs to the results in {path}, which were made with it: choose another `out`.")
+    parsed = rules if isinstance(rules, Rules) else Rules.load(rules) if rules else None
+    sources = cell_sources(inputs, patient)
+    wanted = list(markers) or (parsed.markers if parsed else markers_of(sources))
+    gates = fit_gates(
+        {s.name: s.table for s in sources},
+        wanted,
+        options,
+        given=_spelt_as(wanted, given or {}),
+        two_cuts=parsed.with_two_cuts if parsed else (),
+        origins={s.name: s.origin for s in sources},
+        control=[s.table for s in cell_sources(control)] if control else (),
+    )
+    gates.save(out)
+    write_gate_page(out.with_suffix(".html"), gates, sources)
+    return gates
+
+
+def _spelt_as(markers: Sequence[str], given: Mapping[str, Cuts]) -> dict[str, Cuts]:
+    known = {plain_name(m): m for m in markers}
+    unknown = [m for m in given if plain_name(m) not in known]
+    if unknown:
+        raise UserError(f"a cut-off is given for {unknown[0]}, which is none of the markers: {', '.join(markers)}.")
+    return {known[plain_name(m)]: cuts for m, cuts in given.items()}

@@ -1,0 +1,116 @@
+"""`ResultFolder`: the files, records and report in a folder of results; finds the fields that are finished in it."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..inference.scale import Scale, scale_from_dict
+from ..io.files import written_whole
+from .kinds import KINDS, Result
+from .measured import MeasuredField
+from .options import CellOptions
+from .record import (
+    Record,
+    check_settings,
+    field_record,
+    in_order,
+    read_records,
+    record_file,
+    summary_table,
+    write_record,
+)
+from .report import write_report
+
+log = logging.getLogger(__name__)
+
+
+class ResultFolder:
+    """The folder of results: finds the fields that are finished in it, and adds the others."""
+
+    def __init__(self, out: Path, options: CellOptions, settings: dict[str, Any], made: dict[str, Any]):
+        self.out, self.options, self.settings, self.made = out, options, settings, made
+        self.records: dict[str, Record] = {}
+
+    def unfinished(self, images: Mapping[str, Path]) -> list[str]:
+        """Return the fields to predict. Raise a `UserError` if existing results were made with other options."""
+        try:
+            (self.out / "fields").mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise UserError(f"{self.out} cannot be created ({e.strerror}): choose another `out`.") from e
+        self.records = {r["field"]: r for r in read_records(self.out)}
+        for name in self.records.keys() & images.keys():
+            check_settings(self.records[name], images[name], self.settings, self.options.overwrite)
+        todo = [n for n in images if self.options.overwrite or self._missing(n)]
+        if len(todo) < len(images):
+            log.info("%d fields are kept: their files exist already", len(images) - len(todo))
+        return todo
+
+    def kept_records(self, images: Mapping[str, Path]) -> list[Record]:
+        """The records of finished fields that stay, whether they are among these images or not."""
+        return [r for name, r in self.records.items() if not (self.options.overwrite and name in images)]
+
+    def measured(self, name: str) -> MeasuredField:
+        """The place of a field that is measured and has no types yet."""
+        return MeasuredField(self.out / f".{name}.part")
+
+    def facts(self, name: str, image: Path) -> dict[str, Any]:
+        """What a measured field depends on. It is used again if these are the same."""
+        return {"image": str(image), "settings": self.settings, "made": self.made, "kinds": list(self.targets(name))}
+
+    def is_measured(self, name: str, image: Path) -> bool:
+        """Whether a prediction that was stopped has left this field measured, with the same options."""
+        return not self.options.overwrite and self.measured(name).facts == self.facts(name, image)
+
+    def targets(self, name: str) -> dict[str, Path]:
+        """The files to write for a field, by kind; without those that stay."""
+        return {k: path for k, path in self._files(name).items() if self.options.overwrite or k in self._missing(name)}
+
+    def _files(self, name: str) -> dict[str, Path]:
+        return {kind: self.out / f"{name}{KINDS[kind].ending}" for kind in self.options.kinds}
+
+    def _missing(self, name: str) -> list[str]:
+        """Kinds without a file, or with one that the record does not list: it may be left from before `overwrite`."""
+        return [k for k, path in self._files(name).items() if k not in self._kinds(name) or not path.exists()]
+
+    def _kinds(self, name: str) -> list[str]:
+        return self.records[name].get("kinds", []) if name in self.records else []
+
+    def scale(self, images: Mapping[str, Path]) -> Scale | None:
+        """The scale of the finished or measured fields, which others with the same settings share; None without any."""
+        if self.options.overwrite:
+            return None
+        found = [r["scale"] for r in self.records.values() if "scale" in r]
+        found += [self.measured(n).scale for n, image in images.items() if self.is_measured(n, image)]
+        return scale_from_dict(found[0]) if found else None
+
+    def write(self, name: str, image: Path, result: Result) -> None:
+        """Write the files that hold types next to those that are finished; they appear together, the record last."""
+        settings, folder, targets = self.settings, self.measured(name), self.targets(name)
+        kept = [] if self.options.overwrite else self._kinds(name)  # same settings: only missing files are written
+        if kept:
+            settings = self.records[name]["settings"] | settings  # with the radius of neighbours that stay
+        for kind, target in targets.items():
+            if KINDS[kind].has_types:
+                KINDS[kind].write(folder.folder / target.name, result)
+        folder.forget()
+        record_file(self.out, name).unlink(missing_ok=True)  # it no longer describes the files from here on
+        for target in targets.values():
+            (folder.folder / target.name).replace(target)
+        record = field_record(name, image, result, settings=settings, made=self.made, kinds={*kept, *targets})
+        write_record(self.out, record, result)
+        folder.remove()
+        self.records[name] = record
+        self._write_summary(in_order(self.records.values()))
+
+    def _write_summary(self, records: Sequence[Record]) -> None:
+        with written_whole(self.out / "summary.csv") as tmp:
+            summary_table(records).to_csv(tmp, index=False)
+
+    def finish(self, failed: Sequence[str]) -> None:
+        """Write summary and report of all fields in the folder, including those that another process wrote."""
+        records = read_records(self.out)
+        if records:
+            self._write_summary(records)
+        write_report(self.out, records, failed)
