@@ -25,6 +25,14 @@ class CellTyper(Protocol):
     """A classifier of single cells, on measurements or on crops."""
 
     @property
+    def card(self) -> dict[str, Any]:
+        """The contents of its model.json."""
+
+    @property
+    def needs_pixels(self) -> bool:
+        """Whether it looks at the field, not only at the table."""
+
+    @property
     def classes(self) -> list[str]:
         """Names of the types, in the order of the probabilities."""
 
@@ -33,10 +41,18 @@ class CellTyper(Protocol):
         """Width of the ring that the cells are measured with."""
 
     @property
+    def channels(self) -> list[str]:
+        """Names of the channels that it sees."""
+
+    @property
+    def min_confidence(self) -> float:
+        """Probability below which a type is left undecided unless the caller says otherwise."""
+
+    @property
     def how(self) -> str:
         """What the classifier is and sees, in a phrase."""
 
-    def probabilities(self, cells: pd.DataFrame, field: Field, labels: Any) -> np.ndarray:
+    def probabilities(self, cells: pd.DataFrame, field: Field | None, labels: Any) -> np.ndarray:
         """Calibrated probabilities (N, K) for the cells of a field; NaN for a cell that cannot be classified."""
 
 
@@ -46,6 +62,7 @@ class MeasuredTypes:
 
     trees: Trees
     card: dict[str, Any]
+    needs_pixels: bool = False
 
     def __post_init__(self):
         n = len(self.card["features"])
@@ -72,6 +89,16 @@ class MeasuredTypes:
         return float(self.card["ring_um"])
 
     @property
+    def channels(self) -> list[str]:
+        """Names of the channels that it sees."""
+        return list(self.card["channels"])
+
+    @property
+    def min_confidence(self) -> float:
+        """Probability below which a type is left undecided unless the caller says otherwise."""
+        return float(self.card["min_confidence"])
+
+    @property
     def how(self) -> str:
         """What the classifier is and sees, in a phrase."""
         return f"a {self.card['kind']} on {self.card['intensities']} measurements"
@@ -96,12 +123,18 @@ class MeasuredTypes:
         return np.where(np.isnan(x).any(axis=1, keepdims=True), np.nan, p)
 
 
-def load_cell_types(path: str | Path, which: str = "best", device: str = "auto") -> MeasuredTypes:
+def load_cell_types(path: str | Path, which: str = "best", device: str = "auto") -> CellTyper:
     """Load a classifier of single cells. Raises `UserError` if the folder holds another run or none."""
     run = RunFolder.existing(path)
-    task = read_card(run)["task"]
-    if task != "cells":
-        raise UserError(f"{run.path} is a {task} run: a classifier of single cells (clf with items=cells) is needed.")
+    card = read_card(run)
+    if card["task"] != "cells":
+        raise UserError(
+            f"{run.path} is a {card['task']} run: a classifier of single cells (clf with items=cells) is needed."
+        )
+    if card["kind"] == "network":
+        from .crop_types import CropTypes  # the other kind needs no deep-learning library
+
+        return CropTypes.load(run, which, device)
     return MeasuredTypes.load(run, which)
 
 

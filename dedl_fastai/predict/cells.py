@@ -13,12 +13,14 @@ import numpy as np
 from ..cells.measure import measure_cells
 from ..cells.phenotyping import add_phenotypes
 from ..errors import UserError
+from ..inference.cell_types import CellTyper
 from ..inference.ensemble import Ensemble
 from ..inference.field_cells import predict_field
 from ..inference.scale import Scale, choose_scale, sample_of, scale_from_dict
 from ..io.fields.field import Field
 from ..io.fields.readers import open_field
 from ..io.files import written_whole
+from .cell_types import check_channels, typed_cells, typer_of
 from .inputs import field_images, left_out
 from .kinds import KINDS, Result, check_size
 from .options import CellOptions, ModelOptions
@@ -60,6 +62,7 @@ def predict_cells(
     todo = folder.unfinished(images)
     if todo:
         ensemble = load_ensemble(runs, model)
+        folder.typer = typer_of(options, model)
         scale = folder.scale(ensemble, list(images.values()))
         try:
             for name in todo:
@@ -81,6 +84,7 @@ class _ResultFolder:
     def __init__(self, out: Path, options: CellOptions, settings: dict[str, Any], made: dict[str, Any]):
         self.out, self.options, self.settings, self.made = out, options, settings, made
         self.records: dict[str, Record] = {}
+        self.typer: CellTyper | None = None
 
     def unfinished(self, images: dict[str, Path]) -> list[str]:
         """Return the fields to predict. Raise a `UserError` if existing results were made with other options."""
@@ -149,6 +153,8 @@ class _ResultFolder:
                 if options.rule_set:
                     tables = add_phenotypes({str(image): predicted.cells}, options.rule_set, options.markers_above)
                     predicted.cells = tables[str(image)]
+                if self.typer:
+                    predicted.cells = typed_cells(self.typer, predicted, options.min_confidence)
                 self._write(name, image, Result(predicted, channel, options.radius_um), scratch)
         log.info("%s: %d cells", image, self.records[name]["cells"])
 
@@ -156,6 +162,8 @@ class _ResultFolder:
         """Raise a `UserError` for what would otherwise fail only after the prediction."""
         height, width = field.shape
         check_size(self.options.kinds, field.path, (height, width))
+        if self.typer:
+            check_channels(self.typer, field)
         rules = self.options.rule_set
         if rules:  # tried on a field without cells
             none = np.zeros((1, 1), np.int32)

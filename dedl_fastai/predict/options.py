@@ -65,6 +65,12 @@ class CellOptions(Options):
         "Mean intensity above which a marker is positive, as CD19=1.2,CD4=3 (default: Otsu's in each field).",
         CELLS,
     )
+    cell_types: str = option(
+        "", "Types by a classifier of single cells, the RUN of clf --items cells, in place of rules.", CELLS
+    )
+    min_confidence: float | None = option(
+        None, "Leave the type undecided below this probability (default: the classifier's own).", CELLS
+    )
     ring_um: float = option(2.0, "Width of the ring around a nucleus that is measured, in um.", CELLS, flag="ring")
     radius_um: float = option(
         30.0, "Largest distance between the centres of neighbouring cells, in um.", CELLS, flag="radius"
@@ -104,6 +110,10 @@ class CellOptions(Options):
         if self.scale_per not in SCALE_PER:
             raise UserError(f"scale_per={self.scale_per!r} is unknown; it may be {' or '.join(SCALE_PER)}.")
         _ = self.nuclei, self.markers_above, self.rule_set, self.kinds  # each checks its options
+        if self.cell_types and self.rules:
+            raise UserError("`cell_types` and `rules` both give the types of the cells: leave one of them out.")
+        if self.min_confidence is not None and not (self.cell_types and 0 <= self.min_confidence < 1):
+            raise UserError("`min_confidence` is a probability, 0 to below 1, and needs `cell_types`.")
         if self.markers_above and not self.rules:
             raise UserError("`thresholds` are for the markers of `rules`: give `rules` too.")
 
@@ -112,7 +122,7 @@ class CellOptions(Options):
         """The kinds of files to write."""
         from .kinds import parse_kinds
 
-        return parse_kinds(self.write, bool(self.rules))
+        return parse_kinds(self.write, bool(self.rules or self.cell_types))
 
     @property
     def channels(self) -> list[str]:

@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ...data.cohort import Cohort
-from ...inference.cell_types import MeasuredTypes, load_cell_types
+from ...inference.cell_types import CellTyper, load_cell_types
 from ...phenotypes.rules import Rules
 from ...training.run_folder import RunFolder
 from .evaluation import evaluate_types
-from .labelled import LabelledCells, MeasuredField, NucleiSource, labelled_cells
+from .labelled import MeasuredField, NucleiSource, labelled_cells
 from .out_of_fold import pooled_metrics
 from .training import nuclei_of
 
@@ -43,8 +44,7 @@ def evaluate_cells_again(
     """Score a classifier of single cells on one split of a cohort."""
     typer = load_cell_types(run.path, which, device)
     nuclei = nuclei_of(types.seg or typer.card["seg"], device)
-    cells = _labelled_as(typer, cohort, nuclei, types.match, known)
-    return evaluate_types(cells, split, typer, _confidence(types, typer))
+    return _evaluated_as(typer, cohort, nuclei, split=split, types=types, known=known)
 
 
 def evaluate_cells_folds(parent: RunFolder, cohorts: Mapping[str, Cohort], which: str, device: str) -> dict[str, Any]:
@@ -73,23 +73,28 @@ def evaluate_types_of_nuclei(cohort: Cohort, split: str, nuclei: NucleiSource, t
     """
     if types.cell_types:
         typer = load_cell_types(types.cell_types)
-        cells = _labelled_as(typer, cohort, nuclei, types.match)
-        return evaluate_types(cells, split, typer, _confidence(types, typer), with_forest=split == "test")
+        return _evaluated_as(typer, cohort, nuclei, split=split, types=types, with_forest=split == "test")
     cells = labelled_cells(cohort, types.rules, nuclei=nuclei, match=types.match)
     return evaluate_types(cells, split, with_forest=split == "test")
 
 
-def _labelled_as(
-    typer: MeasuredTypes,
+def _evaluated_as(
+    typer: CellTyper,
     cohort: Cohort,
     nuclei: NucleiSource | None,
-    match: str,
+    *,
+    split: str,
+    types: TypeOptions,
     known: dict[str, MeasuredField] | None = None,
-) -> LabelledCells:
-    """The cells of a cohort, with the classes defined as in the training of the classifier."""
-    rules = Rules.parse(typer.card["rules_text"]) if typer.card["rules_text"] else "tfh5"
-    return labelled_cells(cohort, rules, typer.card["thresholds"], nuclei, match=match, known=known)
-
-
-def _confidence(types: TypeOptions, typer: MeasuredTypes) -> float:
-    return typer.card["min_confidence"] if types.min_confidence is None else types.min_confidence
+    with_forest: bool = False,
+) -> dict[str, Any]:
+    """Score a classifier on the cells of a cohort, with the classes defined as in its training."""
+    card = typer.card
+    rules = Rules.parse(card["rules_text"]) if card["rules_text"] else "tfh5"
+    confidence = typer.min_confidence if types.min_confidence is None else types.min_confidence
+    with TemporaryDirectory() as folder:
+        keep = folder if typer.needs_pixels else ""
+        cells = labelled_cells(
+            cohort, rules, card["thresholds"], nuclei, match=types.match, known=None if keep else known, folder=keep
+        )
+        return evaluate_types(cells, split, typer, confidence, with_forest=with_forest)

@@ -7,12 +7,19 @@ import numpy as np
 
 from ...cells.features import measured_channels
 from ...errors import UserError
-from ...inference.cell_types import MeasuredTypes
+from ...inference.cell_types import CellTyper, MeasuredTypes
 from ...scores.confidence import decided
 from .design import Design
 from .labelled import LabelledCells
 from .measured import Fitted, fit_measured
-from .scores import majority_types, rule_types, scores_by_patient, scores_of_probabilities, scores_of_types
+from .scores import (
+    majority_types,
+    probabilities_of,
+    rule_types,
+    scores_by_patient,
+    scores_of_probabilities,
+    scores_of_types,
+)
 
 Row = tuple[np.ndarray, np.ndarray]  # cells, and their predicted types
 
@@ -39,6 +46,37 @@ def evaluate_measured(design: Design, fitted: Mapping[str, Fitted], min_confiden
         "per_patient": scores_by_patient(design, *types(best)[list(at)[-1]], split=list(at)[-1]),
         "baselines": type_baselines(design, at, {f.typer.card["kind"]: types(f) for f in others}),
     }
+    return {**metrics, "advice": advice(metrics)}
+
+
+def evaluate_network(
+    design: Design, typer: CellTyper, fitted: Mapping[str, Fitted], min_confidence: float
+) -> dict[str, Any]:
+    """Return the contents of metrics.json of a network, beside the kinds on measurements and the baselines.
+
+    All are compared on the validation cells; the kinds on measurements were fitted to the other training cells.
+    """
+    at = {s: design.labelled([s]) for s in ("valid", "test")}
+    at = {s: cells for s, cells in at.items() if len(cells)}
+    p = probabilities_of(typer, design.cells)
+    rows: dict[str, dict[str, Row]] = {}
+    for kind, f in fitted.items():
+        validated = np.full((len(design.keys), len(design.cells.vocab)), np.nan)
+        validated[f.at] = f.p
+        own = {
+            "valid": validated[at["valid"]],
+            **({"test": of_cells(f.typer, design, at["test"])} if "test" in at else {}),
+        }
+        rows[kind] = {s: (at[s], decided(own[s], min_confidence)) for s in at}
+    last = list(at)[-1]
+    metrics = {
+        **cells_facts(design.cells, typer.card),
+        "min_confidence": min_confidence,
+        **{s: scores_of_probabilities(design, at[s], p[at[s]], min_confidence) for s in at},
+        "per_patient": scores_by_patient(design, at[last], decided(p[at[last]], min_confidence), split=last),
+        "baselines": type_baselines(design, at, rows),
+    }
+    metrics["valid"]["tuned_here"] = True
     return {**metrics, "advice": advice(metrics)}
 
 
@@ -92,7 +130,7 @@ def advice(metrics: Mapping[str, Any]) -> str:
 def evaluate_types(
     cells: LabelledCells,
     split: str,  # train, valid, test or all
-    typer: MeasuredTypes | None = None,  # default: rules, with Otsu's cut-offs
+    typer: CellTyper | None = None,  # default: rules, with Otsu's cut-offs
     min_confidence: float = 0.0,
     with_forest: bool = False,  # also fit a forest to the training cells
 ) -> dict[str, Any]:
@@ -112,7 +150,7 @@ def evaluate_types(
         others["forest"] = {split: (at, decided(of_cells(forest, design, at), min_confidence))}
     by_rules = rule_types(cells)
     if typer:
-        p = of_cells(typer, design, at)
+        p = probabilities_of(typer, cells)[at]
         scores, chosen = scores_of_probabilities(design, at, p, min_confidence), decided(p, min_confidence)
     elif by_rules is not None:
         chosen = by_rules[at]

@@ -39,6 +39,7 @@ class MeasuredField:
     table: pd.DataFrame
     cell: np.ndarray
     origin: str  # where the nuclei are from
+    labels: str  # .npy file of the labels, "" if they are not kept
     width: int  # of the field, in pixels
 
 
@@ -55,6 +56,8 @@ class LabelledCells:
     nuclei: str  # where the nuclei are from
     n_in_tables: int  # cells with a class in the cell tables
     by_place: bool = False  # one patient: its cells are split by place
+    images: dict[str, str] = field(default_factory=dict)  # field -> image file
+    label_files: dict[str, str] = field(default_factory=dict)  # field -> labels of its nuclei, if they are kept
     rules_text: str = ""
     thresholds: dict[str, float] = field(default_factory=dict)
 
@@ -85,6 +88,7 @@ def labelled_cells(
     nuclei: NucleiSource | None = None,  # default: the cohort's own, `own_nuclei`
     match: str = "nucleus",  # how nuclei and cells of the table are matched: nucleus, place
     known: dict[str, MeasuredField] | None = None,  # keeps the measurements between calls
+    folder: str | Path = "",  # for the labels of the nuclei, where a classifier needs them
 ) -> LabelledCells:
     """Measure the nuclei of all fields with a cell table, and give each the class of the cell that it matches.
 
@@ -96,7 +100,7 @@ def labelled_cells(
     tables = {}
     for row in labels.cohort.rows():
         if row.field not in known:
-            known[row.field] = _measured(row, nuclei or own_nuclei, match)
+            known[row.field] = _measured(row, nuclei or own_nuclei, match, folder)
         measured, classes = known[row.field], labels.cells[row.field].to_numpy()
         table = measured.table.assign(field=row.field, patient=row.patient, split=row.split, group=row.patient)
         table["type"] = np.append(classes, "")[measured.cell]  # the last for no cell, which is -1
@@ -106,6 +110,8 @@ def labelled_cells(
         vocab=labels.vocab,
         how=labels.how.rsplit(";", 1)[0],
         nuclei=", ".join(dict.fromkeys(known[name].origin for name in tables)),
+        images=dict(zip(labels.cohort.table.field, labels.cohort.table.image, strict=True)),
+        label_files={name: known[name].labels for name in tables},
         n_in_tables=sum(int((c != "").sum()) for c in labels.cells.values()),
         by_place=by_place,
         rules_text=labels.rules_text,
@@ -113,14 +119,17 @@ def labelled_cells(
     )
 
 
-def _measured(row: Any, nuclei: NucleiSource, match: str) -> MeasuredField:
+def _measured(row: Any, nuclei: NucleiSource, match: str, folder: str | Path) -> MeasuredField:
     given = cells_of_row(row)
     with open_field(row.image) as field:
         labels, table, origin = nuclei(row, field, given)
         at, size = cell_centres(given, field), field.pixel_size_um
     found = table[["y_px", "x_px"]].to_numpy(float)
     cell = matched_cells(labels, table["label"].to_numpy(), nuclei=found, cells=at, by=match, pixel_size_um=size)
-    return MeasuredField(table, cell, origin, labels.shape[1])
+    file = str(Path(folder) / f"{row.field}.npy") if folder else ""
+    if file:
+        np.save(file, labels)
+    return MeasuredField(table, cell, origin, labels=file, width=labels.shape[1])
 
 
 def own_nuclei(row: Any, opened: Field, given: pd.DataFrame) -> Nuclei:

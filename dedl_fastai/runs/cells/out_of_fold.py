@@ -24,8 +24,8 @@ def train_cells_folds(options: ClfConfig, out: str | Path) -> dict[str, Any]:
     parent = RunFolder.at(out)
     cohorts = load_cells_outer_folds(options)
     open_parent(parent, options)
-    known: dict[str, MeasuredField] = {}
     own = replace(options, test_folds="")
+    known: dict[str, MeasuredField] | None = {} if options.input == "measurements" else None  # crops need the labels
     folds = {f"test{i}": train_cells(own, parent.path / f"test{i}", c, known) for i, c in enumerate(cohorts)}
     metrics = pooled_metrics(folds)
     parent.write("metrics", metrics)
@@ -43,7 +43,8 @@ def pooled_metrics(folds: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     patients = {p: {"fold": name, **row} for name, m in folds.items() for p, row in m["per_patient"].items()}
     matrices = {p: np.array(row["confusion"]) for p, row in patients.items()}
     tested = [{m["kind"]: m["test"], **{n: row["test"] for n, row in m["baselines"].items()}} for m in rows]
-    names = [name for name in tested[0] if all(name in by_name for by_name in tested)]
+    kinds = list(dict.fromkeys(m["kind"] for m in rows))
+    names = [n for n in tested[0] if all(n in by_name for by_name in tested) and [n] != kinds]
     baselines = {name: _pooled([by_name[name] for by_name in tested], vocab) for name in names}
     test = {
         **_pooled([m["test"] for m in rows], vocab),
@@ -52,7 +53,7 @@ def pooled_metrics(folds: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     }
     return {
         **{name: first[name] for name in ("task", "classes", "nuclei", "labels")},
-        "kind": " or ".join(dict.fromkeys(m["kind"] for m in rows)),
+        "kind": " or ".join(kinds),
         "test": test,
         "per_patient": patients,
         "baselines": {name: {**row, "split": "test", "test": row} for name, row in baselines.items()},

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import UserError
+from ...inference.cell_types import CellTyper
+from ...io.fields.readers import open_field
 from ...phenotypes.classify import classify_cells
 from ...phenotypes.rules import Rules
 from ...scores.cell_types import confusion_matrix, overall_scores, patient_matrices, type_intervals, type_scores
@@ -54,6 +56,18 @@ def majority_types(design: Design, at: np.ndarray) -> np.ndarray:
     """The most frequent type of the training cells, for each of these cells."""
     train = design.truth(design.labelled(["train", "valid"]))
     return np.full(len(at), int(np.bincount(train, minlength=len(design.cells.vocab)).argmax()))
+
+
+def probabilities_of(typer: CellTyper, cells: LabelledCells) -> np.ndarray:
+    """The probabilities (N, K) that a classifier gives to all measured nuclei."""
+    parts = []
+    for name, table in cells.tables.items():
+        if not typer.needs_pixels:
+            parts.append(typer.probabilities(table, None, None))
+            continue
+        with open_field(cells.images[name]) as field:
+            parts.append(typer.probabilities(table, field, np.load(cells.label_files[name], mmap_mode="r")))
+    return np.concatenate(parts)
 
 
 def rule_types(cells: LabelledCells, rules: Rules | None = None) -> np.ndarray | None:

@@ -3,6 +3,7 @@
 import logging
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from safetensors.numpy import save as save_arrays
@@ -19,8 +20,9 @@ from ...training.run_folder import RunFolder
 from ..cohort import load_cells_cohort
 from ..lifecycle import close_run, metrics_if_complete, open_run
 from ..options.clf import ClfConfig
+from .crops import train_crops
 from .design import Design
-from .evaluation import evaluate_measured
+from .evaluation import evaluate_measured, evaluate_network
 from .figures import draw_type_figures
 from .labelled import LabelledCells, MeasuredField, NucleiSource, labelled_cells, predicted_nuclei
 from .measured import Fitted, fit_measured
@@ -44,14 +46,20 @@ def train_cells(
         return finished
     started = time.perf_counter()
     cohort = cohort or load_cells_cohort(options)
-    cells = labelled_cells_of(options, cohort, known)
-    design = Design.of(cells, channels_of(options, cohort))
-    fitted = fit_measured(design, options.intensities, options.seed)
-    best = next(iter(fitted.values()))
-    best.typer.card.update(facts_of(options, cells))
-    open_run(run, options, cohort, card=best.typer.card, device=pick_device("cpu"))
-    write_trees(run, best)
-    metrics = evaluate_measured(design, fitted, options.min_confidence)
+    with TemporaryDirectory() as folder:
+        is_network = options.input == "markers"
+        cells = labelled_cells_of(options, cohort, known, folder=folder if is_network else "")
+        design = Design.of(cells, channels_of(options, cohort))
+        fitted = fit_measured(design, options.intensities, options.trees, options.seed)
+        if is_network:
+            typer = train_crops(run, options, cohort, design, facts_of(options, cells))
+            metrics = evaluate_network(design, typer, fitted, options.min_confidence)
+        else:
+            best = next(iter(fitted.values()))
+            best.typer.card.update(facts_of(options, cells))
+            open_run(run, options, cohort, card=best.typer.card, device=pick_device("cpu"))
+            write_trees(run, best)
+            metrics = evaluate_measured(design, fitted, options.min_confidence)
     run.write("metrics", metrics)
     draw_type_figures(metrics, run.figure)
     close_run(run, time.perf_counter() - started)
@@ -59,11 +67,11 @@ def train_cells(
 
 
 def labelled_cells_of(
-    options: ClfConfig, cohort: Cohort, known: dict[str, MeasuredField] | None = None
+    options: ClfConfig, cohort: Cohort, known: dict[str, MeasuredField] | None = None, folder: str = ""
 ) -> LabelledCells:
     """Measure the cells of a cohort with these options."""
     nuclei = nuclei_of(options.seg, options.device)
-    cells = labelled_cells(cohort, options.rules, options.thresholds or None, nuclei, known=known)
+    cells = labelled_cells(cohort, options.rules, options.thresholds or None, nuclei, known=known, folder=folder)
     log.info("%d nuclei (%s), %d with a type", len(cells.keys), cells.nuclei, (cells.keys.type != "").sum())
     return cells
 

@@ -10,6 +10,7 @@ from .base import check_not_negative, check_positive, numbers, option
 from .training import DATA, ENSEMBLE, ITEMS, LABELS, LOSS, MODEL, SCHEDULE, TrainOptions
 
 ITEM_KINDS, CELL_INPUTS = ("fields", "tiles", "cells"), ("measurements", "markers")
+TREES, CROP_UM = 200, 24.0
 INTENSITIES = ("auto", "raw", "scaled")
 _FOR_NETWORKS = (MODEL, LOSS, SCHEDULE)  # topics whose options trees do not have
 _PAPER: dict[str, Any] = {"epochs": 20, "lr": CLF_RATES[0], "lr_min": CLF_RATES[1], "wd": 0.0}
@@ -24,6 +25,7 @@ _FAST: dict[str, Any] = {
     "wd": 1e-2,
     "patience": 0,
 }
+_CROPS: dict[str, Any] = {**_FAST, "size": 48, "bs": 64, "epochs": 20, "loss": "bce", "class_weight": "none"}
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,10 @@ class ClfConfig(TrainOptions):
         "Of measurements: raw, scaled (within the field, for other exposures), auto (what validates better).",
         ITEMS,
     )
+    crop_um: float = option(
+        CROP_UM, "Of crops: edge of the square around a cell in um, which is resized to --size.", ITEMS, flag="crop"
+    )
+    trees: int = option(TREES, "Of measurements: trees of the forest; boosting has half as many rounds.", ITEMS)
     min_confidence: float = option(
         0.0, "Of cells: a type with a lower probability is left undecided, 0 to below 1.", ITEMS
     )
@@ -93,7 +99,7 @@ class ClfConfig(TrainOptions):
 
     def __post_init__(self):
         super().__post_init__()
-        check_positive(self, "min_cells", "size", "body_lr", "swa_start")
+        check_positive(self, "crop_um", "trees", "min_cells", "size", "body_lr", "swa_start")
         check_not_negative(self, "tile", "drop", "gamma", "swa_lr")
         object.__setattr__(self, "items", self.items or ("tiles" if self.tile else "fields"))
         object.__setattr__(self, "input", self.input or ("measurements" if self.items == "cells" else "thumbnail"))
@@ -116,10 +122,17 @@ class ClfConfig(TrainOptions):
                 name = "folds" if self.folds else "seeds"
                 raise UserError(f"`{name}` is for fields and tiles: for cells, `test_folds` tests each patient.")
             return
-        defaults = {"seg": "", "intensities": "auto", "min_confidence": 0.0}
+        defaults = {"seg": "", "intensities": "auto", "trees": TREES, "crop_um": CROP_UM, "min_confidence": 0.0}
         given = [name for name, default in defaults.items() if getattr(self, name) != default]
         if given or self.input == "measurements":
             raise UserError(f"`{given[0] if given else 'input'}` is for cells: give items=cells too.")
+
+    @classmethod
+    def resolve(cls, given: Mapping[str, Any]) -> "ClfConfig":
+        """As `TrainOptions.resolve`; crops of cells have settings of their own, the same in all presets."""
+        if given.get("items") == "cells" and given.get("input") == "markers":
+            given = {**_CROPS, **given}
+        return super().resolve(given)
 
     @classmethod
     def without_use(cls, given: Mapping[str, Any]) -> str:
