@@ -92,8 +92,11 @@ def test_evaluate_scores_the_types_of_the_nuclei_beside_a_forest(run, classifier
     assert types["baselines"].keys() == {"forest", "rules", "majority"}
     assert types["nuclei"]["from"] == "found by the segmentation"
     assert (tmp_path / "m_confusion.png").is_file()
-    by_rules = dedl("evaluate", run, "--rules", "tfh5", "--match", "place")
-    assert by_rules.exit_code == 0 and "test, rules" in by_rules.stdout
+
+
+def test_evaluate_scores_the_types_of_rules_matched_by_place(run):
+    by_rules = dedl("evaluate", run, "--rules", "tfh5", "--match", "place", "--split", "valid")
+    assert by_rules.exit_code == 0 and "valid, rules" in by_rules.stdout
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from .scores import (
     scores_of_types,
 )
 
+_TREES = 100  # of the forest that types are compared with
 Row = tuple[np.ndarray, np.ndarray]  # cells, and their predicted types
 
 
@@ -146,7 +147,7 @@ def evaluate_types(
         raise UserError(f"no cell of the split {split} has one of the types {', '.join(cells.vocab)} in its table.")
     others = {}
     if with_forest and len(design.usable(["train", "valid"])):
-        forest = next(iter(fit_measured(design, kinds=["forest"]).values())).typer
+        forest = next(iter(fit_measured(design, trees=_TREES, kinds=["forest"]).values())).typer
         others["forest"] = {split: (at, decided(of_cells(forest, design, at), min_confidence))}
     by_rules = rule_types(cells)
     if typer:

@@ -17,7 +17,7 @@ from ...io.files import written_whole
 from ...models.device import pick_device
 from ...training.model_card import FORMAT
 from ...training.run_folder import RunFolder
-from ..cohort import load_cells_cohort
+from ..cohort import load_cells_cohort, training_part
 from ..lifecycle import close_run, metrics_if_complete, open_run
 from ..options.clf import ClfConfig
 from .crops import train_crops
@@ -45,7 +45,7 @@ def train_cells(
     if finished is not None:
         return finished
     started = time.perf_counter()
-    cohort = cohort or load_cells_cohort(options)
+    cohort = training_part(cohort or load_cells_cohort(options), options)
     with TemporaryDirectory() as folder:
         is_network = options.input == "markers"
         cells = labelled_cells_of(options, cohort, known, folder=folder if is_network else "")

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from ...errors import UserError
 from ...training.options import CLF_RATES
 from .base import check_not_negative, check_positive, numbers, option
-from .training import DATA, ENSEMBLE, ITEMS, LABELS, LOSS, MODEL, SCHEDULE, TrainOptions
+from .training import DATA, ENSEMBLE, FIND, ITEMS, LABELS, LOSS, MODEL, SCHEDULE, TrainOptions
 
 ITEM_KINDS, CELL_INPUTS = ("fields", "tiles", "cells"), ("measurements", "markers")
 TREES, CROP_UM = 200, 24.0
@@ -118,6 +118,8 @@ class ClfConfig(TrainOptions):
                 raise UserError(f"min_confidence={self.min_confidence:g}: give a probability, 0 to below 1.")
             if self.intensities not in INTENSITIES:
                 raise UserError(f"intensities={self.intensities!r} is unknown; it may be {', '.join(INTENSITIES)}.")
+            if self.lr == FIND:
+                raise UserError(f"lr={FIND} is for fields and tiles: give a number for cells.")
             if self.folds or self.seeds:
                 name = "folds" if self.folds else "seeds"
                 raise UserError(f"`{name}` is for fields and tiles: for cells, `test_folds` tests each patient.")

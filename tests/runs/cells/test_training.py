@@ -3,14 +3,12 @@
 import json
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from dedl_fastai.data import Cohort
 from dedl_fastai.errors import UserError
 from dedl_fastai.inference.cell_types import load_cell_types
 from dedl_fastai.inference.load import load_run
-from dedl_fastai.io.inform_writer import write_component_tiff
 from dedl_fastai.runs.cells.again import TypeOptions
 from dedl_fastai.runs.cells.out_of_fold import train_cells_folds
 from dedl_fastai.runs.cells.training import train_cells
@@ -101,8 +99,8 @@ def test_files_that_do_not_fit_are_refused(finished, tmp_path):
 
 
 def test_test_folds_test_every_patient_once_and_add_up(tiny_folder, tmp_path):
-    metrics = train_cells_folds(options(tiny_folder, test_folds="3", intensities="raw"), tmp_path / "folds")
-    folds = [json.loads((tmp_path / f"folds/test{i}/metrics.json").read_text()) for i in range(3)]
+    metrics = train_cells_folds(options(tiny_folder, test_folds="2", intensities="raw"), tmp_path / "folds")
+    folds = [json.loads((tmp_path / f"folds/test{i}/metrics.json").read_text()) for i in range(2)]
     assert np.array_equal(metrics["test"]["confusion"], sum(np.array(f["test"]["confusion"]) for f in folds))
     assert set(metrics["per_patient"]) == set(Cohort.load(tiny_folder).table.patient)
     chosen = {f["kind"] for f in folds}
@@ -110,32 +108,6 @@ def test_test_folds_test_every_patient_once_and_add_up(tiny_folder, tmp_path):
     assert metrics["baselines"].keys() == {*others, "rules", "majority"}
     again = evaluate_run(tmp_path / "folds")
     assert again["test"] == metrics["test"]
-
-
-@pytest.fixture(scope="module")
-def one_field(tmp_path_factory):
-    """A field of one patient with an inForm table: type A is bright in the second channel; no outlines, no mask."""
-    folder = tmp_path_factory.mktemp("one")
-    rng = np.random.default_rng(0)
-    y, x = (a.ravel() for a in np.mgrid[10:190:12, 10:390:12])
-    planes = {n: rng.gamma(2, 1, (200, 400)).astype(np.float32) for n in ("DAPI", "CD8")}
-    kinds = np.where(rng.random(len(y)) < 0.3, "A", "B")
-    for at_y, at_x, kind in zip(y, x, kinds, strict=True):
-        planes["CD8"][at_y - 3 : at_y + 4, at_x - 3 : at_x + 4] += 6 * (kind == "A")
-    write_component_tiff(
-        folder / "S1_[1,1]_component_data.tif",
-        planes=planes,
-        colors=[(0, 0, 255), (0, 255, 0)],
-        thumbnail=np.zeros((50, 100, 3), np.uint8),
-        pixel_size_um=0.5,
-        origin_um=(0.0, 0.0),
-        slide_id="S1",
-        software="test",
-    )
-    table = pd.DataFrame({"Phenotype": kinds, "Cell ID": range(1, len(y) + 1)})
-    table["Cell X Position"], table["Cell Y Position"] = x, y
-    table.to_csv(folder / "S1_[1,1]_cell_seg_data.txt", sep="\t", index=False)
-    return folder
 
 
 def test_one_patient_is_split_by_place_and_scaled(one_field, tmp_path):
@@ -174,6 +146,7 @@ def test_cells_of_one_type_are_refused(one_field, tmp_path):
         ({"items": "cells", "min_confidence": 1.0}, "min_confidence=1"),
         ({"items": "cells", "intensities": "log"}, "intensities='log' is unknown"),
         ({"items": "cells", "folds": 3}, "`folds` is for fields and tiles"),
+        ({"items": "cells", "input": "markers", "lr": "find"}, "lr=find is for fields and tiles"),
         ({"min_confidence": 0.5}, "`min_confidence` is for cells"),
         ({"input": "measurements"}, "`input` is for cells"),
     ],
