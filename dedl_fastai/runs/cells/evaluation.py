@@ -22,32 +22,18 @@ from .scores import (
 )
 
 _TREES = 100  # of the forest that types are compared with
+Probabilities = Mapping[str, np.ndarray]  # split -> (N, K)
 Row = tuple[np.ndarray, np.ndarray]  # cells, and their predicted types
 
 
 def evaluate_measured(design: Design, fitted: Mapping[str, Fitted], min_confidence: float) -> dict[str, Any]:
     """Return the contents of metrics.json: the best kind on top, the others and the baselines beside it."""
-    best, *others = fitted.values()
-    test = design.labelled(["test"])
-    at = {"valid": best.at, **({"test": test} if len(test) else {})}
-
-    def probabilities(kind: Fitted, split: str) -> np.ndarray:
-        return kind.p if split == "valid" else of_cells(kind.typer, design, at[split])
-
-    def types(kind: Fitted) -> dict[str, Row]:
-        return {s: (at[s], decided(probabilities(kind, s), min_confidence)) for s in at}
-
-    scores = {s: scores_of_probabilities(design, at[s], probabilities(best, s), min_confidence) for s in at}
-    scores["valid"]["tuned_here"] = True
-    metrics = {
-        **cells_facts(design.cells, best.typer.card),
-        "min_confidence": min_confidence,
-        "kinds": {kind: {"f1_macro": f.f1_macro, "tried": f.tried} for kind, f in fitted.items()},
-        **scores,
-        "per_patient": scores_by_patient(design, *types(best)[list(at)[-1]], split=list(at)[-1]),
-        "baselines": type_baselines(design, at, {f.typer.card["kind"]: types(f) for f in others}),
-    }
-    return {**metrics, "advice": advice(metrics)}
+    best = next(iter(fitted.values()))
+    at = {"valid": best.at, "test": design.labelled(["test"])}
+    p = {kind: {"valid": f.p, "test": of_cells(f.typer, design, at["test"])} for kind, f in fitted.items()}
+    own = p.pop(best.typer.card["kind"])
+    metrics = _compared(design, best.typer.card, at, own, others=p, min_confidence=min_confidence)
+    return {**metrics, "kinds": {kind: {"f1_macro": f.f1_macro, "tried": f.tried} for kind, f in fitted.items()}}
 
 
 def evaluate_network(
@@ -55,26 +41,37 @@ def evaluate_network(
 ) -> dict[str, Any]:
     """Return the contents of metrics.json of a network, beside the kinds on measurements and the baselines.
 
-    All are compared on the validation cells; the kinds on measurements were fitted to the other training cells.
+    All are compared on the cells of the validation fields, which the kinds on measurements predicted by folds.
     """
-    at = {s: design.labelled([s]) for s in ("valid", "test")}
-    at = {s: cells for s, cells in at.items() if len(cells)}
-    p = probabilities_of(typer, design.cells)
-    rows: dict[str, dict[str, Row]] = {}
+    at = {split: design.labelled([split]) for split in ("valid", "test")}
+    by_network = probabilities_of(typer, design.cells)
+    others = {}
     for kind, f in fitted.items():
-        validated = np.full((len(design.keys), len(design.cells.vocab)), np.nan)
-        validated[f.at] = f.p
-        own = {
-            "valid": validated[at["valid"]],
-            **({"test": of_cells(f.typer, design, at["test"])} if "test" in at else {}),
-        }
-        rows[kind] = {s: (at[s], decided(own[s], min_confidence)) for s in at}
+        by_folds = np.full(by_network.shape, np.nan)
+        by_folds[f.at] = f.p
+        others[kind] = {"valid": by_folds[at["valid"]], "test": of_cells(f.typer, design, at["test"])}
+    p = {split: by_network[cells] for split, cells in at.items()}
+    return _compared(design, typer.card, at, p, others=others, min_confidence=min_confidence)
+
+
+def _compared(
+    design: Design,
+    card: Mapping[str, Any],
+    at: Mapping[str, np.ndarray],  # split -> cells
+    p: Probabilities,
+    *,
+    others: Mapping[str, Probabilities],
+    min_confidence: float,
+) -> dict[str, Any]:
+    """Score a classifier, others and the baselines on the splits that have cells."""
+    at = {split: cells for split, cells in at.items() if len(cells)}
     last = list(at)[-1]
+    rows = {name: {s: (at[s], decided(by_split[s], min_confidence)) for s in at} for name, by_split in others.items()}
     metrics = {
-        **cells_facts(design.cells, typer.card),
+        **cells_facts(design.cells, card),
         "min_confidence": min_confidence,
-        **{s: scores_of_probabilities(design, at[s], p[at[s]], min_confidence) for s in at},
-        "per_patient": scores_by_patient(design, at[last], decided(p[at[last]], min_confidence), split=last),
+        **{s: scores_of_probabilities(design, at[s], p[s], min_confidence) for s in at},
+        "per_patient": scores_by_patient(design, at[last], decided(p[last], min_confidence), split=last),
         "baselines": type_baselines(design, at, rows),
     }
     metrics["valid"]["tuned_here"] = True
