@@ -73,7 +73,7 @@ def _items(cells: LabelledCells, facts: ClfFacts, crop_um: float) -> list[CellIt
         used = table[table["split"].isin(["train", "valid"]) & table["type"].isin(cells.vocab)]
         with open_field(cells.images[name]) as field:
             edge = crop_edge(crop_um, field.pixel_size_um)
-        items += cell_items(used, facts, cells.images[name], cells.label_files[name], edge)
+        items += cell_items(used, facts, cells.images[name], cells.label_files[name], edge=edge)
     missing = [s for s in ("train", "valid") if not any(i.split == s for i in items)]
     if missing:
         raise UserError(f"there are no labelled {missing[0]} cells: a network needs cells to train and to validate.")

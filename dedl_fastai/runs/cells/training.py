@@ -52,7 +52,7 @@ def train_cells(
         design = Design.of(cells, channels_of(options, cohort))
         fitted = fit_measured(design, options.intensities, options.trees, options.seed)
         if is_network:
-            typer = train_crops(run, options, cohort, design, facts_of(options, cells))
+            typer = train_crops(run, options, cohort, design, facts=facts_of(options, cells))
             metrics = evaluate_network(design, typer, fitted, options.min_confidence)
         else:
             best = next(iter(fitted.values()))
