@@ -1,6 +1,6 @@
 """Apply the rules of `phenotypes` to a table of cells; number and density of the cells of each phenotype."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -37,13 +37,17 @@ def add_phenotypes(
     classified = classify_cells(tables, rules, thresholds, gates=gates, origins=origins)
     with_phenotypes = {}
     for name, table in tables.items():
-        classes = classified.classes[name]
-        phenotype = pd.Categorical(classes.where(classes != ""), categories=classified.vocab)
-        table = table.assign(phenotype=phenotype)
-        table = table.assign(**nearest_distances(centres(table), table["phenotype"]))
-        table.attrs |= {"how": classified.how, "thresholds": classified.thresholds}
-        with_phenotypes[name] = table
+        with_phenotypes[name] = with_types(table, classified.classes[name], classified.vocab, classified.how)
+        with_phenotypes[name].attrs["thresholds"] = classified.thresholds
     return with_phenotypes
+
+
+def with_types(table: pd.DataFrame, classes: pd.Series, vocab: Sequence[str], how: str) -> pd.DataFrame:
+    """Add `phenotype` (categorical, empty for "") and `nearest_<phenotype>` distances; `how` goes to `.attrs`."""
+    table = table.assign(phenotype=pd.Categorical(classes.where(classes != ""), categories=list(vocab)))
+    table = table.assign(**nearest_distances(centres(table), table["phenotype"]))
+    table.attrs["how"] = how
+    return table
 
 
 def field_summary(

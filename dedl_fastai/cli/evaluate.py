@@ -30,25 +30,56 @@ def evaluate(
             "--scale", help="Magnify fields for the network: none, auto (so that nuclei look as in training), a FACTOR."
         ),
     ] = SCALE,
+    rules: Annotated[
+        str, typer.Option("--rules", help="Score the nuclei's types by these rules: tfh5, vanburen3, or a FILE.")
+    ] = "",
+    cell_types: Annotated[
+        str, typer.Option("--cell-types", help="Score the nuclei's types by this classifier of single cells, a RUN.")
+    ] = "",
+    seg: Annotated[
+        str, typer.Option("--seg", help="Of a classifier of cells: the RUN that finds the nuclei (default: its own).")
+    ] = "",
+    match: Annotated[
+        str,
+        typer.Option("--match", help="Match nuclei with the cells of tables by nucleus, or by place (within 4 um)."),
+    ] = "nucleus",
+    min_confidence: Annotated[
+        float | None,
+        typer.Option("--min-confidence", help="Leave types of a lower probability undecided (default: the run's own)."),
+    ] = None,
     which: Annotated[str, typer.Option("--which", help="Weights: best, last or swa.")] = "best",
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     out: Annotated[
-        str, typer.Option("--out", help="JSON file for the metrics; nuclei are written to FILE_objects.csv.")
+        str,
+        typer.Option(
+            "--out",
+            help="JSON file for the metrics; nuclei go to FILE_objects.csv, types of cells to FILE_confusion.png.",
+        ),
     ] = "",
 ) -> None:
     """Recompute the metrics of a run, or of an ensemble, over whole fields, on its own cohort or on another one.
 
-    Where masks contain ids of nuclei, nuclei are counted and matched too.
+    Where masks contain ids of nuclei, nuclei are counted and matched too. With --rules or --cell-types, the types of
+    the nuclei are compared with those in the cell tables.
     """
     from ..io.files import write_json
+    from ..runs.cells.again import TypeOptions
+    from ..runs.cells.figures import draw_type_figures
     from ..runs.evaluation import evaluate_run
     from ..runs.segmentation.evaluation import write_objects
-    from .tables import classification, segmentation
+    from .tables import cells, classification, segmentation
 
+    types = TypeOptions(cell_types=cell_types, rules=rules, seg=seg, match=match, min_confidence=min_confidence)
     how = {"channel": channel, "part_by": part_by, "scale": scale}
-    metrics = evaluate_run(runs, data=data, split=split, which=which, device=device, **how)
+    metrics = evaluate_run(runs, data=data, split=split, which=which, device=device, types=types, **how)
+    types_of_cells = metrics if metrics["task"] == "cells" else metrics.get("cell_types")
     if out:
         write_json(out, metrics)
         write_objects(Path(out).with_name(f"{Path(out).stem}_objects.csv"), metrics)
-    tables = segmentation if metrics["task"] == "segmentation" else classification
-    typer.echo(tables.test_fold_table(metrics) if "folds" in metrics else tables.metrics_table(metrics))
+        if types_of_cells:
+            draw_type_figures(types_of_cells, lambda name: Path(out).with_name(f"{Path(out).stem}_{name}.png"))
+    if metrics["task"] != "cells":
+        tables = segmentation if metrics["task"] == "segmentation" else classification
+        typer.echo(tables.test_fold_table(metrics) if "folds" in metrics else tables.metrics_table(metrics))
+    if types_of_cells:
+        typer.echo(cells.metrics_table(types_of_cells))

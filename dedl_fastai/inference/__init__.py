@@ -5,6 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "cell_types": ["load_cell_types"],
         "classifier": ["Classifier"],
         "classifier_ensemble": ["ClassifierEnsemble"],
         "engines.engine": ["make_engine"],

@@ -1,6 +1,6 @@
-"""Outlines of labelled objects as polygons, traced region by region in label images of any size."""
+"""Outlines of labelled objects as polygons, traced region by region in label images of any size; and their inverse."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,14 @@ def cell_polygons(
     for members in np.split(ids[order], steps):
         if len(members):
             yield from _outlines_of_region(labels, members, boxes=boxes[members], region=region, simplify=simplify)
+
+
+def label_image(shape: tuple[int, int], outlines: Iterable[np.ndarray]) -> np.ndarray:
+    """Fill outlines (k, 2) of (y, x) with 1..n as int32 (H, W); later outlines cover earlier ones."""
+    labels = np.zeros(shape, dtype=np.int32)
+    for i, outline in enumerate(outlines, 1):
+        labels[draw_polygon(outline[:, 0], outline[:, 1], shape)] = i
+    return labels
 
 
 def object_boxes(labels: Any, region: int = 2048) -> np.ndarray:

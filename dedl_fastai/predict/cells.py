@@ -12,6 +12,7 @@ import pandas as pd
 from ..cells.measure import measure_cells
 from ..cells.phenotyping import add_phenotypes
 from ..errors import UserError
+from ..inference.cell_types import CellTyper
 from ..inference.ensemble import Ensemble
 from ..inference.field_cells import predict_field
 from ..inference.scale import Scale, choose_scale, sample_of
@@ -19,6 +20,7 @@ from ..io.fields.field import Field
 from ..io.fields.readers import open_field
 from ..phenotypes.gates.gates import Gates
 from ..phenotypes.rules import Rules
+from .cell_types import check_channels, typed_cells, typer_of
 from .folder_gates import gated_columns, known_gates, make_gates, makes_gates, origin_of
 from .inputs import field_images, left_out
 from .kinds import KINDS, Result, check_size
@@ -57,6 +59,7 @@ def predict_cells(
         ensemble = load_ensemble(runs, model)
         scale = _scale(folder, ensemble, images)
         prediction = _Prediction(folder, images, ensemble, scale=scale, gates=gates, progress=progress)
+        prediction.typer = typer_of(options, model)
         try:
             prediction.predict(todo, failed)
         except BaseException:
@@ -103,6 +106,7 @@ class _Prediction:
     ):
         self.folder, self.images, self.ensemble = folder, images, ensemble
         self.scale, self.gates, self.progress = scale, gates, progress
+        self.typer: CellTyper | None = None  # a classifier of single cells, in place of rules
 
     def predict(self, todo: Sequence[str], failed: list[str]) -> None:
         """Measure the fields and write their results, and add a line to `failed` for each that cannot be predicted."""
@@ -159,6 +163,8 @@ class _Prediction:
         options = self.folder.options
         height, width = field.shape
         check_size(options.kinds, field.path, (height, width))
+        if self.typer:
+            check_channels(self.typer, field)
         if options.rule_set:  # tried on a field without cells
             none = np.zeros((1, 1), np.int32)
             planes = {c: none.astype(np.float32) for c in field.channels}
@@ -181,6 +187,8 @@ class _Prediction:
             predicted = self.folder.measured(name).load(field)
             if options.rule_set:
                 predicted.cells = self._with_types(name, predicted.cells, options.rule_set)
+            if self.typer:
+                predicted.cells = typed_cells(self.typer, predicted, options.min_confidence)
             channel = self.ensemble.channel_indices(field, options.channels)[0]
             self.folder.write(name, image, Result(predicted, channel, options.radius_um))
         log.info("%s: %d cells", image, self.folder.records[name]["cells"])

@@ -35,7 +35,7 @@ class Result:
 
     @property
     def phenotypes(self) -> list[str]:
-        """The classes of the rules, in their order; empty without rules."""
+        """The types of the cells, in the order of the rules or the classifier; empty without them."""
         cells = self.found.cells
         return [str(c) for c in cells["phenotype"].cat.categories] if "phenotype" in cells else []
 
@@ -180,16 +180,16 @@ KINDS = {
 }
 
 
-def parse_kinds(text: str, has_rules: bool) -> list[str]:
+def parse_kinds(text: str, has_types: bool) -> list[str]:
     """Return "mask,cells" as a list, "all" as every kind with its package installed. `UserError` for unusable kinds."""
     words = [w.strip() for w in text.split(",") if w.strip()]
     unknown = [w for w in words if w not in (*KINDS, "all")]
     if unknown or not words:
         raise UserError(f"write={text!r}: give all, or some of {', '.join(KINDS)}, separated by commas.")
     if "all" in words:
-        return [k for k, v in KINDS.items() if (has_rules or k != "neighbours") and _is_installed(v.needs)]
-    if "neighbours" in words and not has_rules:
-        raise UserError("write=neighbours counts phenotypes: give `rules` too.")
+        return [k for k, v in KINDS.items() if (has_types or k != "neighbours") and _is_installed(v.needs)]
+    if "neighbours" in words and not has_types:
+        raise UserError("write=neighbours counts phenotypes: give `rules` or `cell_types` too.")
     for kind in words:
         needs = KINDS[kind].needs
         if needs:

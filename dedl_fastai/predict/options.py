@@ -72,6 +72,12 @@ class CellOptions(Options):
         "cells of all fields).",
         CELLS,
     )
+    cell_types: str = option(
+        "", "Types by a classifier of single cells, the RUN of clf --items cells, in place of rules.", CELLS
+    )
+    min_confidence: float | None = option(
+        None, "Leave the type undecided below this probability (default: the classifier's own).", CELLS
+    )
     ring_um: float = option(2.0, "Width of the ring around a nucleus that is measured, in um.", CELLS, flag="ring")
     radius_um: float = option(
         30.0, "Largest distance between the centres of neighbouring cells, in um.", CELLS, flag="radius"
@@ -114,13 +120,17 @@ class CellOptions(Options):
         for name in ("thresholds", "gates"):
             if getattr(self, name) and not self.rules:
                 raise UserError(f"`{name}` are for the markers of `rules`: give `rules` too.")
+        if self.cell_types and self.rules:
+            raise UserError("`cell_types` and `rules` both give the types of the cells: leave one of them out.")
+        if self.min_confidence is not None and not (self.cell_types and 0 <= self.min_confidence < 1):
+            raise UserError("`min_confidence` is a probability, 0 to below 1, and needs `cell_types`.")
 
     @property
     def kinds(self) -> list[str]:
         """The kinds of files to write."""
         from .kinds import parse_kinds
 
-        return parse_kinds(self.write, bool(self.rules))
+        return parse_kinds(self.write, bool(self.rules or self.cell_types))
 
     @property
     def channels(self) -> list[str]:

@@ -39,6 +39,8 @@ def result_settings(runs: Sequence[str | Path], options: CellOptions, model: Mod
         "rules": [f"{name} = {_signs(markers)}" for name, markers in rules],
         "thresholds": options.markers_above,
         "gates": _gates_name(options),
+        "cell_types": _run_name(options.cell_types, "best") if options.cell_types else "",
+        "min_confidence": options.min_confidence,
     }
     return settings | ({"radius_um": options.radius_um} if "neighbours" in options.kinds else {})
 

@@ -5,6 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "cells.training": ["train_cells"],
         "classification.training": ["train_clf"],
         "evaluation": ["evaluate_run"],
         "explanation": ["draw_explanation"],

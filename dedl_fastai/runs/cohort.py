@@ -2,14 +2,16 @@
 
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import platformdirs
 
 from ..data.classification.folds import clf_folds, paper_clf_split
 from ..data.classification.labels import field_labels
-from ..data.classification.tile_labels import splits_by_place
+from ..data.classification.tile_labels import has_one_patient, splits_by_place
 from ..data.cohort import Cohort
 from ..data.demo.cohort import demo_cohort
 from ..data.outer_folds import outer_folds
@@ -92,6 +94,37 @@ def load_clf_cohort(options: ClfConfig, fold: int = 0) -> Cohort:
         labels = field_labels(cohort, options.rules, options.min_cells, options.thresholds or None)
         cohort = cohort.with_split(clf_folds(cohort, labels, options.folds, options.seed)[fold])
     return check_no_leak(cohort).limited(options.limit_fields)
+
+
+def load_cells_cohort(options: ClfConfig, fold: int = 0) -> Cohort:
+    """Return the split cohort of the fields with cell tables; a single patient is not split here, but by place."""
+    if options.test_folds:
+        return load_cells_outer_folds(options)[fold]
+    cohort = with_tables(load_cohort(options))
+    if options.splits:
+        cohort = apply_splits(cohort, options.splits)
+    elif not has_one_patient(cohort):
+        cohort = check_no_leak(split_cohort(cohort, options.split, options.seed))
+    return cohort.limited(options.limit_fields)
+
+
+def load_cells_outer_folds(options: ClfConfig) -> list[Cohort]:
+    """Return the split cohort of each test fold of the fields with cell tables."""
+    cohort = load_cohort(options)
+    cohort = with_tables(cohort.where(cohort.table.split != "ignore")).limited(options.limit_fields)
+    return outer_folds(cohort, options.test_folds, options.seed)
+
+
+def with_tables(cohort: Cohort) -> Cohort:
+    """Return the fields with a cell table; `UserError` if no field has one."""
+    has_table = cohort.table["cells"] != "" if "cells" in cohort.table else pd.Series(False, cohort.table.index)
+    if not has_table.any():
+        raise UserError(
+            f"{cohort.root} has no cell tables, and the types of cells are learned from them: export them from inForm "
+            f"(cell_seg_data.txt), or add a column cells to cohort.csv."
+        )
+    cohort = cohort.where(has_table)
+    return replace(cohort, table=cohort.table.assign(labels=""))  # given labels are of whole fields
 
 
 def load_outer_folds(options: DataOptions) -> list[Cohort]:

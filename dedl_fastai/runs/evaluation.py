@@ -8,7 +8,7 @@ from typing import Any
 from fastcore.basics import patch
 
 from ..cells.options import NucleiOptions
-from ..data.classification.tile_labels import splits_by_place
+from ..data.classification.tile_labels import has_one_patient
 from ..data.cohort import SPLITS, Cohort
 from ..data.pixels import parse_channels
 from ..data.splits import apply_splits
@@ -21,6 +21,8 @@ from ..inference.options import SCALE
 from ..inference.segmenter import Segmenter
 from ..training.model_card import read_card
 from ..training.run_folder import RunFolder, data_fingerprint
+from .cells.again import TypeOptions, evaluate_cells_again, evaluate_cells_folds, evaluate_types_of_nuclei
+from .cells.labelled import predicted_nuclei
 from .classification.evaluation import evaluate_clf_again
 from .options.clf import ClfConfig
 from .options.seg import SegConfig
@@ -44,8 +46,12 @@ def evaluate_run(
     channel: str = "",  # names of the model's channels in these files, such as blue; default: as in training
     part_by: str = "distance",  # how touching nuclei are separated, if masks hold ids: distance, intensity
     scale: str | float = SCALE,  # of segmentation runs: none, auto or a factor, see `choose_scale`
+    types: TypeOptions | None = None,  # how types of cells are predicted and matched with cell tables
 ) -> dict[str, Any]:
     """Return metrics as in metrics.json for one split, with the thresholds stored in the model.
+
+    A segmentation with rules or a classifier in `types` also gets "cell_types": the types of its nuclei against those
+    in the cell tables.
 
     In a folder with test folds, every field is scored with the run that did not see its patient.
 
@@ -59,19 +65,29 @@ def evaluate_run(
                 f"`channel`, `scale` and `split` out, or name one of its runs."
             )
         return _evaluate_test_folds(RunFolder.at(paths[0]), which, device, NucleiOptions(part_by=part_by))
-    segments = read_card(RunFolder.existing(paths[0]))["task"] == "segmentation"
+    task = read_card(RunFolder.existing(paths[0]))["task"]
+    segments, types = task == "segmentation", types or TypeOptions()
     if not segments and (channel or part_by != "distance" or scale != SCALE):
         raise UserError("`channel`, `part_by` and `scale` are for segmentation runs: this is a classification run.")
     nuclei = NucleiOptions(part_by=part_by)
     runs = [RunFolder.existing(p) for p in paths]
     split = _known(split) or ("all" if data else "test")
     cohort = Cohort.load(data, options_of(runs[0]).patient or None) if data else _fields_of(runs, split)
+    if task == "cells":
+        if len(paths) > 1:
+            raise UserError("classifiers of single cells do not form an ensemble: evaluate them one by one.")
+        return evaluate_cells_again(runs[0], cohort, split, which=which, device=device, types=types)
     several = Ensemble if segments else ClassifierEnsemble
     model = several.load(paths, which, device) if len(paths) > 1 else load_run(paths[0], which, device)
     if isinstance(model, Classifier | ClassifierEnsemble):
         return evaluate_clf_again(model, cohort, split)
     channels = parse_channels(channel) if channel else ()
-    return _scores_of_nuclei(model, cohort, split, channels=channels, nuclei=nuclei, scale=scale)
+    metrics = _scores_of_nuclei(model, cohort, split, channels=channels, nuclei=nuclei, scale=scale)
+    if not types.predicts:
+        return metrics
+    ensemble = model if isinstance(model, Ensemble) else Ensemble([model])
+    found = predicted_nuclei(ensemble, channels, nuclei=nuclei, scale=scale)
+    return {**metrics, "cell_types": evaluate_types_of_nuclei(cohort, split, found, types)}
 
 
 @patch(nm="evaluate")
@@ -131,8 +147,12 @@ def has_test_folds(folder: RunFolder) -> bool:
 def _evaluate_test_folds(parent: RunFolder, which: str, device: str, nuclei: NucleiOptions) -> dict[str, Any]:
     if not parent.is_complete:
         raise UserError(f"{parent.path} is not complete: continue its training with `resume`.")
+    metrics = parent.read("metrics")
+    if metrics["task"] == "cells":
+        cohorts = {name: _own_cohort_of(parent.path / name) for name in metrics["folds"]}
+        return evaluate_cells_folds(parent, cohorts, which, device)
     folds = []
-    for name, row in parent.read("metrics")["folds"].items():
+    for name, row in metrics["folds"].items():
         runs = [RunFolder.existing(parent.path / member) for member in row["members"]]
         folds.append(OuterFold(name, _own_cohort(runs[0], options_of(runs[0])), runs))
     return score_test_folds(folds, which, device, nuclei)
@@ -187,13 +207,18 @@ def _check_same_fields(runs: Sequence[RunFolder], split: str) -> None:
             )
 
 
+def _own_cohort_of(path: Path) -> Cohort:
+    run = RunFolder.existing(path)
+    return _own_cohort(run, options_of(run))
+
+
 def _own_cohort(run: RunFolder, options: DataOptions) -> Cohort:
     fields = set(run.read("splits")["fields"])
     if not Path(options.data).exists():
         raise UserError(f"the fields that {run.path.name} was trained on ({options.data}) are not here: give `data`.")
     cohort = Cohort.load(options.data, options.patient or None)
     cohort = cohort.where(cohort.table.field.isin(fields))
-    is_by_place = isinstance(options, ClfConfig) and splits_by_place(cohort, options.tile)
+    is_by_place = isinstance(options, ClfConfig) and options.items != "fields" and has_one_patient(cohort)
     if not is_by_place:
         cohort = apply_splits(cohort, run.path / "splits.json", may_leak=True)  # checked when the run was trained
     if data_fingerprint(cohort) != run.read("manifest")["data"]["fingerprint"]:

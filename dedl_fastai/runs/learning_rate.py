@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ..errors import UserError
 from .classification.training import clf_dataloaders_of, clf_learner_of
 from .cohort import load_clf_cohort, load_split_cohort, training_part
 from .lr_curve import rate_curve
@@ -17,6 +18,8 @@ def find_lr(options: SegConfig | ClfConfig, out: str | Path, steps: int = 100) -
     "steep" the rate at which the loss falls fastest. No weights and no files of a run are changed.
     """
     if isinstance(options, ClfConfig):
+        if options.items == "cells":
+            raise UserError("the learning rate of a classifier of cells has to be given: leave items=cells out.")
         dls = clf_dataloaders_of(options, training_part(load_clf_cohort(options), options))
     else:
         dls = dataloaders_of(options, training_part(load_split_cohort(options), options))

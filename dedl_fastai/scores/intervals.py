@@ -44,9 +44,14 @@ def pixel_intervals(
     if len(patients) < 2:
         return None
     counts = np.array([[*dataclasses.astuple(c), *dataclasses.astuple(b)] for c, b in patients.values()])
-    totals = (_patient_draws(len(patients), n, seed) @ counts).tolist()
+    totals = weighted_patients(counts, n, seed).tolist()
     rows = [pixel_scores(Counts(*t[:4]), BoundaryCounts(*t[4:])) for t in totals]
     return {metric: _interval(np.array([row[metric] for row in rows])) for metric in rows[0]}
+
+
+def weighted_patients(counts: np.ndarray, n: int = 1000, seed: int = 0) -> np.ndarray:
+    """Return the sums (n, C) of counts (patients, C) over n resamples of the patients."""
+    return _patient_draws(len(counts), n, seed) @ counts
 
 
 def _patient_draws(patients: int, n: int, seed: int) -> np.ndarray:

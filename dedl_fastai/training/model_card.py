@@ -16,6 +16,7 @@ from ..models.weights import read_tensors
 from .run_folder import RunFolder
 
 FORMAT = 1
+TASKS = ("segmentation", "classification", "cells")
 WEIGHT_FILES = ("best", "last", "swa")
 
 
@@ -77,7 +78,7 @@ def clf_facts_from_card(card: dict[str, Any]) -> ClfFacts:
 def read_card(run: RunFolder) -> dict[str, Any]:
     """Read a run's model.json; `UserError` if another version or program wrote it."""
     card = run.read("model")
-    if card.get("format") != FORMAT or card.get("task") not in ("segmentation", "classification"):
+    if card.get("format") != FORMAT or card.get("task") not in TASKS:
         raise UserError(
             f"{run.path} has a {card.get('task')} model of format {card.get('format')}, which this version cannot read."
         )
@@ -95,6 +96,10 @@ def _with_thresholds_of(card: dict[str, Any], which: str) -> dict[str, Any]:
 def load_model(run: RunFolder, which: str = "best") -> tuple[nn.Module, dict[str, Any]]:
     """The network of a run in eval mode with its best, last or swa weights, and its model.json."""
     card = _with_thresholds_of(read_card(run), which)
+    if card["task"] == "cells":
+        raise UserError(
+            f"{run.path} classifies single cells: give it as `cell_types`, next to a segmentation run that finds them."
+        )
     file = run.path / f"{which}.safetensors"
     if which not in WEIGHT_FILES or not file.is_file():
         available = [w for w in WEIGHT_FILES if (run.path / f"{w}.safetensors").is_file()]

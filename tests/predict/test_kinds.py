@@ -162,9 +162,9 @@ def test_colours_differ_for_any_number_of_classes():
 
 
 def test_all_means_the_kinds_that_can_be_written():
-    assert "neighbours" in parse_kinds("all", has_rules=True)
-    assert set(KINDS) - set(parse_kinds("all", has_rules=False)) >= {"neighbours"}
-    assert parse_kinds(" mask, mask,labels", has_rules=False) == ["mask", "labels"]
+    assert "neighbours" in parse_kinds("all", has_types=True)
+    assert set(KINDS) - set(parse_kinds("all", has_types=False)) >= {"neighbours"}
+    assert parse_kinds(" mask, mask,labels", has_types=False) == ["mask", "labels"]
 
 
 def test_a_slide_too_large_for_imagej_rois_is_refused_for_rois_only():

@@ -128,8 +128,13 @@ def by_tile(labels: Labels, tile: int) -> Labels:
 
 
 def splits_by_place(cohort: Cohort, tile: int) -> bool:
-    """Return whether tiles must be split by place: one patient, and no split into training and validation fields."""
-    return bool(tile) and cohort.table.patient.nunique() == 1 and not {"train", "valid"} <= set(cohort.table.split)
+    """Return whether there are tiles, and they must be split by place."""
+    return bool(tile) and has_one_patient(cohort)
+
+
+def has_one_patient(cohort: Cohort) -> bool:
+    """Return whether there is one patient, and no split into training and validation fields."""
+    return cohort.table.patient.nunique() == 1 and not {"train", "valid"} <= set(cohort.table.split)
 
 
 def split_by_place(x: Sequence[int]) -> list[str]:

@@ -2,8 +2,8 @@
 
 import numpy as np
 from scipy import ndimage as ndi
-from skimage.draw import polygon
 
+from ...io.outlines import label_image
 from .cells import Cells, smooth_noise
 from .difficulty import Flaws, with_spill_and_gain
 
@@ -47,14 +47,6 @@ def render_field(
     planes |= with_spill_and_gain(markers, flaws) if flaws else markers
     planes["Autofluorescence"] = _noisy(rng, light * (1.5 + 4 * fibres + glow), gain=0.05)
     return planes, (nuclei > 0).astype(np.uint8)
-
-
-def label_image(shape: tuple[int, int], outlines: np.ndarray) -> np.ndarray:
-    """Fill the outlines (n, k, 2) of (y, x) with 1..n as int32 (H, W); later outlines cover earlier ones."""
-    labels = np.zeros(shape, dtype=np.int32)
-    for i, outline in enumerate(outlines, 1):
-        labels[polygon(outline[:, 0], outline[:, 1], shape)] = i
-    return labels
 
 
 def _painted(labels: np.ndarray, values: np.ndarray) -> np.ndarray:

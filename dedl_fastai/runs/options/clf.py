@@ -1,13 +1,18 @@
 """`ClfConfig`: the options of `clf`, with the paper's settings as defaults. Imports only the standard library."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
+from ...errors import UserError
 from ...training.options import CLF_RATES
 from .base import check_not_negative, check_positive, numbers, option
-from .training import DATA, ENSEMBLE, ITEMS, LABELS, LOSS, MODEL, SCHEDULE, TrainOptions
+from .training import DATA, ENSEMBLE, FIND, ITEMS, LABELS, LOSS, MODEL, SCHEDULE, TrainOptions
 
+ITEM_KINDS, CELL_INPUTS = ("fields", "tiles", "cells"), ("measurements", "markers")
+TREES, CROP_UM = 200, 24.0
+INTENSITIES = ("auto", "raw", "scaled")
+_FOR_NETWORKS = (MODEL, LOSS, SCHEDULE)  # topics whose options trees do not have
 _PAPER: dict[str, Any] = {"epochs": 20, "lr": CLF_RATES[0], "lr_min": CLF_RATES[1], "wd": 0.0}
 _FAST: dict[str, Any] = {
     "model": "resnet10t",
@@ -20,6 +25,7 @@ _FAST: dict[str, Any] = {
     "wd": 1e-2,
     "patience": 0,
 }
+_CROPS: dict[str, Any] = {**_FAST, "size": 48, "bs": 64, "epochs": 20, "loss": "bce", "class_weight": "none"}
 
 
 @dataclass(frozen=True)
@@ -43,10 +49,31 @@ class ClfConfig(TrainOptions):
         "", "Intensity above which a marker is positive, as CD19=1.2,CD4=3 (default: Otsu's).", LABELS
     )
     min_cells: int = option(1, "A field has a class if at least this many of its cells have it.", LABELS)
-    input: str = option("thumbnail", "thumbnail (RGB, the paper's), autofluorescence, composite, markers.", ITEMS)
+    items: str = option(
+        "", "What is classified: fields, tiles (with --tile), or single cells, with labels from their tables.", ITEMS
+    )
+    input: str = option(
+        "",
+        "Of fields and tiles: thumbnail (RGB, the paper's, default), autofluorescence, composite, markers. Of cells: "
+        "measurements (default; no network), markers (a crop around each).",
+        ITEMS,
+    )
     size: int = option(384, "Edge of the model's input in pixels.", ITEMS)
     tile: int = option(0, "Cut fields into tiles of this many pixels, each a separate item (0: whole fields).", ITEMS)
     augment: str = option("paper", "paper (jitter or perspective, jitter or affine, flips), or none.", ITEMS)
+    seg: str = option("", "Of cells: a segmentation RUN that finds the nuclei (default: the cohort's own).", ITEMS)
+    intensities: str = option(
+        "auto",
+        "Of measurements: raw, scaled (within the field, for other exposures), auto (what validates better).",
+        ITEMS,
+    )
+    crop_um: float = option(
+        CROP_UM, "Of crops: edge of the square around a cell in um, which is resized to --size.", ITEMS, flag="crop"
+    )
+    trees: int = option(TREES, "Of measurements: trees of the forest; boosting has half as many rounds.", ITEMS)
+    min_confidence: float = option(
+        0.0, "Of cells: a type with a lower probability is left undecided, 0 to below 1.", ITEMS
+    )
     model: str = option("resnet18", "Model: a name from the paper's table 4, or any model of timm.", MODEL)
     weights: str = option(
         "imagenet",
@@ -72,8 +99,50 @@ class ClfConfig(TrainOptions):
 
     def __post_init__(self):
         super().__post_init__()
-        check_positive(self, "min_cells", "size", "body_lr", "swa_start")
+        check_positive(self, "crop_um", "trees", "min_cells", "size", "body_lr", "swa_start")
         check_not_negative(self, "tile", "drop", "gamma", "swa_lr")
+        object.__setattr__(self, "items", self.items or ("tiles" if self.tile else "fields"))
+        object.__setattr__(self, "input", self.input or ("measurements" if self.items == "cells" else "thumbnail"))
+        self._check_items()
+
+    def _check_items(self) -> None:
+        """Raise a `UserError` for items and options that do not go together."""
+        if self.items not in ITEM_KINDS:
+            raise UserError(f"items={self.items!r} is unknown; it may be {', '.join(ITEM_KINDS)}.")
+        if (self.items == "tiles") != bool(self.tile):
+            raise UserError(f"items={self.items} tile={self.tile}: `tile` is the edge of the items of items=tiles.")
+        if self.items == "cells":
+            if self.input not in CELL_INPUTS:
+                raise UserError(f"input={self.input!r} is not for cells; it may be {' or '.join(CELL_INPUTS)}.")
+            if not 0 <= self.min_confidence < 1:
+                raise UserError(f"min_confidence={self.min_confidence:g}: give a probability, 0 to below 1.")
+            if self.intensities not in INTENSITIES:
+                raise UserError(f"intensities={self.intensities!r} is unknown; it may be {', '.join(INTENSITIES)}.")
+            if self.lr == FIND:
+                raise UserError(f"lr={FIND} is for fields and tiles: give a number for cells.")
+            if self.folds or self.seeds:
+                name = "folds" if self.folds else "seeds"
+                raise UserError(f"`{name}` is for fields and tiles: for cells, `test_folds` tests each patient.")
+            return
+        defaults = {"seg": "", "intensities": "auto", "trees": TREES, "crop_um": CROP_UM, "min_confidence": 0.0}
+        given = [name for name, default in defaults.items() if getattr(self, name) != default]
+        if given or self.input == "measurements":
+            raise UserError(f"`{given[0] if given else 'input'}` is for cells: give items=cells too.")
+
+    @classmethod
+    def resolve(cls, given: Mapping[str, Any]) -> "ClfConfig":
+        """As `TrainOptions.resolve`; crops of cells have settings of their own, the same in all presets."""
+        if given.get("items") == "cells" and given.get("input") == "markers":
+            given = {**_CROPS, **given}
+        return super().resolve(given)
+
+    @classmethod
+    def without_use(cls, given: Mapping[str, Any]) -> str:
+        """Return the first given option that a classifier on measurements does not have, or ""."""
+        if given.get("items") != "cells" or given.get("input", "measurements") != "measurements":
+            return ""
+        names = {f.name for f in fields(cls) if f.metadata["topic"] in _FOR_NETWORKS}
+        return next((name for name in given if name in names | {"size", "augment", "bs", "workers", "amp"}), "")
 
     @property
     def member_seeds(self) -> list[int]:

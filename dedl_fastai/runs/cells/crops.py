@@ -1,0 +1,80 @@
+"""`train_crops`: a network on the crops of labelled cells, from its items to calibrated probabilities."""
+
+from dataclasses import asdict
+from typing import Any
+
+from ...data.classification.crops import CellItem, cell_items, crop_dataloaders, crop_edge, crop_facts, with_statistics
+from ...data.classification.items import ClfFacts
+from ...data.cohort import Cohort
+from ...data.scaling import PercentileScaling
+from ...errors import UserError
+from ...inference.crop_types import CropTypes
+from ...io.fields.readers import open_field
+from ...models.device import pick_device
+from ...scores.confidence import Calibration, fit_calibration
+from ...training.keeper import Keeper
+from ...training.model_card import clf_model_card
+from ...training.run_folder import RunFolder
+from ..classification.training import averaging_of, clf_learner_of
+from ..figures import curves_figure, save_figure
+from ..lifecycle import fit_run, open_run
+from ..options.base import two_percentiles
+from ..options.clf import ClfConfig
+from .design import Design
+from .labelled import RING_UM, LabelledCells
+from .scores import probabilities_of
+
+_MEASURED = 2000  # training crops that give the mean and the deviation of each plane
+
+
+def train_crops(run: RunFolder, options: ClfConfig, cohort: Cohort, design: Design, facts: dict[str, Any]) -> CropTypes:
+    """Train, calibrate on the validation cells, and write weights and model.json with `facts`.
+
+    Raises `UserError` if there are no labelled training or validation cells.
+    """
+    cells, scaling = design.cells, PercentileScaling(*two_percentiles(options.percentiles))
+    own = crop_facts(design.channels, cells.vocab, size=options.size, scaling=scaling)
+    items = _items(cells, own, options.crop_um)
+    training = [i for i in items if i.split == "train"]
+    own = with_statistics(own, training[:: max(1, len(training) // _MEASURED)])
+    dls = crop_dataloaders(
+        items,
+        own,
+        bs=options.bs,
+        augment=options.augment == "paper",
+        workers=options.workers,
+        seed=options.seed,
+        device=pick_device(options.device),
+    )
+    learn = clf_learner_of(options, dls)
+    card = {
+        **clf_model_card(learn.spec, own),
+        **facts,
+        "kind": "network",
+        "crop_um": options.crop_um,
+        "channels": design.channels,
+        "ring_um": RING_UM,
+        "calibration": asdict(Calibration()),
+    }
+    open_run(run, options, cohort, card=card, device=dls.device)
+    keeper = Keeper(run.path, "f1_macro", patience=options.patience)
+    fit_run(learn, run, options, keeper, cbs=averaging_of(options))
+    save_figure(curves_figure(run.history(), ("f1_macro", "f1_micro", "map")), run.figure("curves"))
+    at = design.labelled(["valid"])
+    p = probabilities_of(CropTypes.load(run, device=options.device), cells)[at]
+    run.write("model", {**card, "calibration": asdict(fit_calibration(p, design.truth(at)))})
+    return CropTypes.load(run, device=options.device)
+
+
+def _items(cells: LabelledCells, facts: ClfFacts, crop_um: float) -> list[CellItem]:
+    """The labelled cells of training and validation, as items."""
+    items: list[CellItem] = []
+    for name, table in cells.tables.items():
+        used = table[table["split"].isin(["train", "valid"]) & table["type"].isin(cells.vocab)]
+        with open_field(cells.images[name]) as field:
+            edge = crop_edge(crop_um, field.pixel_size_um)
+        items += cell_items(used, facts, cells.images[name], cells.label_files[name], edge=edge)
+    missing = [s for s in ("train", "valid") if not any(i.split == s for i in items)]
+    if missing:
+        raise UserError(f"there are no labelled {missing[0]} cells: a network needs cells to train and to validate.")
+    return items
