@@ -5,12 +5,11 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-import pandas as pd
-
 from ..data.cohort import Cohort
 from ..data.layouts import LAYOUTS, images_in
 from ..errors import UserError
 from ..io.fields.zarr_field import is_zarr
+from ..io.text_tables import read_text_table
 from .kinds import KINDS
 
 log = logging.getLogger(__name__)
@@ -99,7 +98,7 @@ def _missing_images(cohort: Cohort) -> list[str]:
     """Return lines for images that the cohort lists but does not have; masks and tables are not needed here."""
     lost = [p for p in cohort.problems if not (cohort.root / p.path).exists()]
     if cohort.layout == "manifest":
-        listed = pd.read_csv(cohort.root / "cohort.csv", dtype=str, keep_default_na=False)["image"]
+        listed = read_text_table(cohort.root / "cohort.csv", ",")["image"]
         images = {str((cohort.root / image).resolve()) for image in listed}
         lost = [p for p in cohort.problems if p.path in images]
     return [str(p) for p in lost]

@@ -47,11 +47,20 @@ def _opened(path: Path) -> Image.Image:
 def _decode(path: Path) -> np.ndarray:
     with _opened(path) as image:
         try:
+            image.verify()  # a PNG's checksums and its last chunk, which decoding ignores
+        except (OSError, ValueError, SyntaxError) as e:
+            raise _damaged(path, e) from e
+    with _opened(path) as image:
+        try:
             if image.mode == "LA":
                 image = image.convert("L")
             elif image.mode not in ("1", "L", "F", "RGB") and not image.mode.startswith("I"):
                 image = image.convert("RGB")
             pixels = np.asarray(image)
         except (OSError, ValueError, SyntaxError) as e:
-            raise UserError(f"{path} is damaged or cut short ({e}): copy or export it again.") from e
+            raise _damaged(path, e) from e
     return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _damaged(path: Path, e: Exception) -> UserError:
+    return UserError(f"{path} is damaged or cut short ({e}): copy or export it again.")
