@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import platformdirs
 
 from ..errors import UserError
-from ..io.files import existing_file, written_whole
+from ..io.files import cache_root, existing_file, written_whole
 from ..io.masks import holds_ids, mask_shape, read_labels, read_mask
 from .cohort import Cohort
 from .pixels import read_scaled
@@ -56,7 +55,7 @@ class CachedField:
 
 def cache_folder() -> Path:
     """Return the folder of decoded fields: in the variable DEDL_CACHE, else in the user's cache folder."""
-    return Path(os.environ.get("DEDL_CACHE") or platformdirs.user_cache_path("dedl_fastai")) / "fields"
+    return cache_root() / "fields"
 
 
 def cache_cohort(

@@ -3,14 +3,20 @@
 import errno
 import json
 import os
+import re
 import shutil
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 from ..errors import UserError
+
+_TEMPORARY = re.compile(r"\..*\.\d+-\d+\.part(\..*)?", re.DOTALL)  # the names that `written_whole` gives
 
 
 @contextmanager
@@ -24,6 +30,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        _to_disk(temporary)
         temporary.replace(path)
     except OSError as e:
         raise _write_error(path, e) from e
@@ -36,9 +43,13 @@ def written_whole(path: str | Path) -> Iterator[Path]:
 def folder_written_whole(path: str | Path) -> Iterator[Path]:
     """Yield a temporary folder next to `path`; rename it to `path` if the block succeeds, remove it if it fails."""
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        temporary.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(".part", f".{path.name}.", path.parent))
+    except OSError as e:
+        raise _write_error(path, e) from e
+    try:
+        temporary.chmod(0o755)  # as other folders: `mkdtemp` makes private ones
         yield temporary
         temporary.replace(path)
     except OSError as e:
@@ -46,6 +57,33 @@ def folder_written_whole(path: str | Path) -> Iterator[Path]:
             raise _write_error(path, e) from e
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until the contents are on the disk: a renamed file could be empty after a loss of power."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def is_temporary(path: Path) -> bool:
+    """True for a file that `written_whole` has not renamed yet, or never will, because its process was killed."""
+    return _TEMPORARY.fullmatch(path.name) is not None
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove the half-written files in a folder and in the folders in it; no other process may be writing there."""
+    for path in [*folder.glob(".*.part*"), *folder.glob("*/.*.part*")]:
+        if is_temporary(path):
+            with suppress(OSError):
+                path.unlink()
+
+
+def cache_root() -> Path:
+    """Return the folder of everything that is kept between commands: the variable DEDL_CACHE, else the user's cache."""
+    return Path(os.environ.get("DEDL_CACHE") or platformdirs.user_cache_path("dedl_fastai"))
 
 
 def _write_error(path: Path, e: OSError) -> OSError | UserError:

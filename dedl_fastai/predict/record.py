@@ -11,7 +11,7 @@ from PIL import Image
 
 from ..cells.phenotyping import field_summary
 from ..errors import UserError
-from ..io.files import read_json, write_json, written_whole
+from ..io.files import is_temporary, read_json, write_json, written_whole
 from .kinds import KINDS, Result
 
 Record = dict[str, Any]
@@ -32,7 +32,8 @@ def thumbnail_file(out: Path, field: str) -> Path:
 
 def read_records(out: Path) -> list[Record]:
     """Read the records of all finished fields, sorted by image."""
-    return in_order(read_json(p) for p in (out / "fields").glob("*.json"))
+    files = [p for p in (out / "fields").glob("*.json") if not is_temporary(p)]
+    return in_order(read_json(p) for p in files)
 
 
 def in_order(records: Iterable[Record]) -> list[Record]:

@@ -16,7 +16,7 @@ import torch
 from .. import __version__
 from ..data.cohort import Cohort
 from ..errors import UserError
-from ..io.files import read_json, write_json
+from ..io.files import is_temporary, read_json, write_json
 from ..models.device import cpu_name
 from ..models.names import NUCLEI
 from ..models.packaged import NUCLEI_RUN
@@ -31,6 +31,9 @@ _PACKAGES = (
     "tifffile",
     "scikit-image",
 )
+
+
+_BEFORE_START = ("manifest.json", "splits.json", "model.json")  # written before config.json, as `open_run` does
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,13 @@ class RunFolder:
     def is_started(self) -> bool:
         """True if the options have been written."""
         return (self.path / "config.json").is_file()
+
+    @property
+    def is_unused(self) -> bool:
+        """True for an empty folder, and for one with no more than a run has written before it counts as started."""
+        if not self.path.is_dir() or self.is_started:
+            return False
+        return all(p.name in _BEFORE_START or is_temporary(p) for p in self.path.iterdir())
 
     @property
     def is_complete(self) -> bool:
