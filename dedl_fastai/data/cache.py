@@ -100,8 +100,8 @@ def for_each(work: Callable[[Any], T], rows: Sequence) -> list[T]:
         results = list(pool.map(attempt, rows))
     errors = sorted(str(r) for r in results if isinstance(r, UserError))
     if errors:
-        more = f"\n(and {len(errors) - 5} more; `dedl-fastai data check` lists all)" if len(errors) > 5 else ""
-        raise UserError("\n".join(errors[:5]) + more)
+        more = [f"(and {len(errors) - 5} more; `dedl-fastai data check` lists all)"] if len(errors) > 5 else []
+        raise UserError(*errors[:5], *more)
     return [r for r in results if not isinstance(r, UserError)]
 
 

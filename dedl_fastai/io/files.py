@@ -101,7 +101,7 @@ def _write_error(path: Path, e: OSError) -> OSError | UserError:
 def write_text(path: str | Path, text: str) -> None:
     """Write `text` to `path` as UTF-8, whole or not at all."""
     with written_whole(path) as tmp:
-        tmp.write_text(text, encoding="utf-8", newline="\n")
+        tmp.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")  # names that are not UTF-8
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -114,27 +114,48 @@ def read_json(path: str | Path) -> Any:
     path = existing_file(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise UserError(f"{path} is not valid JSON ({e}): restore it or remove it.") from e
+
+
+def read_json_object(path: str | Path, *needed: str) -> dict[str, Any]:
+    """Return the JSON object in `path`; raise a `UserError` if it is none, or lacks a name that is needed."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds a JSON {type(value).__name__} instead of an object: restore it or remove it.")
+    missing = [name for name in needed if name not in value]
+    if missing:
+        raise UserError(f"{path} has no {missing[0]!r}: another program wrote or changed it. Restore it or remove it.")
+    return value
 
 
 def existing_file(path: str | Path) -> Path:
     """Return `path` as a Path; raise a `UserError` if it is not a file or is empty."""
     path = Path(path)
-    if path.is_dir():
-        raise UserError(f"{path} is a folder, but a file is needed.")
-    if not path.exists():
-        raise UserError(f"{path} does not exist.")
-    if path.stat().st_size == 0:
-        raise UserError(f"{path} is empty (0 bytes): copy or export it again.")
+    try:
+        if path.is_dir():
+            raise UserError(f"{path} is a folder, but a file is needed.")
+        if not path.exists():
+            raise UserError(f"{path} does not exist.")
+        if not path.is_file():
+            raise UserError(f"{path} is a pipe or a device, but a file is needed.")
+        if path.stat().st_size == 0:
+            raise UserError(f"{path} is empty (0 bytes): copy or export it again.")
+        path.open("rb").close()
+    except OSError as e:
+        raise UserError(f"{path} cannot be read: {e.strerror}.") from e
     return path
 
 
 def existing_dir(path: str | Path) -> Path:
     """Return `path` as a Path; raise a `UserError` if it is not a folder."""
     path = Path(path)
-    if path.is_file():
-        raise UserError(f"{path} is a file, but a folder is needed.")
-    if not path.exists():
-        raise UserError(f"{path} does not exist.")
+    try:
+        if path.is_file():
+            raise UserError(f"{path} is a file, but a folder is needed.")
+        if not path.exists():
+            raise UserError(f"{path} does not exist.")
+        next(path.iterdir(), None)
+    except OSError as e:
+        raise UserError(f"{path} cannot be read: {e.strerror}.") from e
     return path

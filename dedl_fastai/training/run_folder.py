@@ -16,7 +16,7 @@ import torch
 from .. import __version__
 from ..data.cohort import Cohort
 from ..errors import UserError
-from ..io.files import is_temporary, read_json, write_json
+from ..io.files import is_temporary, read_json_object, write_json
 from ..models.device import cpu_name
 from ..models.names import NUCLEI
 from ..models.packaged import NUCLEI_RUN
@@ -80,9 +80,9 @@ class RunFolder:
         """True if the metrics have been written and there is nothing to resume."""
         return (self.path / "metrics.json").is_file() and not (self.path / "resume.pt").exists()
 
-    def read(self, name: str) -> Any:
-        """Return the value of a JSON file, named without its extension."""
-        return read_json(self.path / f"{name}.json")
+    def read(self, name: str) -> dict[str, Any]:
+        """Return the object in a JSON file, named without its extension; `UserError` for another value."""
+        return read_json_object(self.path / f"{name}.json")
 
     def write(self, name: str, value: Any) -> None:
         """Write a JSON file, whole or not at all."""

@@ -7,7 +7,7 @@ import pytest
 from dedl_fastai.errors import UserError
 from dedl_fastai.io.files import folder_written_whole, write_json, write_text
 from dedl_fastai.io.locks import alone_in
-from dedl_fastai.predict.record import read_records
+from dedl_fastai.predict.record import _NEEDED, read_records
 from dedl_fastai.runs.lifecycle import start_run
 from dedl_fastai.runs.options.seg import SegConfig
 
@@ -21,7 +21,7 @@ def names_in(folder):
 
 
 def test_a_half_written_record_is_no_finished_field(tmp_path):
-    write_json(tmp_path / "fields" / "a.json", {"field": "a", "image": "a.tif"})
+    write_json(tmp_path / "fields" / "a.json", dict.fromkeys(_NEEDED, 0) | {"field": "a", "image": "a.tif"})
     (tmp_path / "fields" / HALF).write_text('{"field": "b", "ima')
     assert [r["field"] for r in read_records(tmp_path)] == ["a"]
 

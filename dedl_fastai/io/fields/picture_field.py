@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from ...errors import UserError
+from ..limits import check_pixels
 from .field import Field
 
 RGB = ("red", "green", "blue")
@@ -46,6 +47,7 @@ def _opened(path: Path) -> Image.Image:
 
 def _decode(path: Path) -> np.ndarray:
     with _opened(path) as image:
+        check_pixels(path, image.height, image.width)
         try:
             image.verify()  # a PNG's checksums and its last chunk, which decoding ignores
         except (OSError, ValueError, SyntaxError) as e:

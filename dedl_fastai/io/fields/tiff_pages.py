@@ -9,6 +9,7 @@ import numpy as np
 import tifffile
 
 from ...errors import UserError
+from ..limits import check_pixels
 
 Page = tifffile.TiffPage | tifffile.TiffFrame  # a frame shares the tags of its keyframe
 
@@ -72,7 +73,7 @@ def check_complete(path: Path, tif: tifffile.TiffFile, pages: Sequence[Page]) ->
 
 def _count_listed(page: Page) -> int:
     """Number of strips or tiles in the tags of a page; tifffile ignores those beyond the image."""
-    tags = page.tags if isinstance(page, tifffile.TiffPage) else {}
+    tags: Any = page.tags if isinstance(page, tifffile.TiffPage) else {}
     listed = [tags[name].count for name in ("StripOffsets", "TileOffsets") if name in tags]
     return listed[0] if listed else len(page.dataoffsets)
 
@@ -143,6 +144,7 @@ def _last_page_is_cut(tif: tifffile.TiffFile) -> bool:
 def read_page(path: Path, page: Page, sample: int = 0) -> np.ndarray:
     """All pixels (H, W) of one sample of `page` in the dtype of the file."""
     key = keyframe(page)
+    check_pixels(path, key.imagelength, key.imagewidth)
     return read_region(path, page, sample, y0=0, y1=key.imagelength, x0=0, x1=key.imagewidth)
 
 
