@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..errors import UserError
 
-PIXEL_SIZES_UM = (0.01, 100.0)  # other values are mistakes, such as a wrong unit
+PIXEL_SIZES_UM = (1e-4, 100.0)  # from 0.1 nm; other values are mistakes, such as a wrong unit
 _VARIABLE = "DEDL_MAX_PIXELS"
 _DEFAULT = 1 << 27  # 134 megapixels, 11585 x 11585: half a gigabyte as float32; slides are read in parts
 

@@ -40,7 +40,28 @@ def open_tiff(path: Path) -> tifffile.TiffFile:
     if not tif.pages:
         tif.close()
         raise UserError(f"{path} holds no image page: it was cut short while being written or copied.")
+    if not _chain_ends(tif):
+        tif.close()
+        raise UserError(f"{path} is cut short or damaged: its chain of pages is broken. Copy or export it again.")
     return tif
+
+
+def _chain_ends(tif: tifffile.TiffFile) -> bool:
+    """False if a page leads back to an earlier one or has tags beyond the end: tifffile may then never come back."""
+    fmt, fh = tif.tiff, tif.filehandle
+    order: Literal["little", "big"] = "little" if fmt.byteorder == "<" else "big"
+    at, seen = tif.pages.first.offset, set[int]()
+    while at:
+        if at in seen or at >= fh.size:
+            return False
+        seen.add(at)
+        fh.seek(at)
+        end = at + fmt.tagnosize + int.from_bytes(fh.read(fmt.tagnosize), order) * fmt.tagsize
+        if end > fh.size:
+            return False
+        fh.seek(end)
+        at = int.from_bytes(fh.read(fmt.offsetsize), order)
+    return True
 
 
 def all_pages(path: Path, tif: tifffile.TiffFile) -> list[tifffile.TiffPage]:
