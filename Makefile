@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 export HF_HUB_OFFLINE = 1
 export MPLBACKEND = Agg
 
-.PHONY: install demo test lint unit notebooks notebooks-outputs nuclei-model clean
+.PHONY: install demo test lint unit notebooks notebooks-outputs nuclei-model fuzz clean
 
 install: $(VENV)/.installed
 
@@ -30,6 +30,9 @@ lint: install
 
 unit: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile    # a file's tests share trained runs
+
+fuzz: install                          # damaged files of all formats, for an hour or SECONDS; see tests/faults/mutants.py
+	$(BIN)/python -W ignore -m tests.faults.mutants $(or $(SECONDS),3600) 2> /dev/null
 
 notebooks: install
 	$(BIN)/nbdev-test --n-workers 1 --timing

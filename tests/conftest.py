@@ -32,10 +32,11 @@ def _log_level():
 
 @pytest.fixture(autouse=True, scope="session")
 def _quick_runs():
-    """Do not draw figures, and plant few trees in forests: together they take as long as the rest of a tiny run."""
+    """Do not draw figures, plant few trees, do not wait for the disk: together as long as the rest of a tiny run."""
     from dedl_fastai.scores.forest import forest_probabilities
 
     with blank_figures(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
         patch.setattr(forest_probabilities, "__defaults__", (0, 20))  # seed, trees
         yield
 

@@ -1,5 +1,6 @@
 """`NucleiOptions`: how nuclei are separated and which are kept. Imports only the standard library."""
 
+import math
 from dataclasses import dataclass, replace
 
 from ..errors import UserError
@@ -26,8 +27,12 @@ class NucleiOptions:
     def __post_init__(self):
         if self.part_by not in PART_BY:
             raise UserError(f"part_by={self.part_by!r} is unknown; nuclei are separated by {' or '.join(PART_BY)}.")
-        if min(self.min_area_um2, self.max_hole_um2, self.h_px, self.h or 0) < 0:
-            raise UserError("`min_area_um2`, `max_hole_um2`, `h_px` and `h` cannot be below 0.")
+        numbers = (self.min_area_um2, self.max_hole_um2, self.h_px, self.h or 0)
+        if not all(map(math.isfinite, numbers)) or min(numbers) < 0:
+            raise UserError("`min_area_um2`, `max_hole_um2`, `h_px` and `h` are finite and not below 0.")
+
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise UserError(f"threshold={self.threshold:g}: give a probability, from 0 to 1.")
 
     def filled(self, own: "NucleiOptions") -> "NucleiOptions":
         """Return these options with a model's own `h` and `threshold` where they are not given."""

@@ -10,6 +10,8 @@ from typer.core import TyperCommand
 
 from ..errors import UserError
 
+log = logging.getLogger(__name__)
+
 _ARGUMENTS, _OTHER = "Arguments", "Options"  # the first and the last topic of the help
 
 
@@ -24,6 +26,10 @@ class Command(TyperCommand):
                 return super().invoke(ctx)
             except UserError as e:
                 print_error(e, flags)
+                raise typer.Exit(2) from e
+            except OSError as e:  # whatever the disk or the permissions are: one sentence, as for other errors of use
+                log.debug("%s", e, exc_info=e)
+                print_error(UserError(f"{e.filename or 'a file'}: {e.strerror or e}."), flags)
                 raise typer.Exit(2) from e
 
     def format_options(self, ctx, formatter) -> None:

@@ -57,13 +57,15 @@ def _classes(runs: list[str], inputs: list[str], out: str, given: dict[str, Any]
 
 
 def _cells(runs: list[str], inputs: list[str], out: str, given: dict[str, Any]) -> list[str]:
+    from ..io.locks import alone_in
     from ..predict.cells import predict_cells
 
     cell_names = {f.name for f in dataclasses.fields(CellOptions)}
     cells = CellOptions(**{n: v for n, v in given.items() if n in cell_names})
     model = ModelOptions(**{n: v for n, v in given.items() if n not in cell_names})
     progress = _show_share if sys.stderr.isatty() else None
-    return predict_cells(runs, inputs, out, options=cells, model=model, progress=progress)
+    with alone_in(out):
+        return predict_cells(runs, inputs, out, options=cells, model=model, progress=progress)
 
 
 def _show_share(field: str, share: float) -> None:

@@ -7,7 +7,7 @@ import sys
 import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -38,12 +38,14 @@ def run_training(
 ) -> None:
     """Train with the given options and print the table that `train` returns."""
     with _as_one_command(task, options_class, multi_process):
+        from ..io.locks import alone_in
         from ..runs.lifecycle import start_run
         from ..training.processes.group import from_first, is_first
 
         options, folder = from_first(lambda: start_run(task, options_class, given, out=out, resume=resume))
         try:
-            table = train(options, folder)
+            with alone_in(folder) if is_first() else nullcontext():
+                table = train(options, folder)
         except KeyboardInterrupt:
             if is_first():
                 typer.echo(f"\nstopped. To continue: dedl-fastai {task} --out {folder} --resume", err=True)

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import platformdirs
 
 from ..errors import UserError
-from ..io.files import existing_file, written_whole
+from ..io.files import cache_root, existing_file, written_whole
 from ..io.masks import holds_ids, mask_shape, read_labels, read_mask
 from .cohort import Cohort
 from .pixels import read_scaled
@@ -56,7 +55,7 @@ class CachedField:
 
 def cache_folder() -> Path:
     """Return the folder of decoded fields: in the variable DEDL_CACHE, else in the user's cache folder."""
-    return Path(os.environ.get("DEDL_CACHE") or platformdirs.user_cache_path("dedl_fastai")) / "fields"
+    return cache_root() / "fields"
 
 
 def cache_cohort(
@@ -101,8 +100,8 @@ def for_each(work: Callable[[Any], T], rows: Sequence) -> list[T]:
         results = list(pool.map(attempt, rows))
     errors = sorted(str(r) for r in results if isinstance(r, UserError))
     if errors:
-        more = f"\n(and {len(errors) - 5} more; `dedl-fastai data check` lists all)" if len(errors) > 5 else ""
-        raise UserError("\n".join(errors[:5]) + more)
+        more = [f"(and {len(errors) - 5} more; `dedl-fastai data check` lists all)"] if len(errors) > 5 else []
+        raise UserError(*errors[:5], *more)
     return [r for r in results if not isinstance(r, UserError)]
 
 

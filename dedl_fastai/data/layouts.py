@@ -9,6 +9,7 @@ import pandas as pd
 
 from ..errors import UserError
 from ..io.files import existing_dir, existing_file
+from ..io.text_tables import read_text_table
 
 COLUMNS = ("field", "patient", "image", "mask", "labels", "split")
 PATHS = ("image", "mask", "cells", "outlines")
@@ -62,10 +63,7 @@ def _stem(path: Path) -> str:
 
 def _manifest(file: Path) -> Found:
     """Read a CSV with an `image` column; its paths are relative to its folder."""
-    try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as e:
-        raise UserError(f"{file} cannot be read as a CSV table ({e}).") from e
+    table = read_text_table(file, ",")
     if "image" not in table.columns:
         raise UserError(
             f"{file} has no column 'image', which a manifest needs; the known columns are {', '.join(COLUMNS)}."
@@ -148,10 +146,7 @@ def _add_masks(rows: dict[str, dict[str, str]], folder: Path) -> Problems:
 
 
 def _add_labels(rows: dict[str, dict[str, str]], file: Path) -> Problems:
-    try:
-        table = pd.read_csv(existing_file(file), dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as e:
-        raise UserError(f"{file} cannot be read as a CSV table ({e}).") from e
+    table = read_text_table(file, ",")
     if not {"image", "labels"} <= set(table.columns):
         raise UserError(f"{file} needs the columns image and labels; it has {', '.join(table.columns)}.")
     problems: Problems = []

@@ -1,6 +1,5 @@
 """Cell tables: inForm's `cell_seg_data.txt` in any locale, Van Buren's label and phenotype tables, Parquet."""
 
-import io
 import re
 from pathlib import Path
 
@@ -9,7 +8,8 @@ import pandas as pd
 
 from ..errors import UserError
 from ..extras import optional
-from .files import existing_file, written_whole
+from .files import written_whole
+from .text_tables import read_text_table
 
 PARQUET = ("pyarrow", "tables", "Parquet tables")  # the arguments of `optional`
 _DECIMAL_COMMA = re.compile(r"^-?\d+,\d+(e[-+]?\d+)?$", re.IGNORECASE)
@@ -27,17 +27,9 @@ def read_cell_table(path: str | Path) -> pd.DataFrame:
     comma; UTF-8, UTF-16 or Latin-1), and Van Buren's `_datalabels` (Label, X, Y: 32 outline points per cell) and
     `_dataMeasured` (listname and one 0/1 column per marker). `#N/A` becomes NaN and "97.57 %" becomes 0.9757; names,
     slide ids and phenotypes stay text; a missing phenotype is "". The inForm version is in `.attrs["inform_version"]`.
+    Raises `UserError` for other files and for tables that are cut short.
     """
-    path = existing_file(path)
-    text = _text(path)
-    header = text.split("\n", 1)[0]
-    separator = next((s for s in "\t;," if s in header), None)
-    if separator is None:
-        raise UserError(f"{path} is not a table: its first line contains no tab, comma or semicolon.")
-    try:
-        table = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, index_col=False)
-    except (pd.errors.ParserError, ValueError) as e:
-        raise UserError(f"{path} cannot be read as a table ({e}): export it again.") from e
+    table = read_text_table(path)
     version = [c for c in table.columns if _INFORM_VERSION.match(c)]
     table = table.drop(columns=version)
     if str(table.columns[0]).strip() in ("", "Unnamed: 0"):  # ImageJ's row number
@@ -45,19 +37,6 @@ def read_cell_table(path: str | Path) -> pd.DataFrame:
     table = pd.DataFrame({c.strip(): _column(c.strip(), table[c]) for c in table.columns})
     table.attrs["inform_version"] = version[0].removeprefix("inForm ") if version else ""
     return table
-
-
-def _text(path: Path) -> str:
-    raw = path.read_bytes()
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return raw.decode("utf-16").replace("\r\n", "\n")
-    if b"\0" in raw[:4096]:
-        raise UserError(f"{path} is not a text table: it contains binary data.")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = raw.decode("latin-1")  # German and French installations of inForm write µ and é this way
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _column(name: str, column: pd.Series) -> pd.Series:

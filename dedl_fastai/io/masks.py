@@ -13,6 +13,7 @@ from .fields.tiff_field import TiffField
 from .fields.tiff_pages import all_pages, open_tiff
 from .files import existing_file
 
+_MAX_ID = 1 << 24  # fields are read as float32, in which larger ids are no longer distinct
 _EXPECTED = "expected 0 and 1, 0 and 255, or the ids 0, 1, 2, ... of the nuclei"
 _MIN_EQUAL_NEIGHBOURS = (
     0.8  # share of pairs in the foreground: 0.94 to 1 in real label maps, 0.1 to 0.78 in grey images
@@ -87,6 +88,8 @@ def _single_plane(path: Path, field: Field) -> np.ndarray:
 
 def _checked_labels(path: Path, values: np.ndarray) -> np.ndarray:
     distinct = np.unique(values)
+    if distinct[-1] >= _MAX_ID:
+        raise UserError(f"{path} is not a mask with ids below {_MAX_ID}: number its nuclei from 1 on.")
     is_whole = np.isfinite(distinct).all() and (distinct == np.round(distinct)).all()
     if not is_whole or distinct[0] < 0:
         bad = distinct[~np.isfinite(distinct) | (distinct != np.round(distinct)) | (distinct < 0)]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UserError
-from ..io.files import existing_file
+from ..io.texts import read_text
 from .terms import GRAMMAR, Term, parse_word
 
 PRESETS = ("tfh5", "vanburen3")
@@ -30,7 +30,7 @@ class Rules:
         """Read rules from a preset (tfh5, vanburen3) or a text file. Raises `UserError` with the line that is wrong."""
         if str(source) in PRESETS:
             return cls.parse((files(__package__) / "rules" / f"{source}.txt").read_text(encoding="utf-8"))
-        return cls.parse(existing_file(source).read_text(encoding="utf-8"), str(source))
+        return cls.parse(read_text(source), str(source))
 
     @classmethod
     def parse(cls, text: str, name: str = "rules") -> "Rules":

@@ -5,12 +5,11 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-import pandas as pd
-
 from ..data.cohort import Cohort
 from ..data.layouts import LAYOUTS, images_in
-from ..errors import UserError
+from ..errors import UserError, one_line
 from ..io.fields.zarr_field import is_zarr
+from ..io.text_tables import read_text_table
 from .kinds import KINDS
 
 log = logging.getLogger(__name__)
@@ -57,7 +56,7 @@ def left_out(e: Exception, image: str | Path) -> str:
     log.debug("%s", image, exc_info=e)
     if isinstance(e, MemoryError):
         return f"{image} needs more memory than is available."
-    return f"{image}: {type(e).__name__}: {next(iter(str(e).splitlines()), '')}"
+    return one_line(f"{image}: {type(e).__name__}: {next(iter(str(e).splitlines()), '')}")
 
 
 def image_files(inputs: Iterable[str | Path]) -> tuple[list[str], list[str]]:
@@ -71,9 +70,18 @@ def image_files(inputs: Iterable[str | Path]) -> tuple[list[str], list[str]]:
         if not path.exists():
             raise UserError(f"{path} does not exist.")
         images, missing = ([str(path)], []) if path.is_file() or _is_zarr(path) else _in_folder(path)
-        files += images
-        lost += missing
-    return files, lost
+        files += [image for image in images if _is_text(image)]
+        lost += missing + [f"{image}: its name is not UTF-8: rename it." for image in images if not _is_text(image)]
+    return files, [one_line(line) for line in lost]
+
+
+def _is_text(name: str) -> bool:
+    """False for a file name that is not UTF-8, which tables and reports cannot hold."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_zarr(path: Path) -> bool:
@@ -99,7 +107,7 @@ def _missing_images(cohort: Cohort) -> list[str]:
     """Return lines for images that the cohort lists but does not have; masks and tables are not needed here."""
     lost = [p for p in cohort.problems if not (cohort.root / p.path).exists()]
     if cohort.layout == "manifest":
-        listed = pd.read_csv(cohort.root / "cohort.csv", dtype=str, keep_default_na=False)["image"]
+        listed = read_text_table(cohort.root / "cohort.csv", ",")["image"]
         images = {str((cohort.root / image).resolve()) for image in listed}
         lost = [p for p in cohort.problems if p.path in images]
     return [str(p) for p in lost]

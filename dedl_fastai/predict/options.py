@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from ..cells.options import NucleiOptions
 from ..errors import UserError
 from ..inference.options import BATCH_SIZE, SCALE, parse_scale
+from ..io.limits import PIXEL_SIZES_UM
 from ..runs.options.base import Options, option
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class ModelOptions(Options):
     def __post_init__(self):
         from ..inference.window import TTA
 
+        super().__post_init__()
         if self.tta not in TTA:
             raise UserError(f"tta={self.tta!r} is unknown; it may be {', '.join(TTA)}.")
         if self.overlap is not None and not 0 <= self.overlap < 1:
@@ -106,13 +108,17 @@ class CellOptions(Options):
     overwrite: bool = option(False, "Overwrite existing results.", RESULTS)
 
     def __post_init__(self):
+        super().__post_init__()
         if self.ring_um < 0 or not self.radius_um > 0:
             raise UserError(
                 f"ring_um={self.ring_um:g} radius_um={self.radius_um:g}: a ring cannot be negative, and a radius "
                 f"must be above 0."
             )
-        if self.pixel_size_um < 0:
-            raise UserError(f"pixel_size_um={self.pixel_size_um:g}: give the edge of a pixel in um.")
+        if self.pixel_size_um and not PIXEL_SIZES_UM[0] <= self.pixel_size_um <= PIXEL_SIZES_UM[1]:
+            raise UserError(
+                f"pixel_size_um={self.pixel_size_um:g}: give the edge of a pixel, from {PIXEL_SIZES_UM[0]:g} to "
+                f"{PIXEL_SIZES_UM[1]:g} um."
+            )
         parse_scale(self.scale)
         if self.scale_per not in SCALE_PER:
             raise UserError(f"scale_per={self.scale_per!r} is unknown; it may be {' or '.join(SCALE_PER)}.")

@@ -11,12 +11,14 @@ from PIL import Image
 
 from ..cells.phenotyping import field_summary
 from ..errors import UserError
-from ..io.files import read_json, write_json, written_whole
+from ..io.files import is_temporary, read_json_object, write_json, written_whole
 from .kinds import KINDS, Result
 
 Record = dict[str, Any]
 AREA_STEPS = {"um2": 5.0, "px": 20.0}  # width of a bin of the histogram of nuclear areas
 _AREA_BINS = 60  # the last one holds all larger areas
+_NEEDED = ["field", "image", "cells", "area_mm2", "per_mm2", "uncertainty", "threshold", "phenotypes", "areas"]
+_NEEDED += ["phenotyping", "settings", "made"]
 _THUMBNAIL = 640  # pixels of the longer edge
 
 
@@ -32,7 +34,8 @@ def thumbnail_file(out: Path, field: str) -> Path:
 
 def read_records(out: Path) -> list[Record]:
     """Read the records of all finished fields, sorted by image."""
-    return in_order(read_json(p) for p in (out / "fields").glob("*.json"))
+    files = [p for p in (out / "fields").glob("*.json") if not is_temporary(p)]
+    return in_order(read_json_object(p, *_NEEDED) for p in files)
 
 
 def in_order(records: Iterable[Record]) -> list[Record]:

@@ -1,13 +1,11 @@
 """Load and split the cohort that the options name: the user's fields, or the demo cohort if none are given."""
 
 import logging
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import platformdirs
 
 from ..data.classification.folds import clf_folds, paper_clf_split
 from ..data.classification.labels import field_labels
@@ -18,7 +16,7 @@ from ..data.outer_folds import outer_folds
 from ..data.splits import apply_splits, check_no_leak, split_cohort
 from ..data.subsets import draw_training_fields
 from ..errors import UserError
-from ..io.files import folder_written_whole
+from ..io.files import cache_root, folder_written_whole
 from .options.clf import ClfConfig
 from .options.training import DataOptions, TrainOptions
 
@@ -39,8 +37,7 @@ def with_demo_data(given: dict[str, Any], task: str = "seg") -> dict[str, Any]:
 
 def demo_folder(fields: int, patients: int, size: tuple[int, int]) -> Path:
     """Return the folder of a demo cohort, which is created if it does not exist."""
-    cache = Path(os.environ.get("DEDL_CACHE") or platformdirs.user_cache_path("dedl_fastai"))
-    folder = cache / f"demo-{fields}x{size[0]}x{size[1]}-v1"
+    folder = cache_root() / f"demo-{fields}x{size[0]}x{size[1]}-v1"
     if not folder.is_dir():
         log.info("creating the demo cohort: %d fields", fields)
         with folder_written_whole(folder) as beside:

@@ -47,7 +47,7 @@ def start_run(task: str, options_class: type[T], given: Mapping[str, Any], out: 
     run = RunFolder.at(out or f"runs/{task}-{time.strftime('%Y%m%d-%H%M%S')}")
     if resume:
         return _continued(run, options_class, given), run.path
-    if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+    if run.path.exists() and not run.is_unused:
         hint = "continue it with `resume`, or choose another `out`" if run.is_started else "choose another `out`"
         raise UserError(f"{run.path} is in use: {hint}.")
     return options_class.resolve(with_demo_data(dict(given), task)), run.path
@@ -55,7 +55,8 @@ def start_run(task: str, options_class: type[T], given: Mapping[str, Any], out: 
 
 def _continued(run: RunFolder, options_class: type[T], given: Mapping[str, Any]) -> T:
     if not run.is_started:
-        raise UserError(f"{run.path} holds no run to resume: leave `resume` out to start one.")
+        hint = "leave `resume` out to start one" if run.is_unused or not run.path.exists() else "choose another `out`"
+        raise UserError(f"{run.path} holds no run to resume: {hint}.")
     options = options_class.from_dict(run.read("config"))
     given = {k: v for k, v in given.items() if (k, v) != ("lr", FIND)}  # found already
     if given.get("data"):

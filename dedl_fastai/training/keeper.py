@@ -18,6 +18,10 @@ from .run_folder import history_text
 
 log = logging.getLogger(__name__)
 
+_START_AGAIN = "remove this file, and the run starts again from its first epoch."
+_STATE = {"epochs_done", "model", "opt", "scaler", "train_iter", "smooth_loss", "rows", "best", "best_epoch"}
+_STATE |= {"accumulated", "callbacks"}
+
 
 class Keeper(Callback):
     """Save a run in its folder: history, best and last weights, and after each epoch the state for resuming it.
@@ -158,9 +162,12 @@ class Keeper(Callback):
         if not self.resume_file.exists():
             return None
         try:
-            return torch.load(existing_file(self.resume_file), map_location="cpu", weights_only=True)
-        except (RuntimeError, ValueError, EOFError, KeyError) as e:
-            raise UserError(f"{self.resume_file} cannot be read ({e}): remove the run folder and start again.") from e
+            state = torch.load(existing_file(self.resume_file), map_location="cpu", weights_only=True)
+        except Exception as e:  # the error of a damaged file depends on the damaged byte
+            raise UserError(f"{self.resume_file} cannot be read ({e}): {_START_AGAIN}") from e
+        if not isinstance(state, dict) or not state.keys() >= _STATE:
+            raise UserError(f"{self.resume_file} is not the state of a run: {_START_AGAIN}")
+        return state
 
     def _save_state(self) -> None:
         if not is_first():

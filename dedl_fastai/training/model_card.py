@@ -1,5 +1,6 @@
 """model.json: the facts that rebuild a run's network and prepare its inputs; and loading the network from a run."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -17,6 +18,7 @@ from .run_folder import RunFolder
 
 FORMAT = 1
 TASKS = ("segmentation", "classification", "cells")
+_MAX_TILE = 8192  # pixels; a batch of larger tiles fits no memory
 WEIGHT_FILES = ("best", "last", "swa")
 
 
@@ -82,7 +84,25 @@ def read_card(run: RunFolder) -> dict[str, Any]:
         raise UserError(
             f"{run.path} has a {card.get('task')} model of format {card.get('format')}, which this version cannot read."
         )
+    for name, fits in _FITTING.items():
+        if card.get(name) is not None and not fits(card[name]):
+            raise UserError(f"{run.path / 'model.json'} is damaged: {name} is {card[name]!r}. Restore it.")
     return card
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1
+
+
+_FITTING: dict[str, Callable[[Any], bool]] = {  # what would take all memory, or find no nucleus at all
+    "tile": lambda value: isinstance(value, int) and 0 < value <= _MAX_TILE,
+    "threshold": _is_share,
+    "thresholds": lambda value: isinstance(value, list) and all(map(_is_share, value)),
+    "channels": lambda value: isinstance(value, list) and all(isinstance(v, str) for v in value),
+    "network": lambda value: isinstance(value, dict),
+    "scaling": lambda value: isinstance(value, dict),
+    "nuclei": lambda value: isinstance(value, dict),
+}
 
 
 def _with_thresholds_of(card: dict[str, Any], which: str) -> dict[str, Any]:
@@ -105,6 +125,9 @@ def load_model(run: RunFolder, which: str = "best") -> tuple[nn.Module, dict[str
         available = [w for w in WEIGHT_FILES if (run.path / f"{w}.safetensors").is_file()]
         raise UserError(f"{run.path} has no weights {which!r}: it has {', '.join(available) or 'none'}.")
     tensors = read_tensors(file)
+    bad = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
+    if bad:
+        raise UserError(f"{file} has NaN or infinite weights ({bad[0]}): train the run again, or take other weights.")
     try:
         if card["task"] == "segmentation":
             model = rebuild_seg_model(SegSpec.from_dict(card["network"]), tensors, card["tile"])
@@ -112,4 +135,8 @@ def load_model(run: RunFolder, which: str = "best") -> tuple[nn.Module, dict[str
             model = rebuild_clf_model(ClfSpec.from_dict(card["network"]), tensors)
     except RuntimeError as e:
         raise UserError(f"{file} does not fit the model.json next to it: they are from different runs.") from e
+    except UserError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, AssertionError) as e:
+        raise UserError(f"{run.path / 'model.json'} is damaged ({type(e).__name__}: {e}): restore it.") from e
     return model.eval(), card

@@ -16,7 +16,7 @@ import torch
 from .. import __version__
 from ..data.cohort import Cohort
 from ..errors import UserError
-from ..io.files import read_json, write_json
+from ..io.files import is_temporary, read_json_object, write_json
 from ..models.device import cpu_name
 from ..models.names import NUCLEI
 from ..models.packaged import NUCLEI_RUN
@@ -31,6 +31,9 @@ _PACKAGES = (
     "tifffile",
     "scikit-image",
 )
+
+
+_BEFORE_START = ("manifest.json", "splits.json", "model.json")  # written before config.json, as `open_run` does
 
 
 @dataclass(frozen=True)
@@ -66,13 +69,20 @@ class RunFolder:
         return (self.path / "config.json").is_file()
 
     @property
+    def is_unused(self) -> bool:
+        """True for an empty folder, and for one with no more than a run has written before it counts as started."""
+        if not self.path.is_dir() or self.is_started:
+            return False
+        return all(p.name in _BEFORE_START or is_temporary(p) for p in self.path.iterdir())
+
+    @property
     def is_complete(self) -> bool:
         """True if the metrics have been written and there is nothing to resume."""
         return (self.path / "metrics.json").is_file() and not (self.path / "resume.pt").exists()
 
-    def read(self, name: str) -> Any:
-        """Return the value of a JSON file, named without its extension."""
-        return read_json(self.path / f"{name}.json")
+    def read(self, name: str) -> dict[str, Any]:
+        """Return the object in a JSON file, named without its extension; `UserError` for another value."""
+        return read_json_object(self.path / f"{name}.json")
 
     def write(self, name: str, value: Any) -> None:
         """Write a JSON file, whole or not at all."""

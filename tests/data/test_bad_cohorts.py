@@ -56,7 +56,7 @@ def test_inform_fields_of_one_name_in_two_folders_are_an_error(touch):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"cohort\.csv cannot be read as a CSV"),
+        ("", r"cohort\.csv is empty"),
         ("\n\n", "cannot be read as a CSV"),
         ("file;mask\na.png;b.png\n", "has no column 'image'"),
         ('image\n"a.png', "cannot be read as a CSV"),

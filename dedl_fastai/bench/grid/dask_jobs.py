@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UserError
+from ...io.locks import held
 from ...training.run_folder import package_versions
 from .dask_workers import carry_on_worker, what_it_sees
-from .locks import held
 from .run_spec import DONE, FAILED, LOCKED, RunSpec, is_locked, note_failure, outcome, run_lock, run_state
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from .locks import held
+from ...io.locks import held
 from .run_spec import DONE, FAILED, RunSpec, forget_failure, outcome, run_lock, run_state
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...errors import UserError
 from ...io.files import read_json, write_json
-from .locks import held
+from ...io.locks import held
 
 log = logging.getLogger(__name__)
 

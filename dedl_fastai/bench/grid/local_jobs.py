@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .locks import held
+from ...io.locks import held
 from .machine import available_mb, estimated_mb, measured_peaks, worker_environment
 from .run_spec import DONE, FAILED, LOCKED, RunSpec, is_locked, note_failure, outcome, run_lock, run_state
 from .worker import LOCKED_EXIT

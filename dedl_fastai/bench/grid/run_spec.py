@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ...io.files import read_json, write_text
+from ...io.locks import held
 from ...training.run_folder import RunFolder
-from .locks import held
 
 DONE, FAILED, LOCKED, UNFINISHED, WAITING = "done", "failed", "locked", "unfinished", "waiting"
 

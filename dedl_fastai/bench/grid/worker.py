@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from ...io.files import write_json
+from ...io.locks import held
 from ...runs.classification.training import member_options, train_clf
 from ...runs.cohort import load_clf_cohort
 from ...runs.options.clf import ClfConfig
@@ -21,7 +22,6 @@ from ...runs.options.seg import SegConfig
 from ...runs.segmentation.training import train_seg
 from ...training.run_folder import RunFolder
 from ..speed.process import peak_mb
-from .locks import held
 from .run_spec import DONE, FAILED, LOCKED, RunSpec, note, note_failure, outcome, run_lock, run_state
 
 LOCKED_EXIT = 75  # exit code of a process that finds its run locked

@@ -1,6 +1,7 @@
 """`Field`: an image with named channels that is read by region; the base class of the readers."""
 
 import difflib
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,9 @@ from typing import Any
 import numpy as np
 
 from ...errors import UserError
+from ..limits import PIXEL_SIZES_UM, check_pixels
+
+log = logging.getLogger(__name__)
 
 
 class Field(ABC):
@@ -33,6 +37,9 @@ class Field(ABC):
     ):
         self.path, self.format, self.channels = Path(path), format, list(channels)
         self.shape: tuple[int, int] = (shape[0], shape[1])
+        if pixel_size_um and not PIXEL_SIZES_UM[0] <= pixel_size_um <= PIXEL_SIZES_UM[1]:
+            log.warning("%s: a pixel size of %g um is no microscope's: it is taken as unknown", path, pixel_size_um)
+            pixel_size_um = None
         self.pixel_size_um, self.origin_um, self.slide_id = pixel_size_um or None, origin_um, slide_id
         self.pixel_size_from = "file" if pixel_size_um else ""
         self.colors = list(colors) if colors is not None else [None] * len(self.channels)
@@ -81,6 +88,7 @@ class Field(ABC):
             raise UserError(
                 f"{self.path}: rows {y0}:{y1}, columns {x0}:{x1} are not inside the image of shape {self.shape}."
             )
+        check_pixels(self.path, y1 - y0, x1 - x0)
         return self._read(index, y0=y0, y1=y1, x0=x0, x1=x1).astype(np.float32, copy=False)
 
     @abstractmethod

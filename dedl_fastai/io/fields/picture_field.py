@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from ...errors import UserError
+from ..limits import check_pixels
 from .field import Field
 
 RGB = ("red", "green", "blue")
@@ -46,6 +47,12 @@ def _opened(path: Path) -> Image.Image:
 
 def _decode(path: Path) -> np.ndarray:
     with _opened(path) as image:
+        check_pixels(path, image.height, image.width)
+        try:
+            image.verify()  # a PNG's checksums and its last chunk, which decoding ignores
+        except (OSError, ValueError, SyntaxError) as e:
+            raise _damaged(path, e) from e
+    with _opened(path) as image:
         try:
             if image.mode == "LA":
                 image = image.convert("L")
@@ -53,5 +60,9 @@ def _decode(path: Path) -> np.ndarray:
                 image = image.convert("RGB")
             pixels = np.asarray(image)
         except (OSError, ValueError, SyntaxError) as e:
-            raise UserError(f"{path} is damaged or cut short ({e}): copy or export it again.") from e
+            raise _damaged(path, e) from e
     return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _damaged(path: Path, e: Exception) -> UserError:
+    return UserError(f"{path} is damaged or cut short ({e}): copy or export it again.")

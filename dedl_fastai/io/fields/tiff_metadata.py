@@ -1,5 +1,6 @@
 """Metadata of a TIFF's full-resolution image: inForm components, QPTIFF, OME-TIFF, ImageJ hyperstacks, plain TIFF."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from .tiff_pages import Page, check_complete, keyframe, position_um, resolution_
 Planes = list[tuple[int, int]]  # (page, sample) of each channel
 Colors = list[tuple[int, int, int]]
 
+_MAX_PLANES = 10_000  # the channels of one field are fewer than a hundred
 _UM_PER = {"um": 1.0, "µm": 1.0, "μm": 1.0, "micron": 1.0, "microns": 1.0, "\\u00b5m": 1.0, "nm": 1e-3, "mm": 1e3}
 
 
@@ -39,6 +41,7 @@ def describe(path: Path, tif: tifffile.TiffFile) -> TiffImage:
 
     Errors of tifffile on damaged files are passed through.
     """
+    _check_planes(path, tif)
     series = tif.series[0]
     pages = [p for p in series.pages if p is not None]
     first = pages[0]
@@ -67,6 +70,24 @@ def describe(path: Path, tif: tifffile.TiffFile) -> TiffImage:
         origin_um=position_um(tif.pages.first),
         colors=colors,
     )
+
+
+def _check_planes(path: Path, tif: tifffile.TiffFile) -> None:
+    """Raise a `UserError` if OME or ImageJ metadata claim far more planes than pages, for which tifffile makes a list.
+
+    Metadata that name other files are refused too: tifffile would open whatever they name.
+    """
+    claimed = [int((tif.imagej_metadata or {}).get("images") or 0)] if tif.is_imagej else []
+    if tif.is_ome and (root := parse_xml(tif.ome_metadata)) is not None:
+        pixels = root.findall(".//{*}Pixels")
+        claimed = [math.prod(int(p.get(f"Size{a}") or 1) for a in "CZT") for p in pixels]
+        own = root.get("UUID")
+        for element in root.iterfind(".//{*}TiffData/{*}UUID"):
+            name = element.get("FileName") or path.name
+            if element.text != own and name.lower() != path.name.lower():
+                raise UserError(f"{path} is one of a set of OME-TIFF files: save the channels into one file.")
+    if max(claimed, default=0) > _MAX_PLANES:
+        raise UserError(f"{path} claims {max(claimed)} planes, more than a field has: its metadata is damaged.")
 
 
 def _check_axes(path: Path, series: tifffile.TiffPageSeries) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import tifffile
 
 from ...errors import UserError
+from ..limits import check_pixels
 
 Page = tifffile.TiffPage | tifffile.TiffFrame  # a frame shares the tags of its keyframe
 
@@ -26,6 +27,7 @@ DAMAGED = (  # what tifffile and its codecs raise on a file that is cut short or
 )
 _MAX_IMPLAUSIBLE_UM = 20.0  # a larger "pixel size" is a screen resolution (72 or 96 dpi), not that of a microscope
 _MAX_BLOCK = 2**33  # bytes of a decoded strip or tile: no scanner writes larger ones, and one must fit in memory
+_PADDING = 512  # bytes by which the blocks of an uncompressed page may exceed its pixels
 _MAX_RATIO = 10_000  # of pixels to file size: deflate and LZW reach about 1000, and no slide is that empty
 
 
@@ -38,7 +40,28 @@ def open_tiff(path: Path) -> tifffile.TiffFile:
     if not tif.pages:
         tif.close()
         raise UserError(f"{path} holds no image page: it was cut short while being written or copied.")
+    if not _chain_ends(tif):
+        tif.close()
+        raise UserError(f"{path} is cut short or damaged: its chain of pages is broken. Copy or export it again.")
     return tif
+
+
+def _chain_ends(tif: tifffile.TiffFile) -> bool:
+    """False if a page leads back to an earlier one or has tags beyond the end: tifffile may then never come back."""
+    fmt, fh = tif.tiff, tif.filehandle
+    order: Literal["little", "big"] = "little" if fmt.byteorder == "<" else "big"
+    at, seen = tif.pages.first.offset, set[int]()
+    while at:
+        if at in seen or at >= fh.size:
+            return False
+        seen.add(at)
+        fh.seek(at)
+        end = at + fmt.tagnosize + int.from_bytes(fh.read(fmt.tagnosize), order) * fmt.tagsize
+        if end > fh.size:
+            return False
+        fh.seek(end)
+        at = int.from_bytes(fh.read(fmt.offsetsize), order)
+    return True
 
 
 def all_pages(path: Path, tif: tifffile.TiffFile) -> list[tifffile.TiffPage]:
@@ -58,10 +81,42 @@ def check_complete(path: Path, tif: tifffile.TiffFile, pages: Sequence[Page]) ->
         needed = int(ends.max()) if ends.size else 0
         if needed > size:
             raise UserError(f"{path} is cut short: it has {size} bytes and needs {needed}. Copy or export it again.")
-        if ends.size < np.prod(keyframe(page).chunked):
-            raise UserError(f"{path} is damaged: page {page.index} lists only {ends.size} of its data blocks.")
+        n_listed, n_blocks = _count_listed(page), int(np.prod(keyframe(page).chunked))
+        if n_listed != n_blocks:
+            raise UserError(
+                f"{path} is damaged: page {page.index} lists {n_listed} blocks of data, not {n_blocks}. Copy or export "
+                "it again."
+            )
+        _check_blocks(path, page)
     if _last_page_is_cut(tif):
-        raise UserError(f"{path} is cut short: its last page points past the end of the file. Copy it again.")
+        raise UserError(f"{path} is cut short or damaged: its chain of pages is broken. Copy or export it again.")
+
+
+def _count_listed(page: Page) -> int:
+    """Number of strips or tiles in the tags of a page; tifffile ignores those beyond the image."""
+    tags: Any = page.tags if isinstance(page, tifffile.TiffPage) else {}
+    listed = [tags[name].count for name in ("StripOffsets", "TileOffsets") if name in tags]
+    return listed[0] if listed else len(page.dataoffsets)
+
+
+def _check_blocks(path: Path, page: Page) -> None:
+    """Raise a `UserError` for empty blocks that are not those of a sparse file, and for pages of another size.
+
+    A sparse file gives the tiles without data the place 0 and the length 0.
+    """
+    key = keyframe(page)
+    blocks = list(zip(page.dataoffsets, page.databytecounts, strict=False))
+    is_sparse = key.is_tiled and any(page.databytecounts)
+    if any(not (at and count) and not (is_sparse and at == count == 0) for at, count in blocks):
+        raise UserError(f"{path} is damaged: page {page.index} has blocks without data. Copy or export it again.")
+    if key.compression != tifffile.COMPRESSION.NONE:
+        return
+    given, needed = sum(page.databytecounts), len(blocks) * int(np.prod(key.chunks)) * key.bitspersample // 8
+    if given > 1.5 * needed + _PADDING or (_is_plain(page) and given < key.nbytes):
+        raise UserError(
+            f"{path} is damaged: page {page.index} has {given} bytes for {needed} bytes of pixels. Copy or export it "
+            "again."
+        )
 
 
 def keyframe(page: Page) -> tifffile.TiffPage:
@@ -87,14 +142,14 @@ def _check_plausible(path: Path, pages: Sequence[Page], size: int) -> None:
 
 
 def _last_page_is_cut(tif: tifffile.TiffFile) -> bool:
-    """True if the tags of the last page, or the next page, are beyond the end of the file; tifffile skips them."""
+    """True if the tags of the last page are beyond the end of the file, or a next page could not be read."""
     fmt, fh, last = tif.tiff, tif.filehandle, tif.pages[len(tif.pages) - 1]
     order: Literal["little", "big"] = "little" if fmt.byteorder == "<" else "big"
     fh.seek(last.offset)
     n_tags = int.from_bytes(fh.read(fmt.tagnosize), order)
     tags = fh.read(n_tags * fmt.tagsize)
     next_page = fh.read(fmt.offsetsize)
-    if len(next_page) < fmt.offsetsize or int.from_bytes(next_page, order) >= fh.size:
+    if len(next_page) < fmt.offsetsize or int.from_bytes(next_page, order) != 0:
         return True
     for start in range(0, len(tags), fmt.tagsize):
         kind, count, value = (
@@ -110,6 +165,7 @@ def _last_page_is_cut(tif: tifffile.TiffFile) -> bool:
 def read_page(path: Path, page: Page, sample: int = 0) -> np.ndarray:
     """All pixels (H, W) of one sample of `page` in the dtype of the file."""
     key = keyframe(page)
+    check_pixels(path, key.imagelength, key.imagewidth)
     return read_region(path, page, sample, y0=0, y1=key.imagelength, x0=0, x1=key.imagewidth)
 
 

@@ -1,5 +1,6 @@
 """OME-Zarr folders (0.4 and 0.5) and plain zarr arrays as fields: the full-resolution level, read by region."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ import numpy as np
 
 from ...errors import UserError
 from .field import Field
+
+log = logging.getLogger(__name__)
 
 _UM_PER = {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3, "centimeter": 1e4, "meter": 1e6}
 _MARKS = (".zgroup", ".zarray", "zarr.json")  # every zarr folder contains one of these files
@@ -100,6 +103,7 @@ def _described(
         raise UserError(f"{path} has axes {axes}, but the last two must be y and x.")
     if array.dtype.kind not in "buif" or 0 in array.shape:
         raise UserError(f"{path} holds {array.dtype} pixels of shape {array.shape}, which is not an image.")
+    _warn_of_missing_chunks(path, array)
     channels = [f"channel_{i}" for i in range(size.get("c", 1))] if size.get("c", 1) > 1 else ["grey"]
     given = omero.get("channels") or []
     labels = [str(c.get("label") or "") for c in given]
@@ -116,6 +120,15 @@ def _described(
         array=array,
         axes=axes,
     )
+
+
+def _warn_of_missing_chunks(path: Path, array: Any) -> None:
+    """Warn of chunks without a file: they are empty by the format's rule, or lost."""
+    n_missing = array.nchunks - array.nchunks_initialized
+    if n_missing > 0:
+        log.warning(
+            "%s: %d of %d chunks have no file and are read as %s", path, n_missing, array.nchunks, array.fill_value
+        )
 
 
 def _plain_axes(path: Path, ndim: int) -> list[str]:

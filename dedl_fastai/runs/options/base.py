@@ -1,6 +1,7 @@
 """`Options`: base class of options, with defaults, help and presets, and checks. Imports only the standard library."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
@@ -23,6 +24,11 @@ class Options:
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}}
     topics: ClassVar[tuple[str, ...]] = ()  # of the help, in this order
+
+    def __post_init__(self):
+        for name, value in dataclasses.asdict(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError(f"{name}={value}: give a finite number.")
 
     @classmethod
     def resolve(cls: type[T], given: Mapping[str, Any]) -> T:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from ...errors import UserError
 from ...training.options import CLF_RATES
 from .base import check_not_negative, check_positive, numbers, option
-from .training import DATA, ENSEMBLE, FIND, ITEMS, LABELS, LOSS, MODEL, SCHEDULE, TrainOptions
+from .training import DATA, ENSEMBLE, FIND, ITEMS, LABELS, LOSS, MODEL, SCHEDULE, TrainOptions, check_seed
 
 ITEM_KINDS, CELL_INPUTS = ("fields", "tiles", "cells"), ("measurements", "markers")
 TREES, CROP_UM = 200, 24.0
@@ -101,6 +101,8 @@ class ClfConfig(TrainOptions):
         super().__post_init__()
         check_positive(self, "crop_um", "trees", "min_cells", "size", "body_lr", "swa_start")
         check_not_negative(self, "tile", "drop", "gamma", "swa_lr")
+        for seed in self.member_seeds:
+            check_seed(seed)
         object.__setattr__(self, "items", self.items or ("tiles" if self.tile else "fields"))
         object.__setattr__(self, "input", self.input or ("measurements" if self.items == "cells" else "thumbnail"))
         self._check_items()

@@ -60,6 +60,16 @@ class DataOptions(Options):
     workers: int = option(0, "Number of data loader processes.", HARDWARE)
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps.", HARDWARE)
 
+    def __post_init__(self):
+        super().__post_init__()
+        check_seed(self.seed)
+
+
+def check_seed(seed: int) -> None:
+    """Raise a `UserError` for a seed that numpy does not take."""
+    if not 0 <= seed < 1 << 32:
+        raise UserError(f"seed={seed}: give a number from 0 to {(1 << 32) - 1}.")
+
 
 def check_test_folds(options: DataOptions) -> None:
     """Raise a `UserError` if `test_folds` is not a number or "patients", or if another option sets the test split."""
@@ -121,6 +131,7 @@ class TrainOptions(DataOptions):
 
     def __post_init__(self):
         object.__setattr__(self, "lr", rate(self.lr))
+        super().__post_init__()
         check_positive(self, "epochs", "bs", "accumulate")
         check_test_folds(self)
         check_not_negative(self, "limit_fields", "train_fields", "folds", "workers", "lr_min", "wd", "patience", "clip")

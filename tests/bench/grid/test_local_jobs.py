@@ -13,10 +13,10 @@ from dedl_fastai.bench.grid import local_jobs as jobs_module
 from dedl_fastai.bench.grid import machine
 from dedl_fastai.bench.grid.execution import run_grid
 from dedl_fastai.bench.grid.local_jobs import LocalJobs, jobs_that_fit
-from dedl_fastai.bench.grid.locks import held
 from dedl_fastai.bench.grid.machine import available_mb, cores, estimated_mb, measured_peaks, worker_environment
 from dedl_fastai.bench.grid.plan import Request, plan_grid
 from dedl_fastai.bench.grid.run_spec import is_locked, notes, run_lock, run_state
+from dedl_fastai.io.locks import held
 
 from ...forked import forked_workers
 from ..synthetic import PAIR, TINY
