@@ -62,7 +62,7 @@ def test_bands_come_back_in_the_pixels_of_the_field(factor):
 class SizeBound:
     """A model that finds discs of a radius of 6 pixels, and less of those that are magnified to another size."""
 
-    threshold, nuclei, pixel_size_um = 0.5, NucleiOptions(min_area_um2=4), None
+    threshold, separation, pixel_size_um = 0.5, NucleiOptions(min_area_um2=4), None
 
     def planes(self, field, scale=1.0):
         depth = ndi.distance_transform_edt(field[0] > 0)
