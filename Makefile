@@ -38,7 +38,7 @@ notebooks: install
 	$(BIN)/nbdev-test --n-workers 1 --timing
 
 notebooks-outputs: install             # after a change of a notebook: runs them and stores their outputs
-	$(BIN)/python -m tests.notebooks
+	PYTHONWARNINGS=ignore::FutureWarning $(BIN)/python -m tests.notebooks
 
 DSB2018 ?= dsb2018_fluo
 nuclei-model: install                  # trains the model in dedl_fastai/models/nuclei again: 80 minutes on one core
