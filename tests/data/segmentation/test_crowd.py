@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from dedl_fastai.data.segmentation.crowd import CrowdAugment
+from dedl_fastai.data.segmentation.levels import augmentation
 from dedl_fastai.data.segmentation.tensors import TensorField, TensorInstances, TensorNuclei
 from dedl_fastai.errors import UserError
+from dedl_fastai.runs.options.seg import SegConfig
 
 
 def batch(n=4, edge=64):
@@ -65,3 +67,15 @@ def test_an_unknown_extent_is_not_copied():
 def test_impossible_numbers_are_refused():
     with pytest.raises(UserError, match="shares from 0 to 1"):
         CrowdAugment(p=2)
+    with pytest.raises(UserError, match="`crowd` needs the ids of nuclei"):
+        SegConfig.resolve({"crowd": 0.5, "head": "mask"})
+
+
+def test_it_runs_between_geometry_and_intensities():
+    transforms = augmentation("standard", tile=64, crowd=0.5)
+    assert [type(t).__name__ for t in sorted(transforms, key=lambda t: t.order)] == [
+        "TileAugment",
+        "CrowdAugment",
+        "IntensityAugment",
+    ]
+    assert len(augmentation("paper", crowd=0.0)) == 1
