@@ -90,6 +90,7 @@ def _command(*args: str) -> None:
 
 def _called(cwd: str, env: dict[str, str], folder: str, function: Callable[..., Any], args: tuple) -> None:
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job, such as a suite, may ignore
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)

@@ -97,7 +97,7 @@ def _is_share(value: Any) -> bool:
 _FITTING: dict[str, Callable[[Any], bool]] = {  # what would take all memory, or find no nucleus at all
     "tile": lambda value: isinstance(value, int) and 0 < value <= _MAX_TILE,
     "threshold": _is_share,
-    "thresholds": lambda value: isinstance(value, list) and all(map(_is_share, value)),
+    "thresholds": lambda value: isinstance(value, dict) or (isinstance(value, list) and all(map(_is_share, value))),
     "channels": lambda value: isinstance(value, list) and all(isinstance(v, str) for v in value),
     "network": lambda value: isinstance(value, dict),
     "scaling": lambda value: isinstance(value, dict),

@@ -41,6 +41,8 @@ def results(fields, tmp_path):
         write_ome_tiff(image, np.stack(list(planes.values())), list(planes), 0.5)
         cells.to_csv(out / f"{name}_cells.csv".replace("/", "_"), index=False)
         record = {"field": name.replace("/", "_"), "image": str(image)}
+        others = dict.fromkeys(("cells", "area_mm2", "per_mm2", "uncertainty", "threshold", "phenotypes", "areas"))
+        record = {**others, "phenotyping": "", "settings": {}, "made": {}, **record}
         (out / "fields" / f"{i}.json").write_text(json.dumps(record))
     return out
 
