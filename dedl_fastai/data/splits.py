@@ -2,6 +2,7 @@
 
 import logging
 import random
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ def _random(cohort: Cohort, seed: int, valid: float, test: float) -> list[str]:
             f"cohort.csv with a split column, or patient=field to count each field as its own patient (the test "
             f"scores are then too good if several fields are of one patient)."
         )
-    waiting = _shuffled(sizes.index, seed)
+    waiting = shuffled(sizes.index, seed)
     split_of: dict[str, str] = {}
     for i, (name, share) in enumerate(shares.items()):
         n_later = len(shares) - i  # splits that are filled after this one, train included
@@ -106,8 +107,9 @@ def _random(cohort: Cohort, seed: int, valid: float, test: float) -> list[str]:
     return [split_of.get(p, "train") for p in cohort.table.patient]
 
 
-def _shuffled(patients: pd.Index, seed: int) -> list[str]:
-    order = sorted(patients)
+def shuffled(names: Iterable[str], seed: int) -> list[str]:
+    """Return the distinct names in an order that depends on them and on the seed alone."""
+    order = sorted(set(names))
     random.Random(seed).shuffle(order)
     return order
 
@@ -140,7 +142,7 @@ def draw_valid(cohort: Cohort, n_fields: float, seed: int) -> Cohort:
     """Move random training patients with about `n_fields` fields, at least one patient, to the validation split."""
     is_train = cohort.table.split == "train"
     sizes = cohort.table[is_train].groupby("patient").size()
-    chosen = _take(_shuffled(sizes.index, seed), sizes, n_fields, leave=1)
+    chosen = _take(shuffled(sizes.index, seed), sizes, n_fields, leave=1)
     return cohort.with_split(list(cohort.table.split.mask(is_train & cohort.table.patient.isin(chosen), "valid")))
 
 

@@ -1,12 +1,11 @@
 """`draw_training_fields`: a cohort with a part of its training fields, to see how many labelled fields are enough."""
 
-import random
-from collections.abc import Iterable
 from dataclasses import replace
 
 from ..errors import UserError
 from .cohort import Cohort
 from .options import SEED
+from .splits import shuffled
 
 
 def draw_training_fields(
@@ -31,15 +30,9 @@ def draw_training_fields(
     n = n or max(1, round(share * len(training)))
     if n == len(training):
         return cohort
-    order = {name: turn for turn, name in enumerate(_shuffled(training.patient, seed))}
-    position = {name: place for place, name in enumerate(_shuffled(training.field, seed))}
+    order = {name: turn for turn, name in enumerate(shuffled(training.patient, seed))}
+    position = {name: place for place, name in enumerate(shuffled(training.field, seed))}
     ranked = sorted(zip(training.patient, training.field, strict=True), key=lambda f: (order[f[0]], position[f[1]]))
     left_out = {name for _, name in ranked[n:]}
     splits = ["ignore" if row.field in left_out else row.split for row in cohort.rows()]
     return replace(cohort.with_split(splits), drawn_from=len(training))
-
-
-def _shuffled(names: Iterable[str], seed: int) -> list[str]:
-    order = sorted(set(names))
-    random.Random(seed).shuffle(order)
-    return order

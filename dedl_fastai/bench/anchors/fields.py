@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ...data.cohort import Cohort
+from ...data.pixels import pick_channels
 from ...errors import UserError
 from ...io.fields.readers import open_field
 from ...io.masks import holds_ids, read_labels
@@ -37,11 +38,9 @@ def true_fields(cohort: Cohort, channels: Sequence[str]) -> list[TrueField]:
 
 def _pixels(image: str | Path, channels: Sequence[str]) -> np.ndarray:
     with open_field(image) as field:
-        if field.channels == ["grey"]:
-            return field.read(0)
         for name in channels:
             try:
-                return field.read(field.channel_index(name))
+                return field.read(pick_channels(field, [name])[0])
             except UserError:
                 continue
         raise UserError(f"{image} has none of the channels {', '.join(channels)}: it has {', '.join(field.channels)}.")
