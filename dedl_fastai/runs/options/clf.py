@@ -47,7 +47,7 @@ class ClfConfig(TrainOptions):
     rules: str = option("tfh5", "Phenotype rules for tables of markers: tfh5, vanburen3, or a text FILE.", LABELS)
     thresholds: str = option(
         "",
-        "Intensity above which a marker is positive, as CD19=1.2,CD4=3 (default: from the fields not tested).",
+        "Intensity above which a marker is positive, as CD19=1.2,CD4=3 (default: from fields not tested).",
         LABELS,
     )
     min_cells: int = option(1, "A field has a class if at least this many of its cells have it.", LABELS)
