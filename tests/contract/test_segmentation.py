@@ -25,6 +25,11 @@ def tiles(tiny_folder):
     return seg_dataloaders(few_fields(tiny_folder), tile=32, bs=8, seed=0, augment=[TileAugment()])
 
 
+@pytest.fixture(scope="module")
+def tiles_with_ids(tiny_folder):
+    return seg_dataloaders(few_fields(tiny_folder), tile=32, bs=8, seed=0, ids=True)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _networks_are_copied():
     """Build each network once: most of a verb's time is that of smp."""
@@ -108,9 +113,9 @@ class TestDistanceHead(SegVerbs):
     loss = "ce-dice"
     head = "distance"
 
-    @pytest.fixture(scope="class")
-    def tiles(self, tiny_folder):
-        return seg_dataloaders(few_fields(tiny_folder), tile=32, bs=8, seed=0, ids=True)
+    @pytest.fixture
+    def tiles(self, tiles_with_ids):
+        return tiles_with_ids
 
     def test_tta_turns_predictions_back(self, learn):
         learn.model.forward = lambda x: torch.cat([0.5 - x[:, :1], x[:, :1] - 0.5, x[:, :1]], dim=1)

@@ -3,6 +3,7 @@
 import pickle
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -33,7 +34,11 @@ class LearnerVerbs:
     """Checks of one kind of Learner; subclasses give the fixtures `learn` (new), `image` (a file) and `n_classes`."""
 
     monitor = ""  # a metric
-    targets: tuple = ()  # shape of a decoded prediction of an item
+
+    @pytest.fixture(autouse=True)
+    def _closed_figures(self):
+        yield
+        plt.close("all")
 
     # predicting
 
