@@ -123,10 +123,10 @@ def test_resume_needs_a_run(tmp_path):
     assert result.exit_code == 2 and "no run to resume" in result.stderr
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_killed_in_the_third_epoch_and_resumed_gives_the_same_bits(tiny_folder, tmp_path, workers):
-    whole = dedl(*tiny_flags(tiny_folder, tmp_path / "whole", workers=workers, epochs=6))
-    running = forked_command(*tiny_flags(tiny_folder, tmp_path / "killed", workers=workers, epochs=6))
+def test_killed_in_the_third_epoch_and_resumed_gives_the_same_bits(tiny_folder, tmp_path):
+    """With loader processes; without them: tests/runs/segmentation/test_training.py."""
+    whole = dedl(*tiny_flags(tiny_folder, tmp_path / "whole", workers=2, epochs=6))
+    running = forked_command(*tiny_flags(tiny_folder, tmp_path / "killed", workers=2, epochs=6))
     wait_for_epoch(tmp_path / "killed", 2)
     running.send_signal(signal.SIGKILL)
     running.wait()

@@ -99,25 +99,42 @@ def test_training_and_generators_are_unchanged(tmp_path):
     assert all(torch.equal(v, after[1][1][k]) for k, v in after[0][1].items())
 
 
-@pytest.mark.parametrize("model", ["test_resnet", "test_vit"])
-@pytest.mark.parametrize("epoch", [0, 1, 2, 3])
-def test_interrupted_run_ends_with_the_same_file(tmp_path, epoch, model):
+def averaging(folder):
+    return [Keeper(folder, "valid_loss", False), SwaCallback(0.5)]
+
+
+def early_averaging(folder):
+    return [Keeper(folder, "flat", patience=2), SwaCallback(lr=5e-3), Flat()]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Uninterrupted trainings by their names: the models', and "early" averaging."""
+    runs = tmp_path_factory.mktemp("whole")
+    for model in ("test_resnet", "test_vit"):
+        quiet_fit(learner(model=model), 4, cbs=averaging(runs / model))
+    quiet_fit(learner(), 8, cbs=early_averaging(runs / "early"))
+    return runs
+
+
+def check_same_files(one, other):
+    for name in ("best", "last", "swa"):
+        assert (one / f"{name}.safetensors").read_bytes() == (other / f"{name}.safetensors").read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    ("epoch", "model"), [(0, "test_vit"), (1, "test_resnet"), (2, "test_vit"), (2, "test_resnet"), (3, "test_resnet")]
+)
+def test_interrupted_run_ends_with_the_same_file(whole, tmp_path, epoch, model):
     """Interruptions before and during the averaging, and after the last epoch."""
-
-    def cbs(run):
-        return [Keeper(tmp_path / run, "valid_loss", False), SwaCallback(0.5)]
-
-    quiet_fit(learner(model=model), 4, cbs=cbs("whole"))
     with pytest.raises(KeyboardInterrupt):
-        quiet_fit(learner(model=model), 4, cbs=[*cbs("cut"), Interrupt(epoch)])
-    assert not swa_file(tmp_path / "cut").exists()
+        quiet_fit(learner(model=model), 4, cbs=[*averaging(tmp_path), Interrupt(epoch)])
+    assert not swa_file(tmp_path).exists()
     torch.rand(5)
-    resumed = cbs("cut")
+    resumed = averaging(tmp_path)
     assert resumed[0].load() == epoch + 1
     quiet_fit(learner(model=model), 4, cbs=resumed)
-    for name in ("best", "last", "swa"):
-        one, other = (tmp_path / run / f"{name}.safetensors" for run in ("whole", "cut"))
-        assert one.read_bytes() == other.read_bytes(), name
+    check_same_files(whole / model, tmp_path)
 
 
 class Flat(Callback):
@@ -164,26 +181,19 @@ def test_patience_without_averaging_ends_the_run(tmp_path):
     assert len(keeper.rows) == 3
 
 
-@pytest.mark.parametrize("epoch", [1, 2, 3, 4])
-def test_interrupted_early_averaging_ends_with_the_same_files(tmp_path, epoch):
-    """Interruptions before patience is exhausted, right after, between averaged epochs, and after the last one."""
-
-    def cbs(run):
-        return [Keeper(tmp_path / run, "flat", patience=2), SwaCallback(lr=5e-3), Flat()]
-
-    quiet_fit(learner(), 8, cbs=cbs("whole"))
+@pytest.mark.parametrize("epoch", [2, 3, 4])
+def test_interrupted_early_averaging_ends_with_the_same_files(whole, tmp_path, epoch):
+    """Interruptions right after patience is exhausted, between averaged epochs, and after the last one."""
     if epoch < 4:
         with pytest.raises(KeyboardInterrupt):
-            quiet_fit(learner(), 8, cbs=[*cbs("cut"), Interrupt(epoch)])
+            quiet_fit(learner(), 8, cbs=[*early_averaging(tmp_path), Interrupt(epoch)])
     else:
-        quiet_fit(learner(), 8, cbs=cbs("cut"))
-        swa_file(tmp_path / "cut").unlink()  # killed between its last state and its last files
-    resumed = cbs("cut")
+        quiet_fit(learner(), 8, cbs=early_averaging(tmp_path))
+        swa_file(tmp_path).unlink()  # killed between its last state and its last files
+    resumed = early_averaging(tmp_path)
     assert resumed[0].load() == epoch + 1
     quiet_fit(learner(), 8, cbs=resumed)
-    for name in ("best", "last", "swa"):
-        one, other = (tmp_path / run / f"{name}.safetensors" for run in ("whole", "cut"))
-        assert one.read_bytes() == other.read_bytes(), name
+    check_same_files(whole / "early", tmp_path)
     assert len(resumed[0].rows) == 5
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from ...errors import UserError
 from ...models.device import AMPS
 from .portable import Foreground, exported_program, foreground_and_maps, onnx_bytes
-from .runtimes import OnnxEngine, OpenVinoEngine
+from .runtimes import OnnxEngine, OpenVinoEngine, check_runtime
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,7 @@ def make_engine(
         raise UserError(f"`channels_last` is only for engine=torch: {name} chooses the memory format itself.")
     if name == "onnx" and amp != "no":
         raise UserError(f"engine=onnx computes in float32 and does not support amp={amp}: use openvino or torch.")
+    check_runtime(name, amp)  # before the export, which takes a while
     log.info("preparing the network for %s", name)
     exported = onnx_bytes(exported_program(Foreground(model, n_maps), (n_channels, tile, tile)))
     return OnnxEngine(exported, device) if name == "onnx" else OpenVinoEngine(exported, device, amp)

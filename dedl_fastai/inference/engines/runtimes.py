@@ -2,6 +2,8 @@
 
 import logging
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,11 +17,32 @@ log = logging.getLogger(__name__)
 _PRECISIONS = {"no": ("FP32", "f32"), "fp16": ("FP16", "f16"), "bf16": ("BF16", "bf16")}  # OpenVINO's names
 
 
+def check_runtime(name: str, amp: str = "no") -> None:
+    """Raise `UserError` if onnx or openvino cannot be used: a package is missing, or this CPU has no such precision."""
+    for package in ("onnx", "onnxscript"):
+        optional(package, "engines", "ONNX files")
+    if name == "onnx":
+        _onnxruntime()
+    else:
+        _openvino_core(amp)
+
+
+def _onnxruntime() -> ModuleType:
+    return optional("onnxruntime", "engines", "predictions with ONNX Runtime")
+
+
+def _openvino_core(amp: str) -> Any:
+    core = optional("openvino", "engines", "predictions with OpenVINO").Core()
+    if amp != "no" and _PRECISIONS[amp][0] not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise UserError(f"this CPU does not support amp={amp}: leave `amp` out.")
+    return core
+
+
 class OnnxEngine:
     """ONNX Runtime, on an NVIDIA GPU if onnxruntime-gpu is installed, else on the CPU with torch's threads."""
 
     def __init__(self, model: bytes | Path, device: torch.device | str = "cpu"):
-        ort = optional("onnxruntime", "engines", "predictions with ONNX Runtime")
+        ort = _onnxruntime()
         options = ort.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.inter_op_num_threads = 1
@@ -45,17 +68,13 @@ class OpenVinoEngine:
     """OpenVINO on the CPU with torch's threads, in float32 or in a precision that this CPU supports."""
 
     def __init__(self, model: bytes | Path, device: torch.device | str = "cpu", amp: str = "no"):
-        ov = optional("openvino", "engines", "predictions with OpenVINO")
-        core = ov.Core()
-        capability, precision = _PRECISIONS[amp]
-        if amp != "no" and capability not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            raise UserError(f"this CPU does not support amp={amp}: leave `amp` out.")
+        core = _openvino_core(amp)
         if torch.device(device).type != "cpu":
             log.warning("OpenVINO does not support %s: predicting on the CPU", device)
         properties = {
             "PERFORMANCE_HINT": "LATENCY",  # all threads work on one batch
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_PRECISION_HINT": _PRECISIONS[amp][1],
         }
         self.compiled = core.compile_model(
             core.read_model(model if isinstance(model, bytes) else str(model)), "CPU", properties

@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -9,12 +10,13 @@ import torch
 from torch import nn
 
 from dedl_fastai.errors import UserError
-from dedl_fastai.inference.engines.engine import ENGINES, TorchEngine, make_engine
+from dedl_fastai.inference.engines.engine import ENGINES, Engine, TorchEngine, make_engine
 from dedl_fastai.models.segmentation import SegSpec, create_seg_model
 from dedl_fastai.scores.agreement import Agreement
 
 NEEDS = {"torch": (), "onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino")}
-NETWORKS = [("unet", "tu-test_resnet"), ("unetplusplus", "tu-test_efficientnet")]
+UNET, UNETPLUSPLUS = ("unet", "tu-test_resnet"), ("unetplusplus", "tu-test_efficientnet")
+ON_ENGINES = [("torch", *UNET), ("torch", *UNETPLUSPLUS), ("onnx", *UNET), ("openvino", *UNETPLUSPLUS)]
 
 
 def need(engine: str) -> None:
@@ -49,8 +51,7 @@ def expected(model: nn.Module, x: np.ndarray) -> np.ndarray:
         return 1 - model(torch.from_numpy(x)).softmax(dim=1)[:, 0].numpy()
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize(("arch", "encoder"), NETWORKS)
+@pytest.mark.parametrize(("engine", "arch", "encoder"), ON_ENGINES)
 def test_engine_gives_the_probability_of_the_foreground_for_any_batch(engine, arch, encoder):
     need(engine)
     model = network(arch, encoder)
@@ -62,31 +63,37 @@ def test_engine_gives_the_probability_of_the_foreground_for_any_batch(engine, ar
     assert want.min() < 0.1 < 0.9 < want.max()
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_foreground_of_several_classes_and_channels_is_all_but_the_first(engine):
-    need(engine)
-    model = convolution(channels=3, classes=4)
-    got = make_engine(engine, model, n_channels=3, tile=32)(tiles(2, 3))
-    np.testing.assert_allclose(got, expected(model, tiles(2, 3)), atol=1e-4)
+class Small(NamedTuple):
+    """A minimal network of three channels and four classes, given in training mode, on an engine."""
+
+    model: nn.Module
+    predict: Engine
+
+    def check(self, x: np.ndarray) -> None:
+        np.testing.assert_allclose(self.predict(x), expected(self.model, np.ascontiguousarray(x)), atol=1e-4)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_result_is_unchanged_by_the_next_call(engine):
-    need(engine)
-    predict = make_engine(engine, convolution(), n_channels=1, tile=32)
-    first = predict(tiles(2))
+@pytest.fixture(scope="module", params=ENGINES)
+def small(request):
+    need(request.param)
+    model = nn.Sequential(convolution(channels=3, classes=4), nn.Dropout(0.9)).train()
+    predict = make_engine(request.param, model, n_channels=3, tile=32)
+    return Small(model.eval(), predict)
+
+
+def test_foreground_of_several_classes_and_channels_is_all_but_the_first(small):
+    small.check(tiles(2, 3))
+
+
+def test_mirrored_tiles(small):
+    small.check(tiles(2, 3)[..., ::-1])
+
+
+def test_a_result_is_unchanged_by_the_next_call(small):
+    first = small.predict(tiles(2, 3))
     before = first.copy()
-    predict(tiles(2) + 1)
+    small.predict(tiles(2, 3) + 1)
     assert np.array_equal(first, before)
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-def test_mirrored_tiles_and_a_model_in_training_mode(engine):
-    need(engine)
-    model = nn.Sequential(convolution(), nn.Dropout(0.9)).eval()
-    want = expected(model, tiles(2)[..., ::-1].copy())
-    predict = make_engine(engine, model.train(), n_channels=1, tile=32)
-    np.testing.assert_allclose(predict(tiles(2)[..., ::-1]), want, atol=1e-4)
 
 
 def test_bfloat16_and_channels_last_stay_near_float32():
