@@ -50,16 +50,17 @@ def compare_tools(
 ) -> list[dict[str, Any]]:
     """Return a row per tool and cohort: scores of nuclei and pixels, seconds, memory, versions; or why it did not run.
 
-    Every tool gets one channel of each field as it is in the file, and scales it itself. `f1` and `pq` are at IoU 0.5,
-    `f1_mean` is over IoU 0.5 to 0.9, `iou` that of the pixels, all pooled over the fields. Times are of the prediction
-    without loading the model; `train_seconds` of our runs is what their manifest says, and includes their evaluation.
+    Every tool gets one channel of each field as it is in the file, and its pixel size, and scales it itself. `f1` and
+    `pq` are at IoU 0.5, `f1_mean` is over IoU 0.5 to 0.9, `iou` that of the pixels, all pooled over the fields. Times
+    are of the prediction without loading the model; `train_seconds` of our runs is what their manifest says, and
+    includes their evaluation.
     """
     if unknown := [p for p in peers if p not in PEERS]:
         raise UserError(f"peers={unknown[0]!r} is unknown; they may be {', '.join(PEERS)}.")
     fields = {name: true_fields(cohort, channels) for name, cohort in cohorts.items()}
     flat = [field for part in fields.values() for field in part]
     how = {"threads": threads, "test": flat}
-    rows = _scored("Otsu and watershed", PeerResult([_otsu(f.pixels) for f in flat], {}), fields)
+    rows = _scored("Otsu and watershed", PeerResult([_otsu(f) for f in flat], {}), fields)
     for run in runs:
         result = _run("own", how, run=str(run), tta=tta, scale=scale)
         rows += _scored(f"ours: {Path(run).name}", result, fields)
@@ -108,8 +109,8 @@ def _scores(labels: Iterator[np.ndarray], fields: Sequence[TrueField]) -> dict[s
     }
 
 
-def _otsu(pixels: np.ndarray) -> np.ndarray:
-    if pixels.min() == pixels.max():
-        return np.zeros(pixels.shape, np.int32)
-    mask = pixels > threshold_otsu(pixels)
-    return instances(mask.astype(np.float32), 0.5)
+def _otsu(field: TrueField) -> np.ndarray:
+    if field.pixels.min() == field.pixels.max():
+        return np.zeros(field.pixels.shape, np.int32)
+    mask = field.pixels > threshold_otsu(field.pixels)
+    return instances(mask.astype(np.float32), 0.5, field.pixel_size_um)

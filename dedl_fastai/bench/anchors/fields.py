@@ -19,6 +19,7 @@ class TrueField:
 
     pixels: np.ndarray  # float32 (H, W), one channel, as in the file
     ids: np.ndarray  # int32 (H, W), 0 is background
+    pixel_size_um: float | None = None
 
 
 def true_fields(cohort: Cohort, channels: Sequence[str]) -> list[TrueField]:
@@ -30,17 +31,17 @@ def true_fields(cohort: Cohort, channels: Sequence[str]) -> list[TrueField]:
     for row in cohort.with_masks().rows():
         labels = read_labels(row.mask)
         if holds_ids(row.mask, labels):
-            fields.append(TrueField(_pixels(row.image, channels), labels.astype(np.int32)))
+            fields.append(_true_field(row.image, labels.astype(np.int32), channels))
     if not fields:
         raise UserError(f"no mask of {cohort.root} tells nuclei apart: the tools cannot be compared on it.")
     return fields
 
 
-def _pixels(image: str | Path, channels: Sequence[str]) -> np.ndarray:
+def _true_field(image: str | Path, ids: np.ndarray, channels: Sequence[str]) -> TrueField:
     with open_field(image) as field:
         for name in channels:
             try:
-                return field.read(pick_channels(field, [name])[0])
+                return TrueField(field.read(pick_channels(field, [name])[0]), ids, field.pixel_size_um)
             except UserError:
                 continue
         raise UserError(f"{image} has none of the channels {', '.join(channels)}: it has {', '.join(field.channels)}.")

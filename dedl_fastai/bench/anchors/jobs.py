@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,8 @@ from .fields import TrueField
 
 _SCRIPTS = Path(__file__).parent / "peers"
 MODULES = {"stardist": "stardist", "cellpose": "cellpose", "instanseg": "instanseg"}  # peer -> what it imports
+
+_ERROR = re.compile(r"[\w.]*(Error|Exception|Exit)\b")
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,8 @@ def run_peer(
             if part != "test":
                 np.save(folder / part / f"{i}_ids.npy", field.ids)
     sizes = {"test": len(test), "train": len(train), "valid": len(valid)}
-    (folder / "job.json").write_text(json.dumps({**sizes, "epochs": epochs, **settings}))
+    pixel_sizes = [field.pixel_size_um for field in test]
+    (folder / "job.json").write_text(json.dumps({**sizes, "pixel_sizes": pixel_sizes, "epochs": epochs, **settings}))
     done = subprocess.run(
         [python, str(_SCRIPTS / f"{peer}_peer.py"), str(folder)],
         env={**os.environ, "OMP_NUM_THREADS": str(threads)},
@@ -56,11 +60,17 @@ def run_peer(
         text=True,
     )
     if done.returncode:
-        lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        return PeerResult(why_not=lines[-1] if lines else f"it ended with {done.returncode}")
+        return PeerResult(why_not=_reason(done.stderr or done.stdout) or f"it ended with {done.returncode}")
     about = json.loads((folder / "result.json").read_text())
     labels = [np.load(folder / "test" / f"{i}_labels.npy") for i in range(len(test))]
     return PeerResult(labels, about)
+
+
+def _reason(output: str) -> str:
+    """The last error of a tool's output, else its last line; libraries log after the traceback too."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if _ERROR.match(line)]
+    return (errors or lines or [""])[-1]
 
 
 def _has(python: str, module: str) -> bool:

@@ -27,7 +27,8 @@ if job.trains:
     with job.timed("train"):
         n = sum(int(ids.max()) for ids in job.ids())
     job.result["trained_on"] = n
-job.finish(labels, f"tool with {threads()} threads", "none", "MIT")
+version = f"{threads()} threads, {job.pixel_sizes} um"
+job.finish(labels, version, "none", "MIT")
 """
 
 
@@ -42,7 +43,8 @@ def cohort(tmp_path_factory):
         ids = np.zeros((96, 96), np.int32)
         for i in range(n):
             ids[np.hypot(y - 15 - 16 * i, x - 14 - 15 * i) < 7] = i + 1
-        tifffile.imwrite(root / "images" / f"{field}.tif", (ids > 0).astype(np.float32))
+        size = {f"PhysicalSize{axis}": 0.5 for axis in "XY"}  # um
+        tifffile.imwrite(root / "images" / f"{field}.tif", (ids > 0).astype(np.float32), ome=True, metadata=size)
         tifffile.imwrite(root / "masks" / f"{field}.tif", ids.astype(np.uint16))
     return Cohort.load(root, "field").with_split(["train", "valid", "test"])
 
@@ -63,7 +65,7 @@ def test_a_tool_gets_the_fields_and_its_labels_are_scored_by_cohort(cohort, tool
     table = pd.DataFrame(rows)
     published = table[table.tool == "stardist, published weights"].set_index("cohort")
     assert list(published.n_fields) == [1, 2] and list(published.f1) == [1, 1] and list(published.iou) == [1, 1]
-    assert set(table.version.dropna()) == {"tool with 1 threads"}
+    assert set(table.version.dropna()) == {"1 threads, [0.5, 0.5, 0.5] um"}
     trained = table[table.tool == "stardist, same fields"]
     assert set(trained.trained_on) == {4} and (trained.train_seconds >= 0).all()
     assert (table[table.tool == "Otsu and watershed"].f1 == 1).all()
@@ -79,6 +81,12 @@ def test_our_model_is_measured_in_the_same_way_and_absent_tools_have_a_reason(co
     rows = pd.read_csv(out).set_index("tool")
     assert rows.loc["ours: nuclei", "f1"] == 1 and rows.loc["ours: nuclei", "seconds_per_mpx"] > 0
     assert "- stardist, published weights: not run, because stardist is not installed in" in result.output
+
+
+def test_the_reason_of_a_tool_is_its_last_error_and_not_what_libraries_log_after_it():
+    output = "Traceback:\n  File 'a.py'\npkg.errors.NotHereError: no package\nW0000 graph\n\t[[{{node}}]]\n"
+    assert jobs._reason(output) == "pkg.errors.NotHereError: no package"
+    assert jobs._reason("first\nsecond\n") == "second" and jobs._reason("") == ""
 
 
 def test_lines_are_a_markdown_table():

@@ -16,12 +16,12 @@ def main(job: Job) -> None:
     images = job.images()
     model = InstanSeg("fluorescence_nuclei_and_cells", device="cpu", verbosity=0)
     with job.timed("predict"):
-        labels = [_segment(model, image) for image in images]
+        labels = [_segment(model, *field) for field in zip(images, job.pixel_sizes, strict=True)]
     job.finish(labels, f"instanseg-torch {version('instanseg-torch')}", "fluorescence_nuclei_and_cells", "Apache-2.0")
 
 
-def _segment(model: InstanSeg, image: np.ndarray) -> np.ndarray:
-    found = model.eval_small_image(image[None], pixel_size=None, target="nuclei", return_image_tensor=False)
+def _segment(model: InstanSeg, image: np.ndarray, pixel_size_um: float | None) -> np.ndarray:
+    found = model.eval_small_image(image[None], pixel_size=pixel_size_um, target="nuclei", return_image_tensor=False)
     return found[0, 0].numpy()
 
 

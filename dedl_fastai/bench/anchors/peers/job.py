@@ -35,6 +35,11 @@ class Job:
         """Epochs of the training; None: the tool's default."""
         return self.settings["epochs"] or None
 
+    @property
+    def pixel_sizes(self) -> list[float | None]:
+        """The pixel sizes of the test fields in um; None where the file has none."""
+        return self.settings["pixel_sizes"]
+
     def images(self, part: str = "test") -> list[np.ndarray]:
         """The pixels of a part (test, train, valid), float32 (H, W)."""
         return [np.load(self.folder / part / f"{i}.npy") for i in range(self.settings[part])]

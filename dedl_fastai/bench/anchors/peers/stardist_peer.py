@@ -28,7 +28,14 @@ def _scaled(image: np.ndarray) -> np.ndarray:
 
 def _trained(job: Job, folder: str) -> StarDist2D:
     size = 128
-    config = Config2D(n_rays=32, grid=(2, 2), n_channel_in=1, train_patch_size=(size, size), train_batch_size=8)
+    config = Config2D(
+        n_rays=32,
+        grid=(2, 2),
+        n_channel_in=1,
+        train_patch_size=(size, size),
+        train_batch_size=8,
+        train_tensorboard=False,  # a package of its own
+    )
     model = StarDist2D(config, name="peer", basedir=folder)
     train, valid = ([_at_least(a, size) for a in part] for part in (_pixels(job, "train"), _pixels(job, "valid")))
     train_ids, valid_ids = ([_at_least(a, size) for a in job.ids(part)] for part in ("train", "valid"))
