@@ -1,0 +1,176 @@
+"""`FieldView`: one field of a folder of results as the page shows it: layers, outlines, cells, corrections."""
+
+import threading
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import UserError
+from ..io.outlines import cell_polygons
+from ..predict.correcting import Action
+from ..predict.corrections import types_of
+from ..predict.edited_labels import EditedLabels, box_of_points, clipped, grown
+from ..predict.kinds import KINDS
+from ..predict.overlay import NO_CLASS, NO_RULES, class_colors
+from ..predict.record import Record
+from .cells import Cells
+from .corrector import Corrector
+from .layers import Layers
+from .pictures import Shown, composite, dots, outlines
+from .pyramid import NEAR, TILE, n_levels
+
+_POSITIVE, _NEGATIVE = (255, 220, 60), (110, 110, 120)  # colours of nuclei while a cut-off is moved
+
+
+class FieldView:
+    """A field on the page. Files are opened when they are needed; safe in threads."""
+
+    def __init__(self, folder: Path, record: Record):
+        self.folder, self.record, self.name = folder, record, str(record["field"])
+        self._opening = threading.RLock()
+        self._corrector: Corrector | None = None
+
+    @cached_property
+    def layers(self) -> Layers:
+        """The channels of the image, and the uncertainty if `predict` wrote it."""
+        with self._opening:
+            settings = self.record["settings"]
+            path = self.folder / f"{self.name}{KINDS['uncertainty'].ending}"
+            return Layers(Path(self.record["image"]), settings.get("pixel_size_um") or None, path)
+
+    @cached_property
+    def cells(self) -> Cells:
+        """The table of cells."""
+        with self._opening:
+            return Cells(self.folder / f"{self.name}{KINDS['cells'].ending}")
+
+    @property
+    def corrector(self) -> Corrector:
+        """The corrections. Raises `UserError` if there are no labels to correct."""
+        with self._opening:
+            if self._corrector is None:
+                self._corrector = Corrector(self.folder, self.name)
+            return self._corrector
+
+    def labels(self) -> EditedLabels:
+        """The corrected labels."""
+        return self.corrector.corrected.labels
+
+    def about(self) -> dict[str, Any]:
+        """What the page needs to show the field."""
+        height, width = self.layers.shape
+        return {
+            "name": self.name,
+            "height": height,
+            "width": width,
+            "tile": TILE,
+            "levels": n_levels(self.layers.shape),
+            "near": NEAR,
+            "um_per_px": self.layers.pixel_size_um,
+            "layers": self.layers.described(),
+            **self.state(),
+        }
+
+    def state(self) -> dict[str, Any]:
+        """The state of the corrections, and how much of the picture is ready."""
+        self.corrector.refresh()
+        corrected = self.corrector.corrected
+        checks = [a for a in corrected.actions if a.action in ("check", "uncheck")]
+        return {
+            "revision": corrected.revision,
+            "can_undo": corrected.can_undo,
+            "can_redo": corrected.can_redo,
+            "n_corrections": len(corrected.actions),
+            "checks": [{"action": a.action, "points": a.points} for a in checks],
+            "types": [{"name": name, "color": color} for name, color in self._colors().items()],
+        }
+
+    def _colors(self) -> dict[str, tuple[int, int, int]]:
+        given = types_of(self.corrector.corrected.actions).values()
+        return class_colors(list(dict.fromkeys([*self.record["phenotypes"], *given])))
+
+    def tile(self, level: int, x: int, y: int, shown: Sequence[Shown]) -> bytes:
+        """A JPEG of the layers that are shown."""
+        rows, columns = self._tile_shape(level, x, y)
+        planes = [self.layers.tile(s.layer, level, x=x, y=y) for s in shown]
+        return composite(planes, shown, (rows, columns))
+
+    def _tile_shape(self, level: int, x: int, y: int) -> tuple[int, int]:
+        """Rows and columns of a tile. Raises `UserError` for a place outside the field."""
+        height, width = (-(-n // (1 << level)) for n in self.layers.shape)
+        if not (0 <= level <= n_levels(self.layers.shape) and 0 <= x * TILE < width and 0 <= y * TILE < height):
+            raise UserError(f"the field {self.name!r} has no tile {x}, {y} at level {level}.")
+        return min(TILE, height - y * TILE), min(TILE, width - x * TILE)
+
+    def outlines(self, level: int, x: int, y: int, is_positive: np.ndarray | None = None) -> bytes:
+        """A PNG of the outlines of nuclei, or of dots in their places where they are too small for outlines.
+
+        They have the colours of their types, or of positive and negative cells if these are given, by label.
+        """
+        shape = self._tile_shape(level, x, y)
+        if level > NEAR:
+            return self._dots(level, x, y, shape=shape)
+        step = 1 << level
+        box = (y * TILE * step, x * TILE * step, (y * TILE + shape[0]) * step, (x * TILE + shape[1]) * step)
+        labels = self.labels()
+        part = labels.read(clipped(box, labels.shape))[::step, ::step]
+        colors = self._label_colors(int(part.max(initial=0)), is_positive)
+        return outlines(np.pad(part, 1, mode="edge"), colors)
+
+    def _dots(self, level: int, x: int, y: int, shape: tuple[int, int]) -> bytes:
+        label, row, column = self.cells.inside((y * TILE, x * TILE, y * TILE + shape[0], x * TILE + shape[1]), level)
+        colors = self._label_colors(int(label.max(initial=0)), None)
+        return dots(row, column, colors[label], shape)
+
+    def _label_colors(self, highest: int, is_positive: np.ndarray | None) -> np.ndarray:
+        """The colour of each label up to the highest, as uint8 (highest + 1, 3)."""
+        if is_positive is not None:
+            table = np.zeros(highest + 1, bool)
+            n = min(len(table), len(is_positive))
+            table[:n] = is_positive[:n]
+            return np.where(table[:, None], _POSITIVE, _NEGATIVE).astype(np.uint8)
+        colors = self._colors()
+        rest = NO_CLASS if self.record["phenotypes"] else NO_RULES
+        table = self.cells.colors(colors, rest, highest)
+        for label, name in types_of(self.corrector.corrected.actions).items():
+            if label <= highest:
+                table[label] = colors[name]
+        return table
+
+    def at(self, x: float, y: float) -> dict[str, Any]:
+        """The nucleus at a place: its id, type, outline, and its row in the table of cells; only the id 0 elsewhere."""
+        labels, corrected = self.labels(), self.corrector.corrected
+        if not (0 <= x < labels.shape[1] and 0 <= y < labels.shape[0]):
+            return {"label": 0}
+        place = box_of_points(np.array([[x, y]]))
+        label = int(labels.read(place)[0, 0])
+        if not label:
+            return {"label": 0}
+        box = clipped(grown(labels.box_of(label, place), 1), labels.shape)
+        mask = labels.read(box) == label
+        _, ring = next(cell_polygons(mask.astype(np.uint8), simplify=0.25))
+        row = self.cells.row(label)
+        given = types_of(corrected.actions)
+        return {
+            "label": label,
+            "type": given.get(label, row.get("phenotype", "")),
+            "outline": [[round(px + box[1], 2), round(py + box[0], 2)] for py, px in ring.tolist()],
+            "area_px": int(mask.sum()),
+            "is_changed": any(label in a.labels for a in corrected.actions if a.action in ("merge", "split", "draw")),
+            "row": row,
+        }
+
+    def act(self, action: Action, after: int) -> dict[str, Any]:
+        """Apply a correction that follows revision `after`, and return the state."""
+        done = self.corrector.act(action, after)
+        return {**self.state(), "labels": done.labels}
+
+    def close(self) -> None:
+        """Write what is not written, and close the files."""
+        if self._corrector is not None:
+            self._corrector.close()
+        if "layers" in self.__dict__:
+            self.layers.close()

@@ -1,0 +1,83 @@
+"""`Layers`: the channels of a field, and the uncertainty of its prediction, as layers with colours and contrasts."""
+
+import logging
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .pyramid import Pyramid
+
+log = logging.getLogger(__name__)
+
+_PALETTE = ("#3c6eff", "#00d26a", "#ff3b30", "#ffd60a", "#ff5cf0", "#00e5ff", "#ff9500", "#ffffff")
+_UNCERTAINTY, _HEAT = "uncertainty", "#ff2d95"
+_FIRST = 3  # layers that are shown at first
+_LOW, _HIGH = 1.0, 99.7  # percentiles that are black and full colour at first
+
+
+class _Layer(NamedTuple):
+    name: str
+    color: str
+    pyramid: Pyramid
+    channel: int
+
+
+class Layers:
+    """The layers of a field, from its image and, if it exists, the file of its uncertainty."""
+
+    def __init__(self, image: Path, pixel_size_um: float | None, uncertainty: Path):
+        self._pyramids = [Pyramid(image, pixel_size_um)]
+        field = self._pyramids[0].field
+        self.shape, self.pixel_size_um = field.shape, field.pixel_size_um
+        colors = [c or None for c in field.colors]
+        if len({c for c in colors if c}) < len(colors):  # none, or the same for several channels
+            colors = [None] * len(colors)
+        self._layers = [
+            _Layer(name, _hex(given) if given else _PALETTE[i % len(_PALETTE)], self._pyramids[0], i)
+            for i, (name, given) in enumerate(zip(field.channels, colors, strict=True))
+        ]
+        if uncertainty.is_file():
+            self._pyramids.append(Pyramid(uncertainty))
+            self._layers.append(_Layer(_UNCERTAINTY, _HEAT, self._pyramids[1], 0))
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def tile(self, layer: int, level: int, x: int, y: int) -> np.ndarray:
+        """A tile of a layer as float32."""
+        found = self._layers[layer]
+        return found.pyramid.tile(found.channel, level, x=x, y=y)
+
+    def described(self) -> list[dict[str, Any]]:
+        """Name, colour and visibility of each layer."""
+        return [
+            {"name": la.name, "color": la.color, "visible": i < _FIRST and la.name != _UNCERTAINTY}
+            for i, la in enumerate(self._layers)
+        ]
+
+    def contrast(self, layer: int) -> dict[str, float]:
+        """The intensities that are black and full colour at first, and the largest one, from a sample."""
+        if self._layers[layer].name == _UNCERTAINTY:
+            return {"low": 0.0, "high": 1.0, "least": 0.0, "most": 1.0}
+        found = self._layers[layer]
+        pixels = found.pyramid.sample(found.channel)
+        pixels = pixels[np.isfinite(pixels)]
+        if not len(pixels):
+            return {"low": 0.0, "high": 1.0, "least": 0.0, "most": 1.0}
+        low, high = np.percentile(pixels, [_LOW, _HIGH])
+        least, most = pixels.min(), max(pixels.max(), high + 1e-6)
+        return {"low": float(low), "high": float(max(high, low + 1e-6)), "least": float(least), "most": float(most)}
+
+    def done(self, layers: list[int]) -> float:
+        """How much of the overviews of these layers is read, from 0 to 1."""
+        return min([self._layers[i].pyramid.done([self._layers[i].channel]) for i in layers], default=1.0)
+
+    def close(self) -> None:
+        """Close the files."""
+        for pyramid in self._pyramids:
+            pyramid.close()
+
+
+def _hex(color: tuple[int, int, int]) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*color)

@@ -1,0 +1,176 @@
+"""`Pyramid`: tiles of a channel at reduced sizes, from fields of any size; only the region in view is read."""
+
+import hashlib
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable
+from pathlib import Path
+
+import numpy as np
+
+from ..io.fields.field import Field
+from ..io.fields.readers import open_field
+from ..io.files import cache_root, written_whole
+
+log = logging.getLogger(__name__)
+
+TILE = 512  # edge of a tile
+NEAR = 2  # up to this level (a quarter of the size) a tile is read from the file
+_FAR = NEAR + 1  # level of the overview that the tiles of all further levels are made of
+_BAND = 512  # rows that are read at a time for an overview
+_KEPT_BYTES = 192 << 20  # of tiles
+
+
+def n_levels(shape: tuple[int, int]) -> int:
+    """The level at which a field fits into one tile; level 0 is the full size, and each level halves the one before."""
+    level = 0
+    while max(shape) > TILE << level:
+        level += 1
+    return level
+
+
+def reduced(pixels: np.ndarray, step: int) -> np.ndarray:
+    """Means of step x step pixels as float32; incomplete ones at the edges repeat the last pixels."""
+    if step == 1:
+        return pixels
+    height, width = pixels.shape
+    if height % step or width % step:
+        pixels = np.pad(pixels, ((0, -height % step), (0, -width % step)), mode="edge")
+    rows = pixels.reshape(-1, step, pixels.shape[1]).mean(axis=1, dtype=np.float32)
+    return rows.reshape(len(rows), -1, step).mean(axis=2, dtype=np.float32)
+
+
+class Pyramid:
+    """Tiles of the channels of a field. Safe in threads."""
+
+    def __init__(self, path: Path, pixel_size_um: float | None = None):
+        self.field: Field = open_field(path, pixel_size_um or None)
+        self.shape = self.field.shape
+        self._reading, self._starting = threading.Lock(), threading.Lock()
+        self._tiles = _Kept(_KEPT_BYTES)
+        self._overviews: dict[int, _Overview] = {}
+
+    def tile(self, channel: int, level: int, x: int, y: int) -> np.ndarray:
+        """The tile in column x and row y of a level, as float32; smaller at the right and lower edge."""
+        key = (channel, level, x, y)
+        found = self._tiles.get(key)
+        if found is None:
+            if level > NEAR:
+                return self._overview(channel).tile(level - _FAR, x, y)
+            edge = TILE << level
+            height, width = self.shape
+            rows, columns = (y * edge, min((y + 1) * edge, height)), (x * edge, min((x + 1) * edge, width))
+            with self._reading:
+                pixels = self.field.read(channel, y0=rows[0], y1=rows[1], x0=columns[0], x1=columns[1])
+            found = reduced(pixels, 1 << level)
+            self._tiles.add(key, found)
+        return found
+
+    def sample(self, channel: int) -> np.ndarray:
+        """Pixels that stand for the whole channel: all, at a quarter of the size, or those of nine regions."""
+        level = min(NEAR, n_levels(self.shape))
+        n_rows, n_columns = (-(-n // (TILE << level)) for n in self.shape)
+        if n_rows * n_columns <= 9:
+            places = [(x, y, level) for y in range(n_rows) for x in range(n_columns)]
+        else:
+            n_rows, n_columns = (-(-n // TILE) for n in self.shape)
+            sixths = (1, 3, 5)
+            places = [(n_columns * i // 6, n_rows * j // 6, 0) for i in sixths for j in sixths]
+        return np.concatenate([self.tile(channel, level, x, y).ravel() for x, y, level in places])
+
+    def done(self, channels: list[int]) -> float:
+        """How much of the overviews of these channels is read, from 0 to 1; 1 for fields that need none."""
+        if n_levels(self.shape) <= NEAR:
+            return 1.0
+        return min([self._overview(c).done for c in channels], default=1.0)
+
+    def _overview(self, channel: int) -> "_Overview":
+        with self._starting:
+            if channel not in self._overviews:
+                self._overviews[channel] = _Overview(self.field, channel)
+            return self._overviews[channel]
+
+    def close(self) -> None:
+        """Stop reading and close the file."""
+        for overview in self._overviews.values():
+            overview.stop()
+        with self._reading:
+            self.field.close()
+
+
+class _Overview:
+    """A channel at an eighth of its size, read in the background from top to bottom, and kept between commands."""
+
+    def __init__(self, field: Field, channel: int):
+        self.path, self.channel, self.height = field.path, channel, field.shape[0]
+        self._file = _cache_file(field, channel)
+        self._stopped = False
+        if self._file is not None and self._file.is_file():
+            self.pixels, self.done = np.load(self._file), 1.0
+            return
+        self.pixels, self.done = np.zeros([-(-n // (1 << _FAR)) for n in field.shape], np.float32), 0.0
+        self._thread = threading.Thread(target=self._read, name=f"overview of {channel}", daemon=True)
+        self._thread.start()
+        self._thread.join(timeout=0.2)  # most fields are ready by then
+
+    def tile(self, level: int, x: int, y: int) -> np.ndarray:
+        """A tile of the overview, reduced by 2**level; what is not read yet is 0."""
+        edge = TILE << level
+        return reduced(self.pixels[y * edge : (y + 1) * edge, x * edge : (x + 1) * edge], 1 << level)
+
+    def _read(self) -> None:
+        step = 1 << _FAR
+        try:
+            with open_field(self.path) as field:
+                for top in range(0, self.height, _BAND):
+                    if self._stopped:
+                        return
+                    bottom = min(top + _BAND, self.height)
+                    small = reduced(field.read(self.channel, y0=top, y1=bottom), step)
+                    self.pixels[top // step : top // step + len(small)] = small
+                    self.done = bottom / self.height
+            if self._file is not None:
+                with written_whole(self._file) as tmp, tmp.open("wb") as f:
+                    np.save(f, self.pixels)
+        except Exception as e:  # the page shows what was read
+            log.warning("%s: the overview cannot be made (%s)", self.path, e)
+            self.done = 1.0
+
+    def stop(self) -> None:
+        """Stop reading."""
+        self._stopped = True
+
+
+def _cache_file(field: Field, channel: int) -> Path | None:
+    """Where an overview is kept; None for folders, of which the change is not seen, and for small fields."""
+    if field.path.is_dir() or field.shape[0] * field.shape[1] < 1 << 26:
+        return None
+    about = field.path.stat()
+    key = f"{field.path.resolve()} {about.st_size} {about.st_mtime_ns} {channel}"
+    return cache_root() / "view" / f"{hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()[:32]}.npy"
+
+
+class _Kept:
+    """The arrays that were used last, up to a number of bytes."""
+
+    def __init__(self, most: int):
+        self.most, self.bytes = most, 0
+        self._arrays: OrderedDict[Hashable, np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable) -> np.ndarray | None:
+        """The array of a key, or None."""
+        with self._lock:
+            if key in self._arrays:
+                self._arrays.move_to_end(key)
+            return self._arrays.get(key)
+
+    def add(self, key: Hashable, array: np.ndarray) -> None:
+        """Keep an array, and drop those that were not used for long."""
+        with self._lock:
+            self.bytes += array.nbytes - (self._arrays[key].nbytes if key in self._arrays else 0)
+            self._arrays[key] = array
+            while self.bytes > self.most:
+                _, old = self._arrays.popitem(last=False)
+                self.bytes -= old.nbytes
