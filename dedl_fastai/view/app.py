@@ -1,6 +1,7 @@
 """`create_app`: the addresses of the page, as a Starlette application. All are below the token."""
 
 import json
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -180,11 +181,13 @@ def _action(data: dict[str, Any]) -> tuple[Action, int]:
         points = data.get("points")
         given = data.get("type")
         action = Action(
-            action=str(data["action"]),
+            str(data["action"]),
             labels=tuple(int(i) for i in data.get("labels", ())),
             points=None if points is None else tuple((round(float(x), 2), round(float(y), 2)) for x, y in points),
             type=None if given is None else str(given),
         )
+        if not all(math.isfinite(v) for point in action.points or () for v in point):
+            raise ValueError("a place is not finite")
         return action, int(data["revision"])
     except (KeyError, TypeError, ValueError, OverflowError) as e:
         raise UserError(f"this is no correction ({e}).") from e

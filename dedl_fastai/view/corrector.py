@@ -33,6 +33,7 @@ class Corrector:
         Raises `StaleError` if the field has another revision, and `UserError` for impossible actions.
         """
         with self._lock:
+            self.refresh()
             if after == self.corrected.revision:
                 action = self.corrected.apply(action)
                 try:

@@ -75,8 +75,15 @@ class FieldView:
         }
 
     def state(self) -> dict[str, Any]:
-        """The state of the corrections, and how much of the picture is ready."""
-        self.corrector.refresh()
+        """The state of the corrections, or why there can be none."""
+        try:
+            self.corrector.refresh()
+        except UserError as e:
+            types = [
+                {"name": name, "color": color} for name, color in class_colors(list(self.record["phenotypes"])).items()
+            ]
+            nothing = {"revision": 0, "can_undo": False, "can_redo": False, "n_corrections": 0, "checks": []}
+            return {**nothing, "types": types, "trouble": str(e)}
         corrected = self.corrector.corrected
         checks = [a for a in corrected.actions if a.action in ("check", "uncheck")]
         return {

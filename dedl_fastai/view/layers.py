@@ -1,17 +1,16 @@
 """`Layers`: the channels of a field, and the uncertainty of its prediction, as layers with colours and contrasts."""
 
-import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..errors import UserError
 from .pyramid import Pyramid
-
-log = logging.getLogger(__name__)
 
 _PALETTE = ("#3c6eff", "#00d26a", "#ff3b30", "#ffd60a", "#ff5cf0", "#00e5ff", "#ff9500", "#ffffff")
 _UNCERTAINTY, _HEAT = "uncertainty", "#ff2d95"
+_UNIT = {"low": 0.0, "high": 1.0, "least": 0.0, "most": 1.0}
 _FIRST = 3  # layers that are shown at first
 _LOW, _HIGH = 1.0, 99.7  # percentiles that are black and full colour at first
 
@@ -41,12 +40,14 @@ class Layers:
             self._pyramids.append(Pyramid(uncertainty))
             self._layers.append(_Layer(_UNCERTAINTY, _HEAT, self._pyramids[1], 0))
 
-    def __len__(self) -> int:
-        return len(self._layers)
+    def _layer(self, index: int) -> _Layer:
+        if not 0 <= index < len(self._layers):
+            raise UserError(f"there is no layer {index}, but {len(self._layers)}, counted from 0.")
+        return self._layers[index]
 
     def tile(self, layer: int, level: int, x: int, y: int) -> np.ndarray:
         """A tile of a layer as float32."""
-        found = self._layers[layer]
+        found = self._layer(layer)
         return found.pyramid.tile(found.channel, level, x=x, y=y)
 
     def described(self) -> list[dict[str, Any]]:
@@ -58,20 +59,21 @@ class Layers:
 
     def contrast(self, layer: int) -> dict[str, float]:
         """The intensities that are black and full colour at first, and the largest one, from a sample."""
-        if self._layers[layer].name == _UNCERTAINTY:
-            return {"low": 0.0, "high": 1.0, "least": 0.0, "most": 1.0}
-        found = self._layers[layer]
+        found = self._layer(layer)
+        if found.name == _UNCERTAINTY:  # bits
+            return _UNIT
         pixels = found.pyramid.sample(found.channel)
         pixels = pixels[np.isfinite(pixels)]
         if not len(pixels):
-            return {"low": 0.0, "high": 1.0, "least": 0.0, "most": 1.0}
+            return _UNIT
         low, high = np.percentile(pixels, [_LOW, _HIGH])
         least, most = pixels.min(), max(pixels.max(), high + 1e-6)
         return {"low": float(low), "high": float(max(high, low + 1e-6)), "least": float(least), "most": float(most)}
 
     def done(self, layers: list[int]) -> float:
         """How much of the overviews of these layers is read, from 0 to 1."""
-        return min([self._layers[i].pyramid.done([self._layers[i].channel]) for i in layers], default=1.0)
+        found = [self._layer(i) for i in layers]
+        return min([f.pyramid.done(f.channel) for f in found], default=1.0)
 
     def close(self) -> None:
         """Close the files."""

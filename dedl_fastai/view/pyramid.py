@@ -79,11 +79,9 @@ class Pyramid:
             places = [(n_columns * i // 6, n_rows * j // 6, 0) for i in sixths for j in sixths]
         return np.concatenate([self.tile(channel, level, x, y).ravel() for x, y, level in places])
 
-    def done(self, channels: list[int]) -> float:
-        """How much of the overviews of these channels is read, from 0 to 1; 1 for fields that need none."""
-        if n_levels(self.shape) <= NEAR:
-            return 1.0
-        return min([self._overview(c).done for c in channels], default=1.0)
+    def done(self, channel: int) -> float:
+        """How much of the overview of a channel is read, from 0 to 1; 1 for fields that need none."""
+        return 1.0 if n_levels(self.shape) <= NEAR else self._overview(channel).done
 
     def _overview(self, channel: int) -> "_Overview":
         with self._starting:

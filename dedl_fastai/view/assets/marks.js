@@ -51,7 +51,7 @@ export class Marks {
       const path = this.#path(points ?? whole, true);
       context.globalCompositeOperation = action === "check" ? "source-over" : "destination-out";
       context.fillStyle = action === "check" ? "#00d26a26" : "#000";
-      context.fill(path);
+      if (points || action === "uncheck") context.fill(path); // a whole field has a green rim only
       context.globalCompositeOperation = "source-over";
       if (action === "check") {
         context.strokeStyle = "#00d26a";
