@@ -21,11 +21,14 @@ class Shown(NamedTuple):
 
 def composite(planes: Sequence[np.ndarray], shown: Sequence[Shown], shape: tuple[int, int]) -> bytes:
     """Return a JPEG of the sum of planes (H, W) in their colours."""
-    total = np.zeros((*shape, 3), np.float32)
+    total = np.zeros((3, *shape), np.float32)  # plane by plane, which is several times as quick as pixel by pixel
     for plane, how in zip(planes, shown, strict=True):
-        grey = np.clip((plane - how.low) / max(how.high - how.low, 1e-9), 0, 1)
-        total += np.nan_to_num(grey)[..., None] * np.array(how.color, np.float32)
-    picture = Image.fromarray(np.minimum(total, 255).astype(np.uint8))
+        grey = (plane - np.float32(how.low)) * np.float32(1 / max(how.high - how.low, 1e-9))
+        grey = np.fmin(np.fmax(grey, 0), 1)  # NaN becomes 0
+        for component, part in zip(total, how.color, strict=True):
+            if part:
+                component += grey * np.float32(part)
+    picture = Image.fromarray(np.dstack(np.minimum(total, 255).astype(np.uint8)))
     return _encoded(picture, format="JPEG", quality=88, subsampling=0)
 
 

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 TILE = 512  # edge of a tile
 NEAR = 2  # up to this level (a quarter of the size) a tile is read from the file
 _FAR = NEAR + 1  # level of the overview that the tiles of all further levels are made of
+_SMALL = 1 << 22  # pixels of fields of which whole channels are kept
 _BAND = 512  # rows that are read at a time for an overview
 _KEPT_BYTES = 192 << 20  # of tiles
 
@@ -58,14 +59,22 @@ class Pyramid:
         if found is None:
             if level > NEAR:
                 return self._overview(channel).tile(level - _FAR, x, y)
-            edge = TILE << level
-            height, width = self.shape
-            rows, columns = (y * edge, min((y + 1) * edge, height)), (x * edge, min((x + 1) * edge, width))
-            with self._reading:
-                pixels = self.field.read(channel, y0=rows[0], y1=rows[1], x0=columns[0], x1=columns[1])
-            found = reduced(pixels, 1 << level)
+            found = reduced(self._read(channel, TILE << level, x=x, y=y), 1 << level)
             self._tiles.add(key, found)
         return found
+
+    def _read(self, channel: int, edge: int, x: int, y: int) -> np.ndarray:
+        """A square of the channel. Small fields are read whole: one strip of a file has pixels of many squares."""
+        height, width = self.shape
+        y0, y1, x0, x1 = y * edge, min((y + 1) * edge, height), x * edge, min((x + 1) * edge, width)
+        with self._reading:
+            if height * width > _SMALL:
+                return self.field.read(channel, y0=y0, y1=y1, x0=x0, x1=x1)
+            whole = self._tiles.get(channel)
+            if whole is None:
+                whole = self.field.read(channel)
+                self._tiles.add(channel, whole)
+        return whole[y0:y1, x0:x1]
 
     def sample(self, channel: int) -> np.ndarray:
         """Pixels that stand for the whole channel: all, at a quarter of the size, or those of nine regions."""

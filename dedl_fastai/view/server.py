@@ -3,6 +3,7 @@
 import secrets
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import UserError
@@ -32,4 +33,5 @@ def serve(folder: str | Path, port: int = 0, on_ready: Callable[[str], None] = l
         config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=3)
         listening.listen(128)  # the browser may connect before the server answers
         on_ready(f"http://{HOST}:{port}/{token}/")
-        uvicorn.Server(config).run(sockets=[listening])
+        with suppress(KeyboardInterrupt):  # Ctrl+C is how it ends; the files are closed by then
+            uvicorn.Server(config).run(sockets=[listening])

@@ -35,7 +35,7 @@ export class FieldPage {
     this.tools = new Tools(this);
     this.gate = new GatePanel(this.find(".gate"), this);
     this.#followPointer();
-    for (const event of ["zoom", "open", "resize"]) this.picture.viewer.addHandler(event, () => this.#scaleBar());
+    for (const event of ["animation", "animation-finish", "open", "resize"]) this.picture.viewer.addHandler(event, () => this.#scaleBar());
     this.find(".outlined").onchange = (e) => this.picture.setOpacity("outlines", e.target.checked ? 1 : 0);
     const query = await this.layers.ready();
     await this.picture.show("tiles", query);

@@ -19,6 +19,8 @@ export class Picture {
       preserveImageSizeOnResize: true,
       imageLoaderLimit: 6,
       immediateRender: true,
+      maxTilesPerFrame: 16,
+      minPixelRatio: 0.75, // a level may be enlarged by a half before the next one, with four times as many tiles, is read
       blendTime: 0,
       crossOriginPolicy: false,
     });
