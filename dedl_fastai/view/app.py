@@ -82,7 +82,7 @@ class _Handlers:
         """The state of the corrections of a field, and how much of its picture is read."""
         field = self._field(request)
         layers = [int(i) for i in request.query_params.get("layers", "").split(",") if i]
-        return _json({**field.state(), "done": field.layers.done(layers)})
+        return _json({**field.state(), "done": field.done(layers)})
 
     def contrast(self, request: Any) -> Any:
         """The contrast of a layer at first."""
@@ -105,8 +105,8 @@ class _Handlers:
         field, place = self._field(request), request.path_params
         shown = [_shown(text) for text in request.query_params.getlist("layer")]
         picture = field.tile(place["level"], place["x"], place["y"], shown)
-        is_ready = field.layers.done([s.layer for s in shown]) == 1 if place["level"] > NEAR else True
-        return _responses().Response(picture, media_type="image/jpeg", headers=_A_DAY if is_ready else _NEVER)
+        is_ready = place["level"] <= NEAR or field.layers.done([s.layer for s in shown]) == 1
+        return _picture(picture, "image/jpeg", is_ready)
 
     def outlines(self, request: Any) -> Any:
         """A tile of outlines; the query holds the revision, so that a browser may keep it."""
@@ -114,7 +114,7 @@ class _Handlers:
         marker = request.query_params.get("marker")
         positive = self.results.gating.positive(marker, field.name, _number(request, "cut")) if marker else None
         picture = field.outlines(place["level"], place["x"], place["y"], positive)
-        return _responses().Response(picture, media_type="image/png", headers=_A_DAY)
+        return _picture(picture, "image/png", field.cells.is_ready)
 
     async def act(self, request: Any) -> Any:
         """A correction, given as JSON with the revision that it follows."""
@@ -149,6 +149,11 @@ def _responses() -> Any:
 
 def _json(value: Any) -> Any:
     return _responses().JSONResponse(value, headers=_NEVER)
+
+
+def _picture(content: bytes, media_type: str, is_ready: bool) -> Any:
+    """A tile; a browser may keep it if it is complete, as its address says what it shows."""
+    return _responses().Response(content, media_type=media_type, headers=_A_DAY if is_ready else _NEVER)
 
 
 async def _in_thread(function: Callable[[], Any]) -> Any:

@@ -1,7 +1,7 @@
 """`FieldView`: one field of a folder of results as the page shows it: layers, outlines, cells, corrections."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,16 @@ from .layers import Layers
 from .pictures import Shown, composite, dots, outlines
 from .pyramid import NEAR, TILE, n_levels
 
+_NEARLY = 0.99  # what is ready while the table of cells is read
 _POSITIVE, _NEGATIVE = (255, 220, 60), (110, 110, 120)  # colours of nuclei while a cut-off is moved
+
+
+def _looked_up(table: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Entries of a table by id, as integers; 0 for ids beyond its end."""
+    inside = ids < len(table)
+    found = np.zeros(len(ids), np.int64)
+    found[inside] = table[ids[inside]]
+    return found
 
 
 class FieldView:
@@ -95,6 +104,11 @@ class FieldView:
             "types": [{"name": name, "color": color} for name, color in self._colors().items()],
         }
 
+    def done(self, layers: list[int]) -> float:
+        """How much of what these layers and the outlines need is read, from 0 to 1."""
+        done = self.layers.done(layers)
+        return done if self.cells.is_ready else min(done, _NEARLY)
+
     def _colors(self) -> dict[str, tuple[int, int, int]]:
         given = types_of(self.corrector.corrected.actions).values()
         return class_colors(list(dict.fromkeys([*self.record["phenotypes"], *given])))
@@ -124,28 +138,27 @@ class FieldView:
         box = (y * TILE * step, x * TILE * step, (y * TILE + shape[0]) * step, (x * TILE + shape[1]) * step)
         labels = self.labels()
         part = labels.read(clipped(box, labels.shape))[::step, ::step]
-        colors = self._label_colors(int(part.max(initial=0)), is_positive)
-        return outlines(np.pad(part, 1, mode="edge"), colors)
+        return outlines(np.pad(part, 1, mode="edge"), self._colors_of(is_positive))
 
     def _dots(self, level: int, x: int, y: int, shape: tuple[int, int]) -> bytes:
         label, row, column = self.cells.inside((y * TILE, x * TILE, y * TILE + shape[0], x * TILE + shape[1]), level)
-        colors = self._label_colors(int(label.max(initial=0)), None)
-        return dots(row, column, colors[label], shape)
+        return dots(row, column, self._colors_of(None)(label), shape)
 
-    def _label_colors(self, highest: int, is_positive: np.ndarray | None) -> np.ndarray:
-        """The colour of each label up to the highest, as uint8 (highest + 1, 3)."""
+    def _colors_of(self, is_positive: np.ndarray | None) -> Callable[[np.ndarray], np.ndarray]:
+        """A function that returns the colours of nuclei, as uint8 (n, 3), by their types or by a cut-off."""
         if is_positive is not None:
-            table = np.zeros(highest + 1, bool)
-            n = min(len(table), len(is_positive))
-            table[:n] = is_positive[:n]
-            return np.where(table[:, None], _POSITIVE, _NEGATIVE).astype(np.uint8)
+            return lambda ids: np.array([_NEGATIVE, _POSITIVE], np.uint8)[_looked_up(is_positive, ids)]
+        self.cells.wait()
         colors = self._colors()
+        names = list(dict.fromkeys([*self.cells.types, *colors]))
         rest = NO_CLASS if self.record["phenotypes"] else NO_RULES
-        table = self.cells.colors(colors, rest, highest)
-        for label, name in types_of(self.corrector.corrected.actions).items():
-            if label <= highest:
-                table[label] = colors[name]
-        return table
+        table = np.array([rest, *(colors.get(name, rest) for name in names)], np.uint8)
+        given = types_of(self.corrector.corrected.actions)
+        codes = self.cells.type_codes
+        if given:
+            codes = np.pad(codes, (0, max(0, max(given) + 1 - len(codes))))
+            codes[list(given)] = [names.index(name) + 1 for name in given.values()]
+        return lambda ids: table[_looked_up(codes, ids)]
 
     def at(self, x: float, y: float) -> dict[str, Any]:
         """The nucleus at a place: its id, type, outline, and its row in the table of cells; only the id 0 elsewhere."""
@@ -159,6 +172,7 @@ class FieldView:
         box = clipped(grown(labels.box_of(label, place), 1), labels.shape)
         mask = labels.read(box) == label
         _, ring = next(cell_polygons(mask.astype(np.uint8), simplify=0.25))
+        self.cells.wait()
         row = self.cells.row(label)
         given = types_of(corrected.actions)
         return {

@@ -1,7 +1,7 @@
 """Tiles as pictures: channels added up in their colours, and outlines of nuclei on a transparent ground."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -28,17 +28,17 @@ def composite(planes: Sequence[np.ndarray], shown: Sequence[Shown], shape: tuple
         for component, part in zip(total, how.color, strict=True):
             if part:
                 component += grey * np.float32(part)
-    picture = Image.fromarray(np.dstack(np.minimum(total, 255).astype(np.uint8)))
+    picture = Image.fromarray(np.ascontiguousarray(np.moveaxis(np.minimum(total, 255).astype(np.uint8), 0, 2)))
     return _encoded(picture, format="JPEG", quality=88, subsampling=0)
 
 
-def outlines(labels: np.ndarray, colors: np.ndarray) -> bytes:
-    """Return a PNG of the rims of nuclei; `labels` has a margin of one pixel, `colors` is (highest id + 1, 3)."""
+def outlines(labels: np.ndarray, colors_of: Callable[[np.ndarray], np.ndarray]) -> bytes:
+    """Return a PNG of the rims of nuclei; `labels` has a margin of one pixel, `colors_of` gives (n, 3) for n ids."""
     inner = labels[1:-1, 1:-1]
     around = (labels[:-2, 1:-1], labels[2:, 1:-1], labels[1:-1, :-2], labels[1:-1, 2:])
     is_rim = (inner > 0) & np.any([inner != other for other in around], axis=0)
     picture = np.zeros((*inner.shape, 4), np.uint8)
-    picture[is_rim, :3], picture[is_rim, 3] = colors[inner[is_rim]], 255
+    picture[is_rim, :3], picture[is_rim, 3] = colors_of(inner[is_rim]), 255
     return _encoded(Image.fromarray(picture), format="PNG", compress_level=1)
 
 

@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 from urllib.parse import quote
 
 import numpy as np
@@ -276,6 +278,11 @@ def test_a_field_without_labels_is_shown_and_not_corrected(folder):
         assert "write=labels" in client.get(A).json()["trouble"]
         assert picture(client.get(f"{A}/tiles/0/0/0?{DAPI}")).shape == (512, 512, 3)
         assert "write=labels" in act(client, "delete", 0, status=400, labels=[1], points=[centre(1)])["error"]
+
+
+def test_the_page_needs_no_deep_learning_library():
+    code = "import dedl_fastai.view.server, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_folder_without_results_is_refused(tmp_path):

@@ -67,7 +67,10 @@ export class FieldPage {
         break;
       }
       this.progress = done;
-      if (this.wasPartial && !this.isClosed) await this.picture.show("tiles", `${this.layers.query()}&part=${done.toFixed(2)}`);
+      if (this.wasPartial && !this.isClosed) { // the same tiles have more in them now
+        await this.picture.show("tiles", `${this.layers.query()}&part=${done.toFixed(2)}`);
+        await this.picture.show("outlines", `${this.#outlineQuery()}&part=${done.toFixed(2)}`);
+      }
       this.wasPartial = done < 1;
       this.#counts();
       if (done < 1) await new Promise((resolve) => setTimeout(resolve, 700));
