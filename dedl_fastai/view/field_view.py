@@ -142,7 +142,7 @@ class FieldView:
 
     def _dots(self, level: int, x: int, y: int, shape: tuple[int, int]) -> bytes:
         label, row, column = self.cells.inside((y * TILE, x * TILE, y * TILE + shape[0], x * TILE + shape[1]), level)
-        return dots(row, column, self._colors_of(None)(label), shape)
+        return dots((row, column), self._colors_of(None)(label), shape, alpha=max(255 >> (level - NEAR), 24))
 
     def _colors_of(self, is_positive: np.ndarray | None) -> Callable[[np.ndarray], np.ndarray]:
         """A function that returns the colours of nuclei, as uint8 (n, 3), by their types or by a cut-off."""

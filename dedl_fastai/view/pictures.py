@@ -42,10 +42,10 @@ def outlines(labels: np.ndarray, colors_of: Callable[[np.ndarray], np.ndarray]) 
     return _encoded(Image.fromarray(picture), format="PNG", compress_level=1)
 
 
-def dots(rows: np.ndarray, columns: np.ndarray, colors: np.ndarray, shape: tuple[int, int]) -> bytes:
+def dots(places: tuple[np.ndarray, np.ndarray], colors: np.ndarray, shape: tuple[int, int], alpha: int) -> bytes:
     """Return a PNG with a dot for each nucleus, for sizes at which outlines would run together."""
     picture = np.zeros((*shape, 4), np.uint8)
-    picture[rows, columns, :3], picture[rows, columns, 3] = colors, 255
+    picture[(*places, slice(3))], picture[(*places, 3)] = colors, alpha
     return _encoded(Image.fromarray(picture), format="PNG", compress_level=1)
 
 

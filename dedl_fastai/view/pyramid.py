@@ -49,6 +49,9 @@ class Pyramid:
         self.field: Field = open_field(path, pixel_size_um or None)
         self.shape = self.field.shape
         self._reading, self._starting = threading.Lock(), threading.Lock()
+        self._one_at_a_time = (
+            threading.Lock()
+        )  # the rows of a slide in memory, tens of megabytes, are those of a channel
         self._tiles = _Kept(_KEPT_BYTES)
         self._overviews: dict[int, _Overview] = {}
 
@@ -95,7 +98,7 @@ class Pyramid:
     def _overview(self, channel: int) -> "_Overview":
         with self._starting:
             if channel not in self._overviews:
-                self._overviews[channel] = _Overview(self.field, channel)
+                self._overviews[channel] = _Overview(self.field, channel, self._one_at_a_time)
             return self._overviews[channel]
 
     def close(self) -> None:
@@ -109,7 +112,8 @@ class Pyramid:
 class _Overview:
     """A channel at an eighth of its size, read in the background from top to bottom, and kept between commands."""
 
-    def __init__(self, field: Field, channel: int):
+    def __init__(self, field: Field, channel: int, turn: threading.Lock):
+        self._turn = turn
         self.path, self.channel, self.height = field.path, channel, field.shape[0]
         self._file = _cache_file(field, channel)
         self._stopped = False
@@ -127,22 +131,29 @@ class _Overview:
         return reduced(self.pixels[y * edge : (y + 1) * edge, x * edge : (x + 1) * edge], 1 << level)
 
     def _read(self) -> None:
-        step = 1 << _FAR
         try:
-            with open_field(self.path) as field:
-                for top in range(0, self.height, _BAND):
-                    if self._stopped:
-                        return
-                    bottom = min(top + _BAND, self.height)
-                    small = reduced(field.read(self.channel, y0=top, y1=bottom), step)
-                    self.pixels[top // step : top // step + len(small)] = small
-                    self.done = bottom / self.height
-            if self._file is not None:
+            with self._turn, open_field(self.path) as field:
+                found = field.reduced(self.channel, 1 << _FAR)
+                if found is not None and found.shape == self.pixels.shape:
+                    self.pixels = found
+                else:
+                    self._read_rows(field)
+            if self._file is not None and not self._stopped:
                 with written_whole(self._file) as tmp, tmp.open("wb") as f:
                     np.save(f, self.pixels)
-        except Exception as e:  # the page shows what was read
+        except Exception as e:  # whatever the file has: the page shows what was read
             log.warning("%s: the overview cannot be made (%s)", self.path, e)
-            self.done = 1.0
+        self.done = 1.0
+
+    def _read_rows(self, field: Field) -> None:
+        step = 1 << _FAR
+        for top in range(0, self.height, _BAND):
+            if self._stopped:
+                return
+            bottom = min(top + _BAND, self.height)
+            small = reduced(field.read(self.channel, y0=top, y1=bottom), step)
+            self.pixels[top // step : top // step + len(small)] = small
+            self.done = min(bottom / self.height, 0.999)
 
     def stop(self) -> None:
         """Stop reading."""

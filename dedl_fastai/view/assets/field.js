@@ -41,6 +41,7 @@ export class FieldPage {
     await this.picture.show("tiles", query);
     await this.picture.show("outlines", this.#outlineQuery());
     this.setState(this.state);
+    this.select([]);
     this.picture.shown.tiles.addOnceHandler("fully-loaded-change", () => {
       this.root.dataset.ready = Math.round(performance.now() - started); // ms, which the tests read
     });
