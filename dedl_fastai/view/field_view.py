@@ -18,6 +18,7 @@ from ..predict.overlay import NO_CLASS, NO_RULES, class_colors
 from ..predict.record import Record
 from .cells import Cells
 from .corrector import Corrector
+from .kept import Kept
 from .layers import Layers
 from .pictures import Shown, composite, dots, outlines
 from .pyramid import NEAR, TILE, n_levels
@@ -37,8 +38,8 @@ def _looked_up(table: np.ndarray, ids: np.ndarray) -> np.ndarray:
 class FieldView:
     """A field on the page. Files are opened when they are needed; safe in threads."""
 
-    def __init__(self, folder: Path, record: Record):
-        self.folder, self.record, self.name = folder, record, str(record["field"])
+    def __init__(self, folder: Path, record: Record, kept: Kept):
+        self.folder, self.record, self.name, self._kept = folder, record, str(record["field"]), kept
         self._opening = threading.RLock()
         self._corrector: Corrector | None = None
 
@@ -48,7 +49,7 @@ class FieldView:
         with self._opening:
             settings = self.record["settings"]
             path = self.folder / f"{self.name}{KINDS['uncertainty'].ending}"
-            return Layers(Path(self.record["image"]), settings.get("pixel_size_um") or None, path)
+            return Layers(Path(self.record["image"]), settings.get("pixel_size_um") or None, path, self._kept)
 
     @cached_property
     def cells(self) -> Cells:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import UserError
+from .kept import Kept
 from .pyramid import Pyramid
 
 _PALETTE = ("#3c6eff", "#00d26a", "#ff3b30", "#ffd60a", "#ff5cf0", "#00e5ff", "#ff9500", "#ffffff")
@@ -25,8 +26,8 @@ class _Layer(NamedTuple):
 class Layers:
     """The layers of a field, from its image and, if it exists, the file of its uncertainty."""
 
-    def __init__(self, image: Path, pixel_size_um: float | None, uncertainty: Path):
-        self._pyramids = [Pyramid(image, pixel_size_um)]
+    def __init__(self, image: Path, pixel_size_um: float | None, uncertainty: Path, kept: Kept):
+        self._pyramids = [Pyramid(image, pixel_size_um, kept)]
         field = self._pyramids[0].field
         self.shape, self.pixel_size_um = field.shape, field.pixel_size_um
         colors = [c or None for c in field.colors]
@@ -37,7 +38,7 @@ class Layers:
             for i, (name, given) in enumerate(zip(field.channels, colors, strict=True))
         ]
         if uncertainty.is_file():
-            self._pyramids.append(Pyramid(uncertainty))
+            self._pyramids.append(Pyramid(uncertainty, pixel_size_um, kept))
             self._layers.append(_Layer(_UNCERTAINTY, _HEAT, self._pyramids[1], 0))
 
     def _layer(self, index: int) -> _Layer:
@@ -51,11 +52,13 @@ class Layers:
         return found.pyramid.tile(found.channel, level, x=x, y=y)
 
     def described(self) -> list[dict[str, Any]]:
-        """Name, colour and visibility of each layer."""
-        return [
-            {"name": la.name, "color": la.color, "visible": i < _FIRST and la.name != _UNCERTAINTY}
-            for i, la in enumerate(self._layers)
-        ]
+        """Name, colour and visibility of each layer, with the contrast of visible ones."""
+        rows = []
+        for i, layer in enumerate(self._layers):
+            is_visible = i < _FIRST and layer.name != _UNCERTAINTY
+            contrast = self.contrast(i) if is_visible else None
+            rows.append({"name": layer.name, "color": layer.color, "visible": is_visible, "contrast": contrast})
+        return rows
 
     def contrast(self, layer: int) -> dict[str, float]:
         """The intensities that are black and full colour at first, and the largest one, from a sample."""

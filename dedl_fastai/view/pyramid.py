@@ -3,8 +3,6 @@
 import hashlib
 import logging
 import threading
-from collections import OrderedDict
-from collections.abc import Hashable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ import numpy as np
 from ..io.fields.field import Field
 from ..io.fields.readers import open_field
 from ..io.files import cache_root, written_whole
+from .kept import Kept
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +19,6 @@ NEAR = 2  # up to this level (a quarter of the size) a tile is read from the fil
 _FAR = NEAR + 1  # level of the overview that the tiles of all further levels are made of
 _SMALL = 1 << 22  # pixels of fields of which whole channels are kept
 _BAND = 512  # rows that are read at a time for an overview
-_KEPT_BYTES = 192 << 20  # of tiles
 
 
 def n_levels(shape: tuple[int, int]) -> int:
@@ -45,25 +43,25 @@ def reduced(pixels: np.ndarray, step: int) -> np.ndarray:
 class Pyramid:
     """Tiles of the channels of a field. Safe in threads."""
 
-    def __init__(self, path: Path, pixel_size_um: float | None = None):
+    def __init__(self, path: Path, pixel_size_um: float | None, kept: Kept):
         self.field: Field = open_field(path, pixel_size_um or None)
         self.shape = self.field.shape
         self._reading, self._starting = threading.Lock(), threading.Lock()
         self._one_at_a_time = (
             threading.Lock()
         )  # the rows of a slide in memory, tens of megabytes, are those of a channel
-        self._tiles = _Kept(_KEPT_BYTES)
+        self._kept = kept
         self._overviews: dict[int, _Overview] = {}
 
     def tile(self, channel: int, level: int, x: int, y: int) -> np.ndarray:
         """The tile in column x and row y of a level, as float32; smaller at the right and lower edge."""
-        key = (channel, level, x, y)
-        found = self._tiles.get(key)
+        key = (self.field.path, channel, level, x, y)
+        found = self._kept.get(key)
         if found is None:
             if level > NEAR:
                 return self._overview(channel).tile(level - _FAR, x, y)
             found = reduced(self._read(channel, TILE << level, x=x, y=y), 1 << level)
-            self._tiles.add(key, found)
+            self._kept.add(key, found)
         return found
 
     def _read(self, channel: int, edge: int, x: int, y: int) -> np.ndarray:
@@ -73,10 +71,10 @@ class Pyramid:
         with self._reading:
             if height * width > _SMALL:
                 return self.field.read(channel, y0=y0, y1=y1, x0=x0, x1=x1)
-            whole = self._tiles.get(channel)
+            whole = self._kept.get((self.field.path, channel))
             if whole is None:
                 whole = self.field.read(channel)
-                self._tiles.add(channel, whole)
+                self._kept.add((self.field.path, channel), whole)
         return whole[y0:y1, x0:x1]
 
     def sample(self, channel: int) -> np.ndarray:
@@ -167,28 +165,3 @@ def _cache_file(field: Field, channel: int) -> Path | None:
     about = field.path.stat()
     key = f"{field.path.resolve()} {about.st_size} {about.st_mtime_ns} {channel}"
     return cache_root() / "view" / f"{hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()[:32]}.npy"
-
-
-class _Kept:
-    """The arrays that were used last, up to a number of bytes."""
-
-    def __init__(self, most: int):
-        self.most, self.bytes = most, 0
-        self._arrays: OrderedDict[Hashable, np.ndarray] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: Hashable) -> np.ndarray | None:
-        """The array of a key, or None."""
-        with self._lock:
-            if key in self._arrays:
-                self._arrays.move_to_end(key)
-            return self._arrays.get(key)
-
-    def add(self, key: Hashable, array: np.ndarray) -> None:
-        """Keep an array, and drop those that were not used for long."""
-        with self._lock:
-            self.bytes += array.nbytes - (self._arrays[key].nbytes if key in self._arrays else 0)
-            self._arrays[key] = array
-            while self.bytes > self.most:
-                _, old = self._arrays.popitem(last=False)
-                self.bytes -= old.nbytes

@@ -1,6 +1,7 @@
 """`ResultsView`: a folder of results as the page shows it: the gallery, and its fields by name."""
 
 import threading
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,10 @@ from ..predict.overlay import class_colors
 from ..predict.record import read_records, thumbnail_file
 from .field_view import FieldView
 from .gating import Gating
+from .kept import Kept
+
+_KEPT_BYTES = 256 << 20  # of the pixels of all fields
+_MOST_OPEN = 8  # fields
 
 
 class UnknownError(UserError):
@@ -27,7 +32,8 @@ class ResultsView:
         self.records = {str(r["field"]): r for r in read_records(self.folder)}
         if not self.records:
             raise UserError(f"{folder} holds no finished field: let predict write some.")
-        self._fields: dict[str, FieldView] = {}
+        self._fields: OrderedDict[str, FieldView] = OrderedDict()
+        self._kept = Kept(_KEPT_BYTES)
         self._lock = threading.Lock()
         self.gating = Gating(self.folder, list(self.records))
 
@@ -37,7 +43,10 @@ class ResultsView:
             raise UnknownError(f"these results have no field {name!r}.")
         with self._lock:
             if name not in self._fields:
-                self._fields[name] = FieldView(self.folder, self.records[name])
+                self._fields[name] = FieldView(self.folder, self.records[name], self._kept)
+            self._fields.move_to_end(name)
+            while len(self._fields) > _MOST_OPEN:
+                self._fields.popitem(last=False)[1].close()
             return self._fields[name]
 
     def gallery(self) -> dict[str, Any]:

@@ -83,6 +83,7 @@ def test_a_field_has_layers_with_contrasts(looking):
     assert (about["height"], about["width"], about["levels"]) == (*SHAPE, 1) and about["um_per_px"] == 0.5
     assert [layer["name"] for layer in about["layers"]] == ["DAPI", "CD8"]
     contrast = looking.get(f"{A}/contrast/1").json()
+    assert about["layers"][1]["contrast"] == contrast
     assert contrast["least"] == 0 and contrast["most"] == 16 and contrast["low"] < contrast["high"] <= 16
 
 

@@ -1,7 +1,7 @@
 // The page of one field: picture, layers, the cell under the pointer, and corrections.
 
 import { calm, element, fieldPath, get, post, rgb, say } from "./api.js";
-import { ordered } from "./gallery.js";
+import { ordered, prepare } from "./gallery.js";
 import { GatePanel } from "./gate.js";
 import { LayerPanel } from "./layers.js";
 import { Marks } from "./marks.js";
@@ -37,16 +37,17 @@ export class FieldPage {
     this.#followPointer();
     for (const event of ["animation", "animation-finish", "open", "resize"]) this.picture.viewer.addHandler(event, () => this.#scaleBar());
     this.find(".outlined").onchange = (e) => this.picture.setOpacity("outlines", e.target.checked ? 1 : 0);
-    const query = await this.layers.ready();
-    await this.picture.show("tiles", query);
-    await this.picture.show("outlines", this.#outlineQuery());
+    await this.picture.show("tiles", this.layers.query());
     this.setState(this.state);
     this.select([]);
-    this.picture.shown.tiles.addOnceHandler("fully-loaded-change", () => {
-      this.root.dataset.ready = Math.round(performance.now() - started); // ms, which the tests read
-    });
+    const ready = () => { this.root.dataset.ready = Math.round(performance.now() - started); }; // ms, for the tests
+    const { tiles } = this.picture.shown;
+    if (tiles.getFullyLoaded()) ready();
+    else tiles.addOnceHandler("fully-loaded-change", ready);
+    await this.picture.show("outlines", this.#outlineQuery());
     this.#scaleBar();
     this.#poll();
+    prepare(ordered()[ordered().indexOf(this.name) + 1]);
   }
 
   #showTiles(query) {

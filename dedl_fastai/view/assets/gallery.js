@@ -1,6 +1,6 @@
 // The gallery: a row for each field, sorted by any column; the most uncertain first.
 
-import { element, fieldPath, get, rgb } from "./api.js";
+import { calm, element, fieldPath, get, rgb } from "./api.js";
 
 const KEY = "order"; // of the session: the field page goes through the fields in the order of the gallery
 const number = (v) => (v === null || v === undefined ? "-" : Number.isInteger(v) ? String(v) : v.toPrecision(4));
@@ -17,6 +17,11 @@ function columns(types) {
     { title: "corrections", key: (f) => f.corrections },
     { title: "checked", key: (f) => f.checked, text: true },
   ];
+}
+
+// Lets the server open a field before it is clicked.
+export function prepare(name) {
+  if (name !== undefined) get(fieldPath(name)).catch(() => {}); // the click will say what is wrong
 }
 
 export function ordered() {
@@ -43,6 +48,7 @@ export async function showGallery(root) {
       c.cell ? c.cell(f) : c.text ? c.key(f) : number(c.key(f))));
     const row = element("tr", {}, ...cells);
     row.dataset.field = f.field;
+    row.onpointerenter = calm(() => prepare(f.field), 60);
     row.onclick = () => { location.hash = `#/${encodeURIComponent(f.field)}`; };
     return [f, row];
   }));

@@ -7,15 +7,9 @@ const POWER = 3; // sliders are finer where most pixels are, at low intensities
 export class LayerPanel {
   constructor(root, about, onChange) {
     this.name = about.name;
-    this.layers = about.layers.map((layer, index) => ({ ...layer, index, contrast: null }));
+    this.layers = about.layers.map((layer, index) => ({ ...layer, index }));
     this.changed = calm(() => onChange(this.query()), 60);
     root.append(...this.layers.map((layer) => this.#row(layer)));
-  }
-
-  // Fetches the contrasts of the visible layers, and returns the query for their tiles.
-  async ready() {
-    await Promise.all(this.layers.filter((l) => l.visible).map((l) => this.#contrast(l)));
-    return this.query();
   }
 
   get visible() {
@@ -30,6 +24,10 @@ export class LayerPanel {
   async #contrast(layer) {
     if (layer.contrast) return;
     layer.contrast = await get(`${fieldPath(this.name)}/contrast/${layer.index}`);
+    this.#place(layer);
+  }
+
+  #place(layer) { // the sliders
     for (const end of ["low", "high"]) layer.sliders[end].value = this.#position(layer, layer.contrast[end]);
   }
 
@@ -44,6 +42,7 @@ export class LayerPanel {
       const title = end === "low" ? "Intensity that is black" : "Intensity that has the full colour";
       return [end, element("input", { type: "range", min: 0, max: 1000, title, className: end })];
     }));
+    if (layer.contrast) this.#place(layer);
     shown.onchange = async () => {
       layer.visible = shown.checked;
       try {
