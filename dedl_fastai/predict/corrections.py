@@ -183,8 +183,7 @@ def _highest_label(folder: Path, name: str) -> int:
 
 def corrected_labels(folder: Path, name: str) -> np.ndarray:
     """Return the corrected label image as uint32 (H, W), whether or not its file is up to date."""
-    actions = read_log(folder, name)
-    if actions and written_revision(folder, name) == len(actions):
+    if labels_file(folder, name).is_file() and is_written(folder, name):
         with open_field(labels_file(folder, name)) as field:
             return field.read(0).astype(np.uint32)
     corrected = open_corrections(folder, name)
@@ -202,6 +201,11 @@ def written_revision(folder: Path, name: str) -> int:
     with tifffile.TiffFile(existing_file(path)) as tif:
         found = _REVISION.search(tif.ome_metadata or "")
     return int(found[1]) if found else 0
+
+
+def is_written(folder: Path, name: str) -> bool:
+    """Whether the label image of a field shows all actions of its log."""
+    return written_revision(folder, name) == len(read_log(folder, name))
 
 
 def write_labels(folder: Path, name: str, labels: EditedLabels, revision: int) -> None:

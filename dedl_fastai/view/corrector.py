@@ -24,8 +24,6 @@ class Corrector:
         self.corrected: Corrected = open_corrections(folder, name)
         height, width = self.corrected.labels.shape
         self._quiet = _QUIET_S + height * width / _PIXELS_PER_S
-        if written_revision(folder, name) < self.corrected.revision:  # an earlier process was killed
-            self._write_later()
 
     def act(self, action: Action, after: int) -> Action:
         """Apply an action that follows revision `after`, and return it with its revision when it is on the disk.
@@ -41,7 +39,7 @@ class Corrector:
                 except (UserError, OSError):  # it is not in the log, so it did not happen
                     self._reopen()
                     raise
-                self._write_later()
+                self.write_later()
                 return action
             raise StaleError(
                 f"The field {self.name!r} was changed in another page or by another process meanwhile: nothing was "
@@ -58,7 +56,8 @@ class Corrector:
         self.corrected.labels.close()
         self.corrected = open_corrections(self.folder, self.name)
 
-    def _write_later(self) -> None:
+    def write_later(self) -> None:
+        """Write the label image if no action follows for a while."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = threading.Timer(self._quiet, self._write)
@@ -70,7 +69,7 @@ class Corrector:
             with self._lock:
                 labels, revision = self.corrected.labels.snapshot(), self.corrected.revision
             try:
-                if revision != written_revision(self.folder, self.name):
+                if revision != written_revision(self.folder, self.name):  # another process may have written it
                     write_labels(self.folder, self.name, labels, revision)
             except (UserError, OSError) as e:  # the log has all of it
                 log.warning("%s", e)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..io.files import existing_dir
-from ..predict.corrections import effective, read_log
+from ..predict.corrections import corrected_fields, effective, is_written, read_log
 from ..predict.overlay import class_colors
 from ..predict.record import read_records, thumbnail_file
 from .field_view import FieldView
@@ -35,6 +35,9 @@ class ResultsView:
         self._fields: OrderedDict[str, FieldView] = OrderedDict()
         self._kept = Kept(_KEPT_BYTES)
         self._lock = threading.Lock()
+        for name in corrected_fields(self.folder):  # a killed process may have left label images behind their logs
+            if name in self.records and not is_written(self.folder, name):
+                self.field(name).corrector.write_later()
         self.gating = Gating(self.folder, list(self.records))
 
     def field(self, name: str) -> FieldView:

@@ -164,6 +164,14 @@ def test_corrections_are_there_again_in_another_process(folder):
     assert set(np.unique(corrected_labels(folder, NAMES[0]))) == {0, 2, 3, 4}
 
 
+def test_a_label_image_that_a_killed_process_left_behind_is_written_by_the_next_one(folder):
+    act(client_of(folder), "delete", 0, labels=[1], points=[centre(1)])
+    assert written_revision(folder, NAMES[0]) == 0
+    with client_of(folder):
+        pass  # the field is not even looked at
+    assert written_revision(folder, NAMES[0]) == 1
+
+
 def test_a_page_that_is_behind_is_refused_and_nothing_happens(client, folder):
     act(client, "delete", 0, labels=[1], points=[centre(1)])
     assert "changed in another page" in act(client, "delete", 0, status=409, labels=[5], points=[centre(5)])["error"]
