@@ -10,7 +10,7 @@ from ..errors import UserError
 from ..io.fields.readers import open_field
 
 BLOCK = 512  # edge of a block, that of the tiles in our files
-_CACHED = 64  # unchanged blocks that are kept, 64 MB
+_CACHED = 32  # unchanged blocks that are kept, 32 MB
 
 Box = tuple[int, int, int, int]  # y0, x0, y1, x1 (exclusive)
 

@@ -27,6 +27,7 @@ class Layers:
     """The layers of a field, from its image and, if it exists, the file of its uncertainty."""
 
     def __init__(self, image: Path, pixel_size_um: float | None, uncertainty: Path, kept: Kept):
+        self._contrasts: dict[int, dict[str, float]] = {}
         self._pyramids = [Pyramid(image, pixel_size_um, kept)]
         field = self._pyramids[0].field
         self.shape, self.pixel_size_um = field.shape, field.pixel_size_um
@@ -61,7 +62,12 @@ class Layers:
         return rows
 
     def contrast(self, layer: int) -> dict[str, float]:
-        """The intensities that are black and full colour at first, and the largest one, from a sample."""
+        """The intensities that are black and full colour at first, the least and the largest one, from a sample."""
+        if layer not in self._contrasts:
+            self._contrasts[layer] = self._sampled_contrast(layer)
+        return self._contrasts[layer]
+
+    def _sampled_contrast(self, layer: int) -> dict[str, float]:
         found = self._layer(layer)
         if found.name == _UNCERTAINTY:  # bits
             return _UNIT

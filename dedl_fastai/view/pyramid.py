@@ -47,9 +47,7 @@ class Pyramid:
         self.field: Field = open_field(path, pixel_size_um or None)
         self.shape = self.field.shape
         self._reading, self._starting = threading.Lock(), threading.Lock()
-        self._one_at_a_time = (
-            threading.Lock()
-        )  # the rows of a slide in memory, tens of megabytes, are those of a channel
+        self._turn = threading.Lock()  # one overview at a time: the rows that are read take tens of megabytes
         self._kept = kept
         self._overviews: dict[int, _Overview] = {}
 
@@ -58,10 +56,15 @@ class Pyramid:
         key = (self.field.path, channel, level, x, y)
         found = self._kept.get(key)
         if found is None:
+            is_complete = True
             if level > NEAR:
-                return self._overview(channel).tile(level - _FAR, x, y)
-            found = reduced(self._read(channel, TILE << level, x=x, y=y), 1 << level)
-            self._kept.add(key, found)
+                overview = self._overview(channel)
+                is_complete = overview.done == 1
+                found = overview.tile(level - _FAR, x, y)
+            else:
+                found = reduced(self._read(channel, TILE << level, x=x, y=y), 1 << level)
+            if is_complete:
+                self._kept.add(key, found)
         return found
 
     def _read(self, channel: int, edge: int, x: int, y: int) -> np.ndarray:
@@ -96,7 +99,7 @@ class Pyramid:
     def _overview(self, channel: int) -> "_Overview":
         with self._starting:
             if channel not in self._overviews:
-                self._overviews[channel] = _Overview(self.field, channel, self._one_at_a_time)
+                self._overviews[channel] = _Overview(self.field, channel, self._turn)
             return self._overviews[channel]
 
     def close(self) -> None:

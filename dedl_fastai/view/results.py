@@ -14,7 +14,7 @@ from .field_view import FieldView
 from .gating import Gating
 from .kept import Kept
 
-_KEPT_BYTES = 256 << 20  # of the pixels of all fields
+_KEPT_BYTES = 128 << 20  # of the pixels of all fields
 _MOST_OPEN = 8  # fields
 
 

@@ -66,4 +66,5 @@ export async function showGallery(root) {
     sessionStorage.setItem(KEY, JSON.stringify(order.map((f) => f.field)));
   }
   sortBy(all.find((c) => c.title === "uncertainty"));
+  prepare(ordered()[0]);
 }
