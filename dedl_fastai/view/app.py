@@ -1,7 +1,5 @@
 """`create_app`: the addresses of the page, as a Starlette application. All are below the token."""
 
-import json
-import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,17 +7,15 @@ from typing import Any
 
 from ..errors import UserError
 from ..extras import optional
-from ..predict.correcting import Action
 from ..predict.corrections import StaleError
 from .field_view import FieldView
 from .guard import Guard
-from .pictures import Shown
 from .pyramid import NEAR
+from .requests import action, json_body, number, shown
 from .results import ResultsView, UnknownError
 
 VIEW = ("view", "The pages of results")  # extra and subject of the arguments of `optional`
 _ASSETS = Path(__file__).parent / "assets"
-_MOST_BYTES = 1 << 20  # of a correction
 _A_DAY = {"cache-control": "private, max-age=86400"}
 _NEVER = {"cache-control": "no-store"}
 
@@ -81,7 +77,7 @@ class _Handlers:
     def state(self, request: Any) -> Any:
         """The state of the corrections of a field, and how much of its picture is read."""
         field = self._field(request)
-        layers = [int(i) for i in request.query_params.get("layers", "").split(",") if i]
+        layers = [int(i) for i in request.query_params.get("layers", "").split(",") if i.isdecimal()]
         return _json({**field.state(), "done": field.done(layers)})
 
     def contrast(self, request: Any) -> Any:
@@ -97,40 +93,41 @@ class _Handlers:
 
     def at(self, request: Any) -> Any:
         """The nucleus at a place."""
-        x, y = (_number(request, name) for name in "xy")
+        x, y = (number(request, name) for name in "xy")
         return _json(self._field(request).at(x, y))
 
     def tile(self, request: Any) -> Any:
         """A tile of the layers that are shown."""
         field, place = self._field(request), request.path_params
-        shown = [_shown(text) for text in request.query_params.getlist("layer")]
-        picture = field.tile(place["level"], place["x"], place["y"], shown)
-        is_ready = place["level"] <= NEAR or field.layers.done([s.layer for s in shown]) == 1
+        layers = [shown(text) for text in request.query_params.getlist("layer")]
+        is_ready = place["level"] <= NEAR or field.layers.done([s.layer for s in layers]) == 1
+        picture = field.tile(place["level"], place["x"], place["y"], layers)
         return _picture(picture, "image/jpeg", is_ready)
 
     def outlines(self, request: Any) -> Any:
         """A tile of outlines; the query holds the revision, so that a browser may keep it."""
         field, place = self._field(request), request.path_params
         marker = request.query_params.get("marker")
-        positive = self.results.gating.positive(marker, field.name, _number(request, "cut")) if marker else None
+        positive = self.results.gating.positive(marker, field.name, number(request, "cut")) if marker else None
+        is_ready = field.cells.is_ready
         picture = field.outlines(place["level"], place["x"], place["y"], positive)
-        return _picture(picture, "image/png", field.cells.is_ready)
+        return _picture(picture, "image/png", is_ready)
 
     async def act(self, request: Any) -> Any:
         """A correction, given as JSON with the revision that it follows."""
-        action, after = _action(await _body(request))
-        return _json(await _in_thread(lambda: self._field(request).act(action, after)))
+        correction, after = action(await json_body(request))
+        return _json(await _in_thread(lambda: self._field(request).act(correction, after)))
 
     def gate(self, request: Any) -> Any:
         """Histogram and cut-off of a marker, or the counts above another cut-off."""
         marker, field = request.path_params["marker"], self._field(request, request.query_params.get("field", "")).name
         if "cut" in request.query_params:
-            return _json(self.results.gating.counts(marker, field, _number(request, "cut")))
+            return _json(self.results.gating.counts(marker, field, number(request, "cut")))
         return _json(self.results.gating.described(marker, field))
 
     async def save_gate(self, request: Any) -> Any:
         """Move the cut-off of a marker."""
-        data = await _body(request)
+        data = await json_body(request)
         marker, field = request.path_params["marker"], self._field(request, str(data.get("field", ""))).name
         try:
             cut = float(data["cut"])
@@ -163,53 +160,3 @@ async def _in_thread(function: Callable[[], Any]) -> Any:
 def _refused(_request: Any, error: Exception) -> Any:
     status = 404 if isinstance(error, UnknownError) else 409 if isinstance(error, StaleError) else 400
     return _responses().JSONResponse({"error": str(error)}, status, headers=_NEVER)
-
-
-async def _body(request: Any) -> dict[str, Any]:
-    """The JSON object that a page sent. Another type would be a form, which other sites can send too."""
-    if request.headers.get("content-type") != "application/json":
-        raise UserError("a JSON object is needed.")
-    if int(request.headers.get("content-length") or 0) > _MOST_BYTES:
-        raise UserError("the correction is too large.")
-    try:
-        data = json.loads(await request.body())
-    except ValueError as e:
-        raise UserError("the request is no JSON.") from e
-    if not isinstance(data, dict):
-        raise UserError("a JSON object is needed.")
-    return data
-
-
-def _action(data: dict[str, Any]) -> tuple[Action, int]:
-    """The action that a page sent, and the revision it follows. Raises `UserError` if something is missing."""
-    try:
-        points = data.get("points")
-        given = data.get("type")
-        action = Action(
-            str(data["action"]),
-            labels=tuple(int(i) for i in data.get("labels", ())),
-            points=None if points is None else tuple((round(float(x), 2), round(float(y), 2)) for x, y in points),
-            type=None if given is None else str(given),
-        )
-        if not all(math.isfinite(v) for point in action.points or () for v in point):
-            raise ValueError("a place is not finite")
-        return action, int(data["revision"])
-    except (KeyError, TypeError, ValueError, OverflowError) as e:
-        raise UserError(f"this is no correction ({e}).") from e
-
-
-def _shown(text: str) -> Shown:
-    """A layer as the page asks for it: number, low, high, colour as rrggbb, separated by commas."""
-    try:
-        layer, low, high, color = text.split(",")
-        red, green, blue = bytes.fromhex(color)
-        return Shown(int(layer), float(low), float(high), (red, green, blue))
-    except ValueError as e:
-        raise UserError(f"{text!r} is no layer.") from e
-
-
-def _number(request: Any, name: str) -> float:
-    try:
-        return float(request.query_params[name])
-    except (KeyError, ValueError) as e:
-        raise UserError(f"{name!r} must be a number.") from e

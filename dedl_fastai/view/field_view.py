@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,21 +40,27 @@ class FieldView:
     def __init__(self, folder: Path, record: Record, kept: Kept):
         self.folder, self.record, self.name, self._kept = folder, record, str(record["field"]), kept
         self._opening = threading.RLock()
+        self._layers: Layers | None = None
+        self._cells: Cells | None = None
         self._corrector: Corrector | None = None
 
-    @cached_property
+    @property
     def layers(self) -> Layers:
         """The channels of the image, and the uncertainty if `predict` wrote it."""
         with self._opening:
-            settings = self.record["settings"]
-            path = self.folder / f"{self.name}{KINDS['uncertainty'].ending}"
-            return Layers(Path(self.record["image"]), settings.get("pixel_size_um") or None, path, self._kept)
+            if self._layers is None:
+                size = self.record["settings"].get("pixel_size_um") or None
+                uncertainty = self.folder / f"{self.name}{KINDS['uncertainty'].ending}"
+                self._layers = Layers(Path(self.record["image"]), size, uncertainty, self._kept)
+            return self._layers
 
-    @cached_property
+    @property
     def cells(self) -> Cells:
         """The table of cells."""
         with self._opening:
-            return Cells(self.folder / f"{self.name}{KINDS['cells'].ending}")
+            if self._cells is None:
+                self._cells = Cells(self.folder / f"{self.name}{KINDS['cells'].ending}")
+            return self._cells
 
     @property
     def corrector(self) -> Corrector:
@@ -78,7 +83,6 @@ class FieldView:
             "width": width,
             "tile": TILE,
             "levels": n_levels(self.layers.shape),
-            "near": NEAR,
             "um_per_px": self.layers.pixel_size_um,
             "layers": self.layers.described(),
             **self.state(),
@@ -89,11 +93,15 @@ class FieldView:
         try:
             self.corrector.refresh()
         except UserError as e:
-            types = [
-                {"name": name, "color": color} for name, color in class_colors(list(self.record["phenotypes"])).items()
-            ]
-            nothing = {"revision": 0, "can_undo": False, "can_redo": False, "n_corrections": 0, "checks": []}
-            return {**nothing, "types": types, "trouble": str(e)}
+            nothing = {
+                "revision": 0,
+                "can_undo": False,
+                "can_redo": False,
+                "n_corrections": 0,
+                "checks": [],
+                "types": [],
+            }
+            return {**nothing, "trouble": str(e)}
         corrected = self.corrector.corrected
         checks = [a for a in corrected.actions if a.action in ("check", "uncheck")]
         return {
@@ -134,16 +142,21 @@ class FieldView:
         """
         shape = self._tile_shape(level, x, y)
         if level > NEAR:
-            return self._dots(level, x, y, shape=shape)
+            return self._dots(level, (x, y), shape, is_positive)
         step = 1 << level
         box = (y * TILE * step, x * TILE * step, (y * TILE + shape[0]) * step, (x * TILE + shape[1]) * step)
         labels = self.labels()
         part = labels.read(clipped(box, labels.shape))[::step, ::step]
         return outlines(np.pad(part, 1, mode="edge"), self._colors_of(is_positive))
 
-    def _dots(self, level: int, x: int, y: int, shape: tuple[int, int]) -> bytes:
-        label, row, column = self.cells.inside((y * TILE, x * TILE, y * TILE + shape[0], x * TILE + shape[1]), level)
-        return dots((row, column), self._colors_of(None)(label), shape, alpha=max(255 >> (level - NEAR), 24))
+    def _dots(
+        self, level: int, place: tuple[int, int], shape: tuple[int, int], is_positive: np.ndarray | None
+    ) -> bytes:
+        self.cells.wait()
+        left, top = place[0] * TILE, place[1] * TILE
+        label, row, column = self.cells.inside((top, left, top + shape[0], left + shape[1]), level)
+        alpha = max(255 >> (level - NEAR), 24)  # the more they overlap, the fainter
+        return dots((row, column), self._colors_of(is_positive)(label), shape, alpha)
 
     def _colors_of(self, is_positive: np.ndarray | None) -> Callable[[np.ndarray], np.ndarray]:
         """A function that returns the colours of nuclei, as uint8 (n, 3), by their types or by a cut-off."""
@@ -194,5 +207,5 @@ class FieldView:
         """Write what is not written, and close the files."""
         if self._corrector is not None:
             self._corrector.close()
-        if "layers" in self.__dict__:
-            self.layers.close()
+        if self._layers is not None:
+            self._layers.close()
