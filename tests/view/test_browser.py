@@ -124,13 +124,27 @@ def browser():
         chromium.close()
 
 
+@pytest.fixture
+def serve():
+    """A function that starts a server; those that a failed test leaves are killed."""
+    servers = []
+
+    def start(folder):
+        servers.append(Server(folder))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.kill()
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return write_results(tmp_path_factory.mktemp("browser") / "res")
 
 
-def test_look_correct_be_killed_and_go_on(browser, folder):
-    server = Server(folder)
+def test_look_correct_be_killed_and_go_on(browser, folder, serve):
+    server = serve(folder)
     tab = browser.new_page(viewport={"width": 1100, "height": 760})
     page = Page(tab, server.address)
 
@@ -173,7 +187,7 @@ def test_look_correct_be_killed_and_go_on(browser, folder):
     assert len(read_log(folder, NAMES[0])) == 4 and page.errors == []
     tab.close()
 
-    server = Server(folder)
+    server = serve(folder)
     tab = browser.new_page(viewport={"width": 1100, "height": 760})
     page = Page(tab, server.address)
     assert page.revision == 4
@@ -197,8 +211,8 @@ def test_look_correct_be_killed_and_go_on(browser, folder):
     assert abs(int(checked_mask(folder, NAMES[0], SHAPE).sum()) - 10_000) < 800
 
 
-def test_zoom_cut_offs_and_a_second_page(browser, folder):
-    server = Server(folder)
+def test_zoom_cut_offs_and_a_second_page(browser, folder, serve):
+    server = serve(folder)
     tab = browser.new_page(viewport={"width": 1100, "height": 760})
     page = Page(tab, server.address)
     bar = tab.get_attribute(".scale", "style")
@@ -227,4 +241,3 @@ def test_zoom_cut_offs_and_a_second_page(browser, folder):
     assert "another page" in tab.inner_text("#message")
     page.becomes(revision + 1)
     assert tab.is_checked(".checked") and page.errors == [] == second.errors
-    server.kill()
