@@ -19,6 +19,7 @@ from .gate import gate
 from .lr_find import app as lr_find_app
 from .predict import predict
 from .seg import seg
+from .view import view
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,6 +34,7 @@ app.command(cls=Command, short_help="Train a classification model.")(clf)
 app.command(cls=Command, short_help="Recompute the metrics of a run.")(evaluate)
 app.command(cls=Command, short_help="Find cells in new fields, or classify them.")(predict)
 app.command(cls=Command, short_help="Find the cut-offs of markers, with pictures.")(gate)
+app.command(cls=Command, short_help="Look at results in the browser, and correct them.")(view)
 app.command(cls=Command, short_help="Draw which parts of a field are evidence for a class.")(explain)
 app.command(cls=Command, short_help="Write a run's network as ONNX or a torch program.")(export)
 app.add_typer(lr_find_app, name="lr-find")

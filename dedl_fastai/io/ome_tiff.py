@@ -28,6 +28,7 @@ def write_ome_tiff(
     pixel_size_um: float | None = None,
     *,
     origin_um: tuple[float, float] | None = None,  # stage position (x, y) of the upper left corner
+    description: str = "",  # of the image, any text
     labels: bool | None = None,  # True: nearest neighbours in the pyramid, False: means; None: True for integers
     pyramid: bool | None = None,  # None: if an edge exceeds 4096 pixels
     compression: str | None = "zlib",
@@ -57,7 +58,7 @@ def write_ome_tiff(
                     channel_names=channel_names,
                     pixel_size_um=pixel_size_um,
                     origin_um=origin_um,
-                )
+                ) | ({"Description": description} if description else {})
             tif.write(
                 _tiles(read, shape, level=level, size=size, tile=tile, nearest=nearest, dtype=dtype),
                 shape=(*shape[:-2], *size),

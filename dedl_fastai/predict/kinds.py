@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,6 @@ from PIL.Image import Image
 from ..cells.neighbours import neighbourhoods
 from ..errors import UserError
 from ..extras import optional
-from ..inference.field_cells import FieldCells
 from ..io.anndata import write_h5ad
 from ..io.cell_tables import PARQUET, write_parquet
 from ..io.files import written_whole
@@ -24,12 +23,15 @@ from ..io.ome_tiff import write_ome_tiff
 from ..io.outlines import cell_polygons
 from .overlay import class_colors, draw_overlay
 
+if TYPE_CHECKING:  # the names of the kinds are needed where nothing is predicted, and PyTorch takes seconds to import
+    from ..inference.field_cells import FieldCells
+
 
 @dataclass
 class Result:
     """A predicted field, and the settings that its files depend on."""
 
-    found: FieldCells
+    found: "FieldCells"
     channel: int = 0  # index of the channel that the overlay shows
     radius_um: float = 30.0  # of neighbourhoods
 

@@ -95,6 +95,10 @@ class Field(ABC):
     def _read(self, index: int, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         """Pixels of channel `index` in the dtype of the file; `read` has checked the region."""
 
+    def reduced(self, channel: str | int, step: int) -> np.ndarray | None:
+        """A whole channel at 1/step of its size from the pyramid in the file, as float32; None without such a level."""
+        return None
+
     def thumbnail(self) -> np.ndarray | None:
         """The RGB thumbnail in the file as uint8 (h, w, 3), or None if there is none."""
         return None

@@ -9,7 +9,7 @@ import tifffile
 from ...errors import UserError
 from .field import Field
 from .tiff_metadata import describe
-from .tiff_pages import DAMAGED, Page, open_tiff, read_page, read_region
+from .tiff_pages import DAMAGED, Page, keyframe, open_tiff, read_page, read_region
 
 
 class TiffField(Field):
@@ -75,6 +75,26 @@ class TiffField(Field):
     def _read(self, index: int, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         page, sample = self.planes[index]
         return read_region(self.path, self._page(page), sample, y0=y0, y1=y1, x0=x0, x1=x1)
+
+    def reduced(self, channel: str | int, step: int) -> np.ndarray | None:
+        """A whole channel at 1/step of its size, from SubIFDs or from smaller pages of a QPTIFF; None without them."""
+        number, sample = self.planes[self.channel_index(channel)]
+        self._page(number)
+        assert self._tif is not None
+        series = self._tif.series[0]
+        position = next((i for i, page in enumerate(series.pages) if page is not None and page.index == number), None)
+        size = [-(-n // step) for n in self.shape]
+        for level in series.levels[1:]:
+            page = level.pages[position] if position is not None and len(level.pages) == len(series.pages) else None
+            if page is None:
+                continue
+            missing = [
+                n - m for n, m in zip(size, (keyframe(page).imagelength, keyframe(page).imagewidth), strict=True)
+            ]
+            if all(0 <= n <= 1 for n in missing):  # some programs round the size down
+                pixels = read_page(self.path, page, sample)
+                return np.pad(pixels, [(0, n) for n in missing], mode="edge").astype(np.float32, copy=False)
+        return None
 
     def thumbnail(self) -> np.ndarray | None:
         """The inForm or QPTIFF thumbnail as uint8 (h, w, 3), or None."""

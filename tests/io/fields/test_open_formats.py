@@ -7,7 +7,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from dedl_fastai.io import open_field
+from dedl_fastai.io import open_field, write_ome_tiff
 
 TYPES = ("uint8", "uint16", "int16", "uint32", "float32", "float64")
 COMPRESSIONS = (None, "lzw", "deflate", "zstd")
@@ -196,3 +196,17 @@ def test_an_open_field_can_be_sent_to_a_data_loader_worker(tmp_path, rng, ending
         copy = pickle.loads(pickle.dumps(field))
     np.testing.assert_array_equal(copy.read(0), before)
     copy.close()
+
+
+def test_the_levels_of_a_pyramid_are_read(tmp_path):
+    pixels = np.random.default_rng(0).random((2, 1301, 1100)).astype(np.float32)
+    path = tmp_path / "p.ome.tif"
+    write_ome_tiff(path, pixels, ["A", "B"], pyramid=True, tile=256)
+    with open_field(path) as field:
+        found = field.reduced("B", 4)
+        assert found is not None and found.shape == (326, 275) and found.dtype == np.float32
+        np.testing.assert_allclose(found[:325], pixels[1, :1300].reshape(325, 4, 275, 4).mean(axis=(1, 3)), atol=1e-6)
+        assert field.reduced("B", 3) is None and field.reduced("B", 64) is None
+    write_ome_tiff(path, pixels, ["A", "B"])
+    with open_field(path) as field:
+        assert field.reduced("B", 4) is None

@@ -1,0 +1,86 @@
+"""`ResultsView`: a folder of results as the page shows it: the gallery, and its fields by name."""
+
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..io.files import existing_dir
+from ..predict.corrections import corrected_fields, effective, is_written, read_log
+from ..predict.overlay import class_colors
+from ..predict.record import read_records, thumbnail_file
+from .field_view import FieldView
+from .gating import Gating
+from .kept import Kept
+
+_KEPT_BYTES = 128 << 20  # of the pixels of all fields
+_MOST_OPEN = 8  # fields
+
+
+class UnknownError(UserError):
+    """There is no such thing in these results."""
+
+
+class ResultsView:
+    """The results that `predict` wrote into a folder. Raises `UserError` for other folders."""
+
+    def __init__(self, folder: str | Path):
+        self.folder = existing_dir(folder).resolve()
+        if not (self.folder / "fields").is_dir():
+            raise UserError(f"{folder} holds no results: give a folder that predict wrote.")
+        self.records = {str(r["field"]): r for r in read_records(self.folder)}
+        if not self.records:
+            raise UserError(f"{folder} holds no finished field: let predict write some.")
+        self._fields: OrderedDict[str, FieldView] = OrderedDict()
+        self._kept = Kept(_KEPT_BYTES)
+        self._lock = threading.Lock()
+        for name in corrected_fields(self.folder):  # a killed process may have left label images behind their logs
+            if name in self.records and not is_written(self.folder, name):
+                self.field(name).corrector.write_later()
+        self.gating = Gating(self.folder, list(self.records))
+
+    def field(self, name: str) -> FieldView:
+        """A field by its name. Raises `UserError` if there is none."""
+        if name not in self.records:
+            raise UnknownError(f"these results have no field {name!r}.")
+        with self._lock:
+            if name not in self._fields:
+                self._fields[name] = FieldView(self.folder, self.records[name], self._kept)
+            self._fields.move_to_end(name)
+            while len(self._fields) > _MOST_OPEN:
+                self._fields.popitem(last=False)[1].close()
+            return self._fields[name]
+
+    def gallery(self) -> dict[str, Any]:
+        """A row for each field, and the colours of the types."""
+        types = dict.fromkeys(name for r in self.records.values() for name in r["phenotypes"])
+        return {
+            "folder": self.folder.name,
+            "types": [{"name": n, "color": c} for n, c in class_colors(list(types)).items()],
+            "fields": [self._row(name) for name in self.records],
+            "markers": self.gating.markers,
+        }
+
+    def _row(self, name: str) -> dict[str, Any]:
+        record = self.records[name]
+        actions = effective(read_log(self.folder, name))
+        checks = [a for a in actions if a.action in ("check", "uncheck")]
+        checked = "" if not checks else "field" if checks[-1].points is None else "regions"
+        return {
+            **{key: record[key] for key in ("cells", "per_mm2", "area_mm2", "uncertainty")},
+            "field": name,
+            "types": {n: values["cells"] for n, values in record["phenotypes"].items()},
+            "corrections": len(actions) - len(checks),
+            "checked": "" if checks and checks[-1].action == "uncheck" and checks[-1].points is None else checked,
+        }
+
+    def thumbnail(self, name: str) -> Path | None:
+        """The small picture of a field, or None."""
+        path = thumbnail_file(self.folder, self.field(name).name)
+        return path if path.is_file() else None
+
+    def close(self) -> None:
+        """Write what is not written, and close all files."""
+        for field in self._fields.values():
+            field.close()

@@ -1,0 +1,243 @@
+"""The page in a real browser: Debian's Chromium, headless, driven by playwright; the server is a process of its own."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from dedl_fastai.predict.corrections import checked_mask, corrected_labels, read_log
+
+from .results_folder import NAMES, SHAPE, centre, write_results
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""
+)
+pytest.importorskip("uvicorn", reason="the extra view is not installed")
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytestmark = [
+    pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed"),
+    pytest.mark.timeout(600),
+]
+WAIT_MS = 60_000
+
+
+class Server:
+    """The command in a process of its own, which can be killed."""
+
+    def __init__(self, folder):
+        command = [sys.executable, "-m", "dedl_fastai.cli", "view", str(folder), "--no-browser"]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+        )
+        line = self.process.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:\d+/\S+/", line)
+        assert found, line
+        self.address = found[0]
+
+    def kill(self):
+        """End the process at once, as a crash does."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self):
+        """End the process as Ctrl+C does, and return its exit code."""
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(timeout=60)
+
+
+class Page:
+    """The page of the first field, and what a user does with it. Places are pixels (x, y) of the field."""
+
+    def __init__(self, page, address):
+        self.page = page
+        self.errors = []
+        page.on("pageerror", lambda error: self.errors.append(error))
+        page.goto(address)
+        page.click(f'tr[data-field="{NAMES[0]}"]')
+        page.wait_for_selector(".field[data-ready]", timeout=WAIT_MS)
+        page.wait_for_timeout(300)
+
+    @property
+    def revision(self):
+        return int(self.page.get_attribute(".field", "data-revision"))
+
+    def screen(self, place):
+        """The position of a pixel on the screen; the whole field is in view, in the middle."""
+        box = self.page.locator(".viewer").bounding_box()
+        scale = min(box["width"] / SHAPE[1], box["height"] / SHAPE[0])
+        return (
+            box["x"] + box["width"] / 2 + (place[0] - SHAPE[1] / 2) * scale,
+            box["y"] + box["height"] / 2 + (place[1] - SHAPE[0] / 2) * scale,
+        )
+
+    def click(self, place, *keys):
+        for key in keys:
+            self.page.keyboard.down(key)
+        self.page.mouse.click(*self.screen(place))
+        for key in keys:
+            self.page.keyboard.up(key)
+        self.page.wait_for_timeout(600)  # two clicks at once would be a double click
+
+    def drag(self, *places):
+        self.page.mouse.move(*self.screen(places[0]))
+        self.page.mouse.down()
+        for place in places[1:]:
+            self.page.mouse.move(*self.screen(place), steps=4)
+        self.page.mouse.up()
+
+    def becomes(self, revision):
+        """Wait for a revision."""
+        self.page.wait_for_selector(f'.field[data-revision="{revision}"]', timeout=WAIT_MS)
+
+    def pixel(self, place):
+        """The colour (r, g, b) of the picture at a place, without the marks over it."""
+        return self.page.evaluate(
+            """([x, y]) => {
+                const canvas = document.querySelector(".picture canvas");
+                const box = canvas.getBoundingClientRect();
+                const scale = canvas.width / box.width;
+                const data = canvas.getContext("2d").getImageData((x - box.x) * scale, (y - box.y) * scale, 1, 1).data;
+                return [...data].slice(0, 3);
+            }""",
+            list(self.screen(place)),
+        )
+
+    def until(self, condition):
+        """Wait until a condition holds."""
+        for _ in range(200):
+            if condition():
+                return
+            self.page.wait_for_timeout(50)
+        raise AssertionError("it did not happen")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def serve():
+    """A function that starts a server; those that a failed test leaves are killed."""
+    servers = []
+
+    def start(folder):
+        servers.append(Server(folder))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.kill()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_results(tmp_path_factory.mktemp("browser") / "res")
+
+
+def test_look_correct_be_killed_and_go_on(browser, folder, serve):
+    server = serve(folder)
+    tab = browser.new_page(viewport={"width": 1100, "height": 760})
+    page = Page(tab, server.address)
+
+    # a channel is switched off and on
+    inside = centre(5)
+    assert page.pixel(inside)[1] > 200
+    tab.uncheck('[data-layer="CD8"] input[type="checkbox"]')
+    page.until(lambda: page.pixel(inside)[1] < 150)
+    tab.check('[data-layer="CD8"] input[type="checkbox"]')
+    page.until(lambda: page.pixel(inside)[1] > 200)
+
+    # a click shows the row of the cell
+    page.click(centre(5))
+    assert "Cell CD8 mean" in tab.inner_text(".cell") and "16" in tab.inner_text(".cell")
+
+    # delete, merge, split, draw
+    page.click(centre(1))
+    tab.keyboard.press("Delete")
+    page.becomes(1)
+    page.click(centre(3))
+    page.click(centre(4), "Shift")
+    tab.click('[data-do="merge"]')
+    page.becomes(2)
+    tab.click('[data-tool="split"]')
+    x, y = centre(2)
+    page.drag((x - 30, y), (x + 30, y))
+    page.becomes(3)
+    tab.click('[data-tool="draw"]')
+    page.drag((600, 100), (650, 100), (650, 150), (600, 150))
+    page.becomes(4)
+    actions = read_log(folder, NAMES[0])
+    assert [a.action for a in actions] == ["delete", "merge", "split", "draw"]
+    assert [a.labels for a in actions] == [(1,), (3, 4), (2, 6), (7,)]
+
+    # kill the server in the middle: the page says so, and nothing is lost
+    server.kill()
+    tab.keyboard.press("Control+z")
+    tab.wait_for_selector("#message:not([hidden])", timeout=WAIT_MS)
+    assert "saved" in tab.inner_text("#message")
+    assert len(read_log(folder, NAMES[0])) == 4 and page.errors == []
+    tab.close()
+
+    server = serve(folder)
+    tab = browser.new_page(viewport={"width": 1100, "height": 760})
+    page = Page(tab, server.address)
+    assert page.revision == 4
+    tab.keyboard.press("Control+z")
+    page.becomes(5)
+    tab.keyboard.press("Control+y")
+    page.becomes(6)
+    tab.click('[data-do="undo"]')
+    page.becomes(7)
+    page.click(centre(5))
+    tab.select_option(".type", "t")
+    page.becomes(8)
+    tab.click('[data-tool="region"]')
+    page.drag((300, 300), (400, 300), (400, 400), (300, 400))
+    page.becomes(9)
+    assert page.errors == []
+    tab.close()
+    assert server.stop() == 0
+    labels = corrected_labels(folder, NAMES[0])
+    assert set(np.unique(labels)) == {0, 2, 3, 5, 6}
+    assert abs(int(checked_mask(folder, NAMES[0], SHAPE).sum()) - 10_000) < 800
+
+
+def test_zoom_cut_offs_and_a_second_page(browser, folder, serve):
+    server = serve(folder)
+    tab = browser.new_page(viewport={"width": 1100, "height": 760})
+    page = Page(tab, server.address)
+    bar = tab.get_attribute(".scale", "style")
+    tab.mouse.move(*page.screen(centre(5)))
+    tab.mouse.wheel(0, -600)
+    page.until(lambda: tab.get_attribute(".scale", "style") != bar)
+
+    # a cut-off is moved: the count of positive cells changes, and it is saved
+    tab.select_option(".marker", "CD8")
+    tab.wait_for_selector(".positive:has-text('Above')", timeout=WAIT_MS)
+    before = tab.inner_text(".positive")
+    tab.locator(".cut").fill("800")
+    page.until(lambda: tab.inner_text(".positive") != before)
+    assert "1 of 5 cells here" in tab.inner_text(".positive")
+    tab.click(".save")
+    page.until(lambda: (folder / "corrections" / "gates.json").is_file())
+
+    # a page that is behind is refused with a sentence, and shows what the other one did
+    other = browser.new_page(viewport={"width": 1100, "height": 760})
+    second = Page(other, server.address)
+    revision = second.revision
+    other.check(".checked")
+    second.becomes(revision + 1)
+    tab.keyboard.press("Control+z")
+    tab.wait_for_selector("#message:not([hidden])", timeout=WAIT_MS)
+    assert "another page" in tab.inner_text("#message")
+    page.becomes(revision + 1)
+    assert tab.is_checked(".checked") and page.errors == [] == second.errors
