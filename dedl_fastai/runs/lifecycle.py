@@ -26,6 +26,7 @@ from .cohort import with_demo_data
 from .lr_curve import RateCurve, rate_curve
 from .options.base import Options
 from .options.training import FIND, DataOptions, TrainOptions
+from .readme import write_readme
 
 log = logging.getLogger(__name__)
 
@@ -179,8 +180,9 @@ def _start(weights: str, network: str) -> str:
 
 
 def close_run(run: RunFolder, seconds: float) -> None:
-    """Mark the run as complete: record its duration, and remove the state for resuming."""
+    """Mark the run as complete: record its duration, write its README, and remove the state for resuming."""
     before = run.read("manifest")
     total = round(before.get("seconds", 0) + seconds, 1)
     run.write("manifest", {**before, "seconds": total, "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
+    write_readme(run)
     run.finish()
