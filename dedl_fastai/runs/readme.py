@@ -87,9 +87,9 @@ def _split(run: RunFolder) -> str:
 
 
 def _training(run: RunFolder, options: Mapping[str, Any]) -> str:
-    if not (run.path / "history.csv").is_file():
-        return f"seed {options['seed']}."
-    done = len(run.history())
+    if "network" not in run.read("model"):
+        return f"seed {options['seed']}; every option is in `config.json`."
+    done = len(run.history()) if (run.path / "history.csv").is_file() else f"up to {options['epochs']}"
     given = f"preset `{options['preset']}`, batches of {options['bs']}, learning rate {options['lr']:g}"
     return f"{done} epochs, {given}, seed {options['seed']}; every option is in `config.json`."
 
@@ -118,8 +118,10 @@ def _measured(metrics: Mapping[str, Any], task: str) -> list[str]:
         if nuclei.get("n_fields"):
             rows = {"this model": nuclei, **nuclei.get("baselines", {})}
             lines += [*_table(["", *_NUCLEI.values()], _rows(rows, _NUCLEI)), ""]
-    note = "In brackets: 95 % intervals, by drawing patients anew. All scores are in `metrics.json`."
-    return [*lines, note]
+    notes = ["In brackets: 95 % intervals, by drawing patients anew. All scores are in `metrics.json`."]
+    if "objects" in metrics:
+        notes.append("The ceiling is what the separation of touching nuclei reaches from the true mask.")
+    return [*lines, *notes]
 
 
 def _rows(scores: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> Iterator[list[str]]:
