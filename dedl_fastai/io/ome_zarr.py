@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import __version__
 from ..errors import UserError
-from .files import folder_written_whole, write_json
+from .files import check_is_new, folder_written_whole, write_json
 from .pyramid import ReadRegion, count_levels, level_size, mean_block, nearest_block
 
 VERSIONS = {"0.4": 2, "0.5": 3}  # of NGFF -> of the zarr format
@@ -39,7 +39,7 @@ def write_ome_zarr(
     """Write an image and its label images as one OME-Zarr folder, which napari, QuPath and Fiji open.
 
     Each level halves the one before: intensities as means, labels by nearest neighbours. Raises `UserError` for
-    versions that the installed zarr does not write.
+    versions that the installed zarr does not write, and if there is something at `path`.
     """
     if version not in VERSIONS:
         raise UserError(f"version={version!r} of OME-Zarr is unknown; it may be {', '.join(VERSIONS)}.")
@@ -47,6 +47,7 @@ def write_ome_zarr(
         raise UserError('OME-Zarr 0.5 needs zarr 3: pip install "zarr>=3", or write version 0.4.')
     if len(channel_names) != pixels.shape[0]:
         raise UserError(f"{path}: {len(channel_names)} channel names were given for {pixels.shape[0]} channels.")
+    check_is_new(path)
     frame = _Frame(pixel_size_um, origin_um)
     with folder_written_whole(path) as tmp:
         read = partial(_read_plane, pixels)

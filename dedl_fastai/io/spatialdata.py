@@ -10,7 +10,7 @@ import pandas as pd
 from ..extras import optional
 from .anndata import cells_anndata
 from .fields.field import Field
-from .files import folder_written_whole
+from .files import check_is_new, folder_written_whole
 from .outlines import cell_polygons
 from .pyramid import count_levels
 
@@ -29,8 +29,10 @@ def write_spatialdata(
 
     The table annotates `nuclei`, and its rows have the labels as instances. Coordinate systems: `pixels`, and if the
     pixel size is known `global` in um from the upper left corner, and `slide` in um from the origin of the stage.
-    Without a pixel size, `global` is in pixels. Pixels are read in blocks while they are written.
+    Without a pixel size, `global` is in pixels. Pixels are read in blocks while they are written. Raises `UserError`
+    if there is something at `path`.
     """
+    check_is_new(path)
     spatialdata = optional(*SPATIALDATA)
     systems = _systems(field)
     with folder_written_whole(path) as tmp:

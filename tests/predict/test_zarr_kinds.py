@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dedl_fastai.cells.measure import measure_cells
+from dedl_fastai.errors import UserError
 from dedl_fastai.inference.field_cells import FieldCells
 from dedl_fastai.inference.scale import Scale
 from dedl_fastai.io import open_field, write_ome_tiff
@@ -50,6 +51,8 @@ def test_omezarr_has_the_probability_and_the_nuclei_as_its_labels(result, tmp_pa
     coarse = scales["datasets"][1]["coordinateTransformations"]
     assert coarse[0]["scale"] == [1, 1, 1] and coarse[1]["translation"] == [0, 2000, 1000]
     assert planes_of([kind, "labels"]) == ["probability"]
+    with pytest.raises(UserError, match="exists already"):
+        KINDS[kind].write(path, result)
 
 
 def test_omezarr_is_read_by_ome_zarr(result, tmp_path):

@@ -72,7 +72,7 @@ def test_wandb_works_offline(tiny_folder, plain, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     logged("wandb", tiny_folder, plain, tmp_path / "run", monkeypatch)
-    name = json.loads((tmp_path / "run" / "log.json").read_text())["id"]
+    name = json.loads((tmp_path / "run" / "log.json").read_text())["wandb"]
     files = [p.name for p in (tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb")]
     assert len(files) == 2 and set(files) == {f"run-{name}.wandb"}  # before and after the interruption, one run
 

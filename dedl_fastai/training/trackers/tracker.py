@@ -20,8 +20,8 @@ class Tracker(ABC):
     A run that is resumed continues its log: `log_id` keeps the name that the tool gave it in the run's log.json.
     """
 
-    def __init__(self, run: RunFolder):
-        self.run = run
+    def __init__(self, run: RunFolder, tool: str):
+        self.run, self.tool = run, tool
 
     @abstractmethod
     def callback(self, steps_done: int) -> Callback:
@@ -42,11 +42,14 @@ class Tracker(ABC):
     @property
     def log_id(self) -> str:
         """The tool's name of this log; "" before it was opened for the first time."""
-        return self.run.read("log")["id"] if (self.run.path / "log.json").is_file() else ""
+        return self._ids().get(self.tool, "")
 
     def keep_id(self, value: str) -> None:
         """Write the tool's name of this log into the run folder."""
-        self.run.write("log", {"id": value})
+        self.run.write("log", {**self._ids(), self.tool: value})
+
+    def _ids(self) -> dict[str, str]:
+        return self.run.read("log") if (self.run.path / "log.json").is_file() else {}
 
 
 def tracker_of(name: str, run: RunFolder) -> Tracker | None:
@@ -54,7 +57,7 @@ def tracker_of(name: str, run: RunFolder) -> Tracker | None:
     if not name:
         return None
     optional(name, "log", f"logs for {name}")
-    return import_module(f"..{name}_log", __name__).Log(run)
+    return import_module(f"..{name}_log", __name__).Log(run, name)
 
 
 def flat_scores(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
