@@ -5,7 +5,18 @@ import typer
 _PACKAGES = {
     "core": ("fastai", "torch", "torchvision", "timm", "segmentation-models-pytorch", "safetensors", "numpy", "pandas"),
     "files": ("tifffile", "imagecodecs", "pillow", "scikit-image", "scikit-learn", "zarr", "matplotlib", "typer"),
-    "extras": ("captum", "roifile", "anndata", "pyarrow", "starlette", "uvicorn", "distributed", "dask-jobqueue"),
+    "extras": (
+        "captum",
+        "roifile",
+        "anndata",
+        "spatialdata",
+        "pyarrow",
+        "starlette",
+        "uvicorn",
+        "distributed",
+        "dask-jobqueue",
+    ),
+    "log": ("tensorboard", "mlflow", "wandb"),
     "engines": ("onnx", "onnxscript", "onnxruntime", "openvino"),
 }
 

@@ -1,7 +1,8 @@
-"""Cell tables as AnnData files (.h5ad) for scanpy and squidpy. Needs the extra "spatial"."""
+"""Cell tables as AnnData objects and files (.h5ad) for scanpy and squidpy. Needs the extra "spatial"."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,10 +21,33 @@ def write_h5ad(
     pixel_size_um: float | None = None,  # None: the value in `cells.attrs`, if there is one
     pixel_size_from: str = "",  # source of the pixel size, such as "file" or "option"
 ) -> None:
-    """Write X = mean intensities (float32), obs = the other columns, obsm["spatial"] = centroids (x, y).
+    """Write the table as `cells_anndata` gives it.
 
-    Centroids are in um if the table has them in um, else in pixels; uns["dedl_fastai"] holds the unit. A file may hold
-    the cells of several fields: squidpy separates them with `spatial_neighbors(adata, library_key="field")`.
+    A file may hold the cells of several fields: squidpy separates them with
+    `spatial_neighbors(adata, library_key="field")`.
+    """
+    try:
+        adata = cells_anndata(
+            cells, channels, column=column, pixel_size_um=pixel_size_um, pixel_size_from=pixel_size_from
+        )
+    except UserError as e:
+        raise UserError(f"{path}: {e}") from e
+    with written_whole(path) as tmp:
+        adata.write_h5ad(tmp, compression="gzip")
+
+
+def cells_anndata(
+    cells: pd.DataFrame,
+    channels: Sequence[str],
+    *,
+    column: str = "Nucleus {channel} mean",
+    pixel_size_um: float | None = None,
+    pixel_size_from: str = "",
+) -> Any:
+    """Return AnnData: X = mean intensities (float32), obs = the other columns, obsm["spatial"] = centroids (x, y).
+
+    Centroids are in um if the table has them in um, else in pixels; uns["dedl_fastai"] holds the unit. The arguments
+    are those of `write_h5ad`.
     """
     anndata = optional("anndata", "spatial", "AnnData files")
     means = [column.format(channel=c) for c in channels]
@@ -31,19 +55,17 @@ def write_h5ad(
     centroid = [f"x_{unit}", f"y_{unit}"]
     missing = [c for c in (*means, *centroid) if c not in cells.columns]
     if missing:
-        raise UserError(f"{path}: the cell table has no column {', '.join(missing)}.")
+        raise UserError(f"the cell table has no column {', '.join(missing)}.")
     uns: dict[str, str | float] = {"spatial_unit": unit, "intensity": column, "pixel_size_from": pixel_size_from}
     if pixel_size_um := pixel_size_um or cells.attrs.get("pixel_size_um"):
         uns["pixel_size_um"] = float(pixel_size_um)
-    adata = anndata.AnnData(
+    return anndata.AnnData(
         X=cells[means].to_numpy(np.float32),
         obs=_obs(cells.drop(columns=means)),
         var=pd.DataFrame(index=pd.Index(list(channels), dtype=object)),
         obsm={"spatial": cells[centroid].to_numpy(np.float64)},
         uns={"dedl_fastai": uns},
     )
-    with written_whole(path) as tmp:
-        adata.write_h5ad(tmp, compression="gzip")
 
 
 def _obs(table: pd.DataFrame) -> pd.DataFrame:

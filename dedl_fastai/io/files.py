@@ -59,6 +59,12 @@ def folder_written_whole(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def check_is_new(path: str | Path) -> None:
+    """Raise a `UserError` if there is a file or folder at `path`: a folder is not replaced by another."""
+    if Path(path).exists():
+        raise UserError(f"{path} exists already: remove it, or choose another name.")
+
+
 def _to_disk(path: Path) -> None:
     """Wait until the contents are on the disk: a renamed file could be empty after a loss of power."""
     handle = os.open(path, os.O_RDONLY)

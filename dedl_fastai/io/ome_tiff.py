@@ -1,7 +1,7 @@
 """OME-TIFF files, written tile by tile: a pyramid in SubIFDs, channel names and pixel size, in little memory."""
 
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,13 @@ import tifffile
 
 from ..errors import UserError
 from .files import written_whole
+from .pyramid import ReadRegion, count_levels, level_size, mean_block, nearest_block
 
 _DTYPES = ("uint8", "uint16", "uint32", "float32")
 _FLAT_EDGE = 4096  # images up to this edge get no pyramid by default: viewers load them whole
 _CLASSIC_BYTES = 3 << 30  # raw bytes above which 32-bit offsets might not suffice
 _BUFFER_BYTES = 16 << 20  # bytes of tiles that are compressed at a time
-_BAND_PIXELS = 1 << 22  # pixels that are read at a time for a tile of a coarse level
 _UM = "µm"
-
-ReadRegion = Callable[[int, int, int, int, int], np.ndarray]  # (channel, y0, y1, x0, x1) -> (y1 - y0, x1 - x0)
 
 
 def write_ome_tiff(
@@ -45,11 +43,11 @@ def write_ome_tiff(
     nearest = dtype.kind != "f" if labels is None else labels
     *_, height, width = shape
     big = max(height, width) > _FLAT_EDGE if pyramid is None else pyramid
-    n_levels = _count_levels(max(height, width), tile) if big else 0
+    n_levels = count_levels(max(height, width), tile) if big else 0
     raw = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize * 4 // 3
     with written_whole(path) as tmp, tifffile.TiffWriter(tmp, ome=True, bigtiff=raw > _CLASSIC_BYTES) as tif:
         for level in range(n_levels + 1):
-            size = (-(-height // 2**level), -(-width // 2**level))
+            size = level_size((height, width), level)
             metadata = {}
             if level == 0:
                 metadata = _ome_metadata(
@@ -104,13 +102,6 @@ def _read_slices(pixels: Any, ndim: int) -> ReadRegion:
     return read
 
 
-def _count_levels(edge: int, tile: int) -> int:
-    n = 0
-    while -(-edge // 2**n) > tile:
-        n += 1
-    return n
-
-
 def _tiles(
     read: ReadRegion,
     shape: tuple[int, ...],
@@ -121,7 +112,7 @@ def _tiles(
     dtype: np.dtype,
 ) -> Iterator[np.ndarray]:
     """Yield the tiles of a level in the order of a TIFF file; those at the right and bottom edge are padded with 0."""
-    reduce = _nearest if nearest else _mean
+    reduce = nearest_block if nearest else mean_block
     for channel in range(shape[0] if len(shape) == 3 else 1):
         for y in range(0, size[0], tile):
             for x in range(0, size[1], tile):
@@ -132,49 +123,6 @@ def _tiles(
                 padded = np.zeros((tile, tile), dtype)
                 padded[: pixels.shape[0], : pixels.shape[1]] = pixels
                 yield padded
-
-
-def _nearest(
-    read: ReadRegion, channel: int, level: int, block: tuple[int, int, int, int], full: tuple[int, int]
-) -> np.ndarray:
-    """Every 2**level-th pixel of the block, read in bands that are no larger than a few tiles."""
-    y0, y1, x0, x1 = block
-    step = 2**level
-    right = min(x1 * step, full[1])
-    rows = max(1, _BAND_PIXELS // (right - x0 * step) // step)
-    bands = []
-    for top in range(y0, y1, rows):
-        bottom = min(min(top + rows, y1) * step, full[0])
-        bands.append(np.array(read(channel, top * step, bottom, x0 * step, right)[::step, ::step]))
-    return np.concatenate(bands)
-
-
-def _mean(
-    read: ReadRegion, channel: int, level: int, block: tuple[int, int, int, int], full: tuple[int, int]
-) -> np.ndarray:
-    """The block as means of 2 x 2 pixels of the finer level, read in quarters to keep the memory small."""
-    y0, y1, x0, x1 = block
-    if level == 0:
-        return np.asarray(read(channel, y0, y1, x0, x1), dtype=np.float32)
-    height, width = (-(-n // 2 ** (level - 1)) for n in full)
-    out = np.empty((y1 - y0, x1 - x0), np.float32)
-    for top, bottom in _halves(y0, y1):
-        for left, right in _halves(x0, x1):
-            finer = (2 * top, min(2 * bottom, height), 2 * left, min(2 * right, width))
-            pixels = _mean(read, channel, level=level - 1, block=finer, full=full)
-            out[top - y0 : bottom - y0, left - x0 : right - x0] = _halved(pixels)
-    return out
-
-
-def _halves(start: int, stop: int) -> list[tuple[int, int]]:
-    middle = (start + stop) // 2
-    return [(start, middle), (middle, stop)] if start < middle else [(start, stop)]
-
-
-def _halved(a: np.ndarray) -> np.ndarray:
-    if a.shape[0] % 2 or a.shape[1] % 2:
-        a = np.pad(a, ((0, a.shape[0] % 2), (0, a.shape[1] % 2)), mode="edge")
-    return (a[::2, ::2] + a[1::2, ::2] + a[::2, 1::2] + a[1::2, 1::2]) * np.float32(0.25)
 
 
 def _ome_metadata(

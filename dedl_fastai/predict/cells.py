@@ -23,7 +23,7 @@ from ..phenotypes.rules import Rules
 from .cell_types import check_channels, typed_cells, typer_of
 from .folder_gates import gated_columns, known_gates, make_gates, makes_gates, origin_of
 from .inputs import field_images, left_out
-from .kinds import KINDS, Result, check_size
+from .kinds import KINDS, Result, check_size, planes_of
 from .options import CellOptions, ModelOptions
 from .result_folder import ResultFolder
 from .settings import load_ensemble, provenance, result_settings
@@ -149,7 +149,7 @@ class _Prediction:
                 nuclei=options.nuclei,
                 ring_um=options.ring_um,
                 scale=self.scale,
-                keep=[plane for plane in ("probability", "uncertainty") if plane in options.kinds],
+                keep=planes_of(options.kinds),
                 scratch=place.folder,
                 progress=partial(self.progress, name) if self.progress else None,
             ) as predicted:

@@ -1,4 +1,4 @@
-"""`KINDS`: the kinds of files written for a predicted field, with their writers; planes are read in slices."""
+"""`KINDS`: the kinds of files and zarr folders for a predicted field, with their writers; planes are read in slices."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,9 @@ from ..io.files import written_whole
 from ..io.geojson import write_geojson
 from ..io.imagej_rois import ROIS, check_fits_rois, write_imagej_rois
 from ..io.ome_tiff import write_ome_tiff
+from ..io.ome_zarr import write_ome_zarr
 from ..io.outlines import cell_polygons
+from ..io.spatialdata import SPATIALDATA, write_spatialdata
 from .overlay import class_colors, draw_overlay
 
 if TYPE_CHECKING:  # the names of the kinds are needed where nothing is predicted, and PyTorch takes seconds to import
@@ -143,6 +145,38 @@ def _write_h5ad(path: Path, result: Result) -> None:
     )
 
 
+class _OneChannel:
+    """A plane (H, W) as an image (1, H, W), sliced as it is."""
+
+    def __init__(self, plane: Any):
+        self.plane, self.shape, self.dtype = plane, (1, *plane.shape), np.dtype(plane.dtype)
+
+    def __getitem__(self, where: tuple) -> np.ndarray:
+        return self.plane[where[1:]]
+
+
+def _zarr_writer(version: str) -> Callable[[Path, Result], None]:
+    """Return a writer of the probability, with the nuclei as its label image, as OME-Zarr."""
+
+    def write(path: Path, result: Result) -> None:
+        found = result.found
+        write_ome_zarr(
+            path,
+            _OneChannel(found.probability),
+            ["probability"],
+            found.field.pixel_size_um,
+            origin_um=found.field.origin_um,
+            labels={"nuclei": found.labels},
+            version=version,
+        )
+
+    return write
+
+
+def _write_spatialdata(path: Path, result: Result) -> None:
+    write_spatialdata(path, result.found.field, result.found.labels, result.found.cells)
+
+
 def _write_overlay(path: Path, result: Result) -> None:
     with written_whole(path) as tmp:
         result.overlay.save(tmp, format="PNG")
@@ -161,10 +195,12 @@ class FileKind:
     write: Callable[[Path, Result], None]
     needs: tuple[str, str, str] | None = None
     has_types: bool = True  # False: it does not depend on the types of the cells, and may be written before them
+    planes: tuple[str, ...] = ()  # that the prediction has to keep for it, beside the labels
 
 
 def _plane(ending: str, plane: str, name: str, dtype: str, convert: Callable = _unchanged) -> FileKind:
-    return FileKind(ending, _plane_writer(plane, name, dtype, convert), has_types=False)
+    planes = () if plane == "labels" else (plane,)
+    return FileKind(ending, _plane_writer(plane, name, dtype, convert), has_types=False, planes=planes)
 
 
 KINDS = {
@@ -178,6 +214,15 @@ KINDS = {
     "neighbours": FileKind("_neighbours.csv", _write_neighbours),
     "parquet": FileKind("_cells.parquet", _write_parquet, PARQUET),
     "rois": FileKind("_rois.zip", _write_rois, ROIS, has_types=False),
+    "omezarr": FileKind("_nuclei.ome.zarr", _zarr_writer("0.4"), has_types=False, planes=("probability",)),
+    "omezarr05": FileKind(
+        "_nuclei_0.5.ome.zarr",
+        _zarr_writer("0.5"),
+        ("zarr.abc", "spatial", "OME-Zarr 0.5 files"),  # which zarr 2 lacks
+        has_types=False,
+        planes=("probability",),
+    ),
+    "spatialdata": FileKind(".spatialdata.zarr", _write_spatialdata, SPATIALDATA),
     "h5ad": FileKind(".h5ad", _write_h5ad, ("anndata", "spatial", "AnnData files")),
 }
 
@@ -201,6 +246,11 @@ def parse_kinds(text: str, has_types: bool) -> list[str]:
 
 def _is_installed(needs: tuple[str, str, str] | None) -> bool:
     return needs is None or find_spec(needs[0]) is not None
+
+
+def planes_of(kinds: Sequence[str]) -> list[str]:
+    """Return the planes that a prediction has to keep for these kinds."""
+    return list(dict.fromkeys(plane for kind in kinds for plane in KINDS[kind].planes))
 
 
 def check_size(kinds: Sequence[str], path: Any, shape: tuple[int, int]) -> None:

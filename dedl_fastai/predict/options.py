@@ -59,7 +59,7 @@ class CellOptions(Options):
     write: str = option(
         "mask,labels,cells,geojson",
         "Files to write, separated by commas: mask, labels, cells, geojson, probability, uncertainty, overlay, "
-        "neighbours, parquet, rois, h5ad; or all.",
+        "neighbours, parquet, rois, h5ad, omezarr, omezarr05, spatialdata; or all.",
         RESULTS,
     )
     rules: str = option("", "Phenotype rules for the cells: tfh5, vanburen3, or a FILE.", CELLS)

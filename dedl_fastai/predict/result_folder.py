@@ -1,6 +1,7 @@
 """`ResultFolder`: the files, records and report in a folder of results; finds the fields that are finished in it."""
 
 import logging
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,8 @@ class ResultFolder:
         folder.forget()
         record_file(self.out, name).unlink(missing_ok=True)  # it no longer describes the files from here on
         for target in targets.values():
+            if target.is_dir():  # a folder is not replaced by another
+                shutil.rmtree(target)
             (folder.folder / target.name).replace(target)
         record = field_record(name, image, result, settings=settings, made=self.made, kinds={*kept, *targets})
         write_record(self.out, record, result)

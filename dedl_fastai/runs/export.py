@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch.export import ExportedProgram
 from ..data.cache import cache_cohort
 from ..data.classification.items import tiles_of_file
 from ..data.cohort import Cohort
+from ..data.demo.cohort import demo_cohort
 from ..data.tiles import tiles_of
 from ..errors import UserError
 from ..extras import optional
@@ -29,10 +31,11 @@ from ..models.names import NUCLEI
 from ..scores.agreement import Agreement
 from ..training.run_folder import RunFolder
 from .packing import pack_run
+from .zoo_package import Credits, write_zoo_package
 
 log = logging.getLogger(__name__)
 
-FILES = {"onnx": "model.onnx", "torch": "model.pt2", "run": "run"}
+FILES = {"onnx": "model.onnx", "torch": "model.pt2", "run": "run", "bioimageio": "model.bioimageio.zip"}
 TOLERANCE = 1e-3  # of a probability
 _N_FIELDS, _N_INPUTS = 4, 10  # used in the check
 _BATCHES = (4, 1, 5)  # sizes in the check: the file must accept any
@@ -56,10 +59,11 @@ class Exported:
 
 def export_run(
     path: str | Path,
-    format: str = "onnx",  # onnx, torch; run: a small copy of the run folder, see `pack_run`
+    format: str = "onnx",  # onnx, torch, bioimageio; run: a small copy of the run folder, see `pack_run`
     which: str = "best",  # best, last, swa
     out: str | Path = "",  # default: export/model.onnx, model.pt2 or run in the run
     data: str | Path = "",  # fields for the check; default: the run's own, or noise if they no longer exist
+    credits: Credits | None = None,  # for bioimageio, which needs them
 ) -> Exported:
     """Write the network with its last activation: normalised pixels (b, C, H, W) -> probability, for any b.
 
@@ -67,6 +71,8 @@ def export_run(
     The file holds what a reader needs to know (`export_metadata`). Raises `UserError` if the file and PyTorch differ.
     """
     target = _target(path, format, out)
+    if (format == "bioimageio") != (credits is not None):
+        raise UserError(f"format={format} credits={credits}: format=bioimageio, and no other, has `credits`.")
     model = load_run(path, which, "cpu")
     source, inputs = example_inputs(model, data)
     network, shape = _network(model), inputs.shape[1:]
@@ -75,6 +81,8 @@ def export_run(
         copy = _network(load_run(target, device="cpu"))
         agreement = _agreement(_predictor(copy), network, inputs, _threshold(model))
         return Exported(target, source, len(inputs), agreement)
+    if credits is not None:
+        return _package(model, target, data, credits=credits, source=source, inputs=inputs)
     program = exported_program(network, shape)
     metadata = export_metadata(model, which)
     with written_whole(target) as tmp:
@@ -86,6 +94,34 @@ def export_run(
                 f"({source}), more than {TOLERANCE:g}. Try the other `format`, and report the problem."
             )
     return Exported(target, source, len(inputs), agreement)
+
+
+def _package(
+    model: Segmenter | Classifier,
+    target: Path,
+    data: str | Path,
+    *,
+    credits: Credits,
+    source: str,
+    inputs: np.ndarray,
+) -> Exported:
+    credits.check()
+    if not isinstance(model, Segmenter):
+        raise UserError("format=bioimageio is for segmentation runs: use format=onnx for a classification.")
+    with TemporaryDirectory() as folder, written_whole(target) as tmp:
+        predict = write_zoo_package(tmp, model, example_image(model, data, folder), credits)
+        agreement = _agreement(predict, _network(model), inputs, _threshold(model))
+    return Exported(target, source, len(inputs), agreement)
+
+
+def example_image(model: Segmenter, data: str | Path, folder: str) -> Path:
+    """Return an image file of `data` or of the run's own fields; else of a synthetic cohort made in `folder`."""
+    try:
+        own = Cohort.load(data) if data else _held_out(model.run) if model.run else None
+    except UserError:
+        own = None
+    cohort = own if own is not None and len(own) else demo_cohort(folder, fields=1, patients=1, size=(256, 256))
+    return Path(cohort.table.image.iloc[0])
 
 
 def _target(path: str | Path, format: str, out: str | Path) -> Path:

@@ -20,6 +20,7 @@ from ..training.segmentation.learner import SegLearner
 from .classification.evaluation import clf_metrics, items_by_split
 from .options.clf import ClfConfig
 from .options.seg import SegConfig
+from .readme import write_readme
 from .segmentation.evaluation import evaluate_seg_again, tune_and_evaluate
 
 
@@ -65,6 +66,7 @@ def _write_run(learn: FieldLearner, run: RunFolder, cohort: Cohort, metrics: dic
     write_text(run.path / "history.csv", _history(learn))
     run.write("config", _options(learn, cohort).to_dict())
     run.write("metrics", metrics)
+    write_readme(run)
 
 
 def _seed_of(learn: FieldLearner) -> int:

@@ -21,19 +21,21 @@ from ..training.keeper import Keeper
 from ..training.learner import FieldLearner
 from ..training.processes.group import is_first, world_size
 from ..training.run_folder import RunFolder, data_fingerprint, manifest
+from ..training.trackers.tracker import Tracker
 from .cohort import with_demo_data
 from .lr_curve import RateCurve, rate_curve
 from .options.base import Options
 from .options.training import FIND, DataOptions, TrainOptions
+from .readme import write_readme
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T", bound=Options)
 Training = TypeVar("Training", bound=TrainOptions)
 
-# Options that may change when a run is resumed: locations and hardware, and those that define the data and its split,
-# which the fingerprint of the data covers.
-_MAY_CHANGE = ("preset", "data", "split", "splits", "patient", "limit_fields", "workers", "device")
+# Options that may change when a run is resumed: locations, hardware and log, and those that define the data and its
+# split, which the fingerprint of the data covers.
+_MAY_CHANGE = ("preset", "data", "split", "splits", "patient", "limit_fields", "workers", "device", "log")
 
 
 def start_run(task: str, options_class: type[T], given: Mapping[str, Any], out: str, resume: bool) -> tuple[T, Path]:
@@ -143,6 +145,7 @@ def fit_run(
     keeper: Keeper,
     bar: bool | None = None,  # a progress bar (default: on a terminal), else one log line per epoch
     cbs: Sequence[Callback] = (),
+    tracker: Tracker | None = None,  # writes in the first process
 ) -> None:
     """Train on all processes with the schedule of the options, from the last saved epoch of an unfinished run."""
     epochs_done = keeper.load()
@@ -150,6 +153,7 @@ def fit_run(
         log.info("continuing after epoch %d of %d", epochs_done, options.epochs)
     else:
         log.info("starting from %s", _start(options.weights, getattr(options, "encoder", "") or options.model))
+    tracked = [tracker.callback(keeper.steps_done)] if tracker and is_first() else []
     with ExitStack() as stack:
         if world_size() > 1:
             from ..training.processes.learner import on_all_processes  # needs accelerate
@@ -159,7 +163,9 @@ def fit_run(
             stack.enter_context(learn.no_bar())
             stack.enter_context(learn.no_logging())
             stack.enter_context(learn.added_cbs([EpochLine()]))
-        learn.fit_schedule(options.schedule, options.epochs, lr=options.lr, lr_min=options.lr_min, cbs=[keeper, *cbs])
+        learn.fit_schedule(
+            options.schedule, options.epochs, lr=options.lr, lr_min=options.lr_min, cbs=[keeper, *cbs, *tracked]
+        )
 
 
 def _start(weights: str, network: str) -> str:
@@ -174,8 +180,9 @@ def _start(weights: str, network: str) -> str:
 
 
 def close_run(run: RunFolder, seconds: float) -> None:
-    """Mark the run as complete: record its duration, and remove the state for resuming."""
+    """Mark the run as complete: record its duration, write its README, and remove the state for resuming."""
     before = run.read("manifest")
     total = round(before.get("seconds", 0) + seconds, 1)
     run.write("manifest", {**before, "seconds": total, "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
+    write_readme(run)
     run.finish()

@@ -6,6 +6,7 @@ from typing import Any
 from ..models.weights import write_tensors
 from ..training.model_card import load_model
 from ..training.run_folder import RunFolder
+from .readme import README, write_readme
 
 _BY_FIELD = ("fields", "per_patient")  # of metrics.json
 
@@ -30,6 +31,8 @@ def pack_run(
         copy.write("splits", run.read("splits"))
     if run.is_complete:
         copy.write("metrics", _pooled(run.read("metrics")))
+        if not (copy.path / README).exists():
+            write_readme(copy)
 
 
 def _pooled(scores: Any) -> Any:

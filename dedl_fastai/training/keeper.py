@@ -65,6 +65,11 @@ class Keeper(Callback):
                 return i + 1
         return None
 
+    @property
+    def steps_done(self) -> int:
+        """The number of training batches of the loaded state; 0 without one."""
+        return self.loaded["train_iter"] if self.loaded else 0
+
     def load(self) -> int:
         """Read the state of an unfinished run, and return its number of completed epochs (0 without a state)."""
         self.loaded = from_first(self._read_state)

@@ -12,7 +12,7 @@ _RECIPE = 3
 # These options do not change a run's result, or do so through the split, which is part of the data's fingerprint.
 _NOT_HASHED = (
     *("preset", "data", "split", "splits", "patient", "limit_fields"),
-    *("folds", "test_folds", "seed", "seeds"),
+    *("folds", "test_folds", "seed", "seeds", "log"),
 )
 _FILES = ("weights", "rules")  # options that may name a file (or a run): its content counts, not its path
 PLACES = ("workers", "device")  # options that say where a run is carried out

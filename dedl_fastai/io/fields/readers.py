@@ -7,7 +7,7 @@ from ..files import existing_file
 from .field import Field
 from .picture_field import PictureField
 from .tiff_field import TiffField
-from .zarr_field import ZarrField, is_zarr
+from .zarr_field import ZarrField, is_url, is_zarr
 
 
 def open_field(
@@ -17,8 +17,9 @@ def open_field(
     """Open an image file as a `Field`.
 
     Formats: inForm component TIFF, QPTIFF, OME-TIFF, ImageJ hyperstack, plain TIFF (pages or RGB), PNG, JPEG, of 8, 16
-    or 32 bits; OME-Zarr folders. The format is detected from the content, not from the file name. Raises `UserError`
-    for other files, for files that are damaged or cut short, and for images with a time or z axis.
+    or 32 bits; OME-Zarr folders, and URLs of them that fsspec opens (s3://, https://). The format is detected from the
+    content, not from the file name. Raises `UserError` for other files, for files that are damaged or cut short, and
+    for images with a time or z axis.
     """
     field = _opened(path)
     if pixel_size_um and not field.pixel_size_um:
@@ -27,6 +28,8 @@ def open_field(
 
 
 def _opened(path: str | Path) -> Field:
+    if is_url(path):
+        return ZarrField.open(path)
     if is_zarr(Path(path)):
         return ZarrField.open(Path(path))
     path = existing_file(path)

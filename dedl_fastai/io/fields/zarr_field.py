@@ -46,8 +46,11 @@ class ZarrField(Field):
         self.array, self.axes = array, axes
 
     @classmethod
-    def open(cls, path: Path) -> "ZarrField":
-        """Read the metadata; no pixel is decoded. Raises `UserError` if it is not an image of one plane per channel."""
+    def open(cls, path: str | Path) -> "ZarrField":
+        """Read the metadata of a folder or a URL, which fsspec opens; no pixel is decoded.
+
+        Raises `UserError` if it is not an image of one plane per channel, or if the URL cannot be read.
+        """
         import zarr
 
         try:
@@ -68,6 +71,8 @@ class ZarrField(Field):
             )
         except UserError:
             raise
+        except ImportError as e:  # fsspec names the package for this kind of URL
+            raise UserError(f"{path} cannot be opened: {e}.") from e
         except (LookupError, TypeError, ValueError, OSError) as e:
             raise UserError(f"{path} is not an OME-Zarr image ({type(e).__name__}: {e}): convert it again.") from e
 
@@ -79,6 +84,11 @@ class ZarrField(Field):
             raise UserError(f"{self.path} is damaged: a chunk cannot be decoded ({e}). Copy it again.") from e
 
 
+def is_url(path: str | Path) -> bool:
+    """True for a text such as s3://bucket/slide.zarr."""
+    return isinstance(path, str) and "://" in path
+
+
 def is_zarr(path: Path) -> bool:
     """True for a folder that holds a zarr array or group."""
     return path.is_dir() and any((path / mark).is_file() for mark in _MARKS)
@@ -86,7 +96,7 @@ def is_zarr(path: Path) -> bool:
 
 def _described(
     cls: type[ZarrField],
-    path: Path,
+    path: str | Path,
     *,
     array: Any,
     axes: list[str],
@@ -103,7 +113,8 @@ def _described(
         raise UserError(f"{path} has axes {axes}, but the last two must be y and x.")
     if array.dtype.kind not in "buif" or 0 in array.shape:
         raise UserError(f"{path} holds {array.dtype} pixels of shape {array.shape}, which is not an image.")
-    _warn_of_missing_chunks(path, array)
+    if not is_url(path):  # a web server does not list its files
+        _warn_of_missing_chunks(Path(path), array)
     channels = [f"channel_{i}" for i in range(size.get("c", 1))] if size.get("c", 1) > 1 else ["grey"]
     given = omero.get("channels") or []
     labels = [str(c.get("label") or "") for c in given]
@@ -111,7 +122,7 @@ def _described(
         channels = labels
     colors = [_color(c.get("color")) for c in given] if len(given) == len(channels) else None
     return cls(
-        path=path,
+        path=Path(path),
         format="ome-zarr" if scale or omero else "zarr",
         channels=channels,
         shape=(size["y"], size["x"]),
@@ -131,7 +142,7 @@ def _warn_of_missing_chunks(path: Path, array: Any) -> None:
         )
 
 
-def _plain_axes(path: Path, ndim: int) -> list[str]:
+def _plain_axes(path: str | Path, ndim: int) -> list[str]:
     if ndim not in (2, 3):
         raise UserError(f"{path} is a zarr array with {ndim} axes; it must have (y, x) or (channel, y, x).")
     return ["c", "y", "x"][-ndim:]

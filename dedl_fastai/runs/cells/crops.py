@@ -15,6 +15,7 @@ from ...scores.confidence import Calibration, fit_calibration
 from ...training.keeper import Keeper
 from ...training.model_card import clf_model_card
 from ...training.run_folder import RunFolder
+from ...training.trackers.tracker import Tracker
 from ..classification.training import averaging_of, clf_learner_of
 from ..figures import curves_figure, save_figure
 from ..lifecycle import fit_run, open_run
@@ -27,7 +28,14 @@ from .scores import probabilities_of
 _MEASURED = 2000  # training crops that give the mean and the deviation of each plane
 
 
-def train_crops(run: RunFolder, options: ClfConfig, cohort: Cohort, design: Design, facts: dict[str, Any]) -> CropTypes:
+def train_crops(
+    run: RunFolder,
+    options: ClfConfig,
+    cohort: Cohort,
+    design: Design,
+    facts: dict[str, Any],
+    tracker: Tracker | None = None,
+) -> CropTypes:
     """Train, calibrate on the validation cells, and write weights and model.json with `facts`.
 
     Raises `UserError` if there are no labelled training or validation cells.
@@ -58,7 +66,7 @@ def train_crops(run: RunFolder, options: ClfConfig, cohort: Cohort, design: Desi
     }
     open_run(run, options, cohort, card=card, device=dls.device)
     keeper = Keeper(run.path, "f1_macro", patience=options.patience)
-    fit_run(learn, run, options, keeper, cbs=averaging_of(options))
+    fit_run(learn, run, options, keeper, cbs=averaging_of(options), tracker=tracker)
     save_figure(curves_figure(run.history(), ("f1_macro", "f1_micro", "map")), run.figure("curves"))
     at = design.labelled(["valid"])
     p = probabilities_of(CropTypes.load(run, device=options.device), cells)[at]

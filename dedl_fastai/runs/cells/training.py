@@ -17,6 +17,7 @@ from ...io.files import written_whole
 from ...models.device import pick_device
 from ...training.model_card import FORMAT
 from ...training.run_folder import RunFolder
+from ...training.trackers.tracker import tracker_of
 from ..cohort import load_cells_cohort, training_part
 from ..lifecycle import close_run, metrics_if_complete, open_run
 from ..options.clf import ClfConfig
@@ -45,6 +46,7 @@ def train_cells(
     if finished is not None:
         return finished
     started = time.perf_counter()
+    tracker = tracker_of(options.log, run)
     cohort = training_part(cohort or load_cells_cohort(options), options)
     with TemporaryDirectory() as folder:
         is_network = options.input == "markers"
@@ -52,7 +54,7 @@ def train_cells(
         design = Design.of(cells, channels_of(options, cohort))
         fitted = fit_measured(design, options.intensities, options.trees, options.seed)
         if is_network:
-            typer = train_crops(run, options, cohort, design, facts=facts_of(options, cells))
+            typer = train_crops(run, options, cohort, design, facts=facts_of(options, cells), tracker=tracker)
             metrics = evaluate_network(design, typer, fitted, options.min_confidence)
         else:
             best = next(iter(fitted.values()))
@@ -62,6 +64,8 @@ def train_cells(
             metrics = evaluate_measured(design, fitted, options.min_confidence)
     run.write("metrics", metrics)
     draw_type_figures(metrics, run.figure)
+    if tracker:
+        tracker.finish(metrics)
     close_run(run, time.perf_counter() - started)
     return metrics
 

@@ -23,6 +23,7 @@ from ...training.learner import FieldLearner
 from ...training.model_card import clf_model_card
 from ...training.run_folder import RunFolder
 from ...training.swa import SwaCallback
+from ...training.trackers.tracker import tracker_of
 from ..cohort import load_clf_cohort, training_part
 from ..lifecycle import close_run, fit_run, metrics_if_complete, open_run, settled, with_found_rate
 from ..options.base import two_percentiles
@@ -49,6 +50,7 @@ def train_clf(
     if finished is not None:
         return finished
     started = time.perf_counter()
+    tracker = tracker_of(options.log, run)
     cohort = training_part(cohort or load_clf_cohort(options), options)
     dls = clf_dataloaders_of(options, cohort)
     options, curve = with_found_rate(options, lambda: clf_learner_of(options, dls))
@@ -59,8 +61,10 @@ def train_clf(
         curve.write(run.path / "figures")
     write_labels(dls.labels, run.path / "labels")
     keeper = Keeper(run.path, "f1_macro", patience=options.patience)
-    fit_run(learn, run, options, keeper, bar=bar, cbs=averaging_of(options))
+    fit_run(learn, run, options, keeper, bar=bar, cbs=averaging_of(options), tracker=tracker)
     metrics = evaluate_clf_run(run, options, cohort, dls.labels)
+    if tracker:
+        tracker.finish(metrics)
     close_run(run, time.perf_counter() - started)
     return metrics
 

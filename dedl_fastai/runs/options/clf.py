@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 from ...errors import UserError
 from ...training.options import CLF_RATES
 from .base import check_not_negative, check_positive, numbers, option
-from .training import DATA, ENSEMBLE, FIND, ITEMS, LABELS, LOSS, MODEL, SCHEDULE, TrainOptions, check_seed
+from .training import DATA, ENSEMBLE, FIND, ITEMS, LABELS, LOG, LOSS, MODEL, SCHEDULE, TrainOptions, check_seed
 
 ITEM_KINDS, CELL_INPUTS = ("fields", "tiles", "cells"), ("measurements", "markers")
 TREES, CROP_UM = 200, 24.0
 INTENSITIES = ("auto", "raw", "scaled")
-_FOR_NETWORKS = (MODEL, LOSS, SCHEDULE)  # topics whose options trees do not have
+_FOR_NETWORKS = (MODEL, LOSS, SCHEDULE, LOG)  # topics whose options trees do not have
 _PAPER: dict[str, Any] = {"epochs": 20, "lr": CLF_RATES[0], "lr_min": CLF_RATES[1], "wd": 0.0}
 _FAST: dict[str, Any] = {
     "model": "resnet10t",

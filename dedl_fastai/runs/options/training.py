@@ -7,11 +7,12 @@ from typing import Any, ClassVar, TypeVar
 
 from ...data.options import EACH_PATIENT, SEED
 from ...errors import UserError
-from ...training.options import SEG_RATES, floor_of
+from ...training.options import SEG_RATES, TRACKERS, floor_of
 from .base import Options, check_not_negative, check_positive, option
 
 DATA, LABELS, ITEMS, MODEL, LOSS = "Data", "Labels", "Items and augmentation", "Model", "Loss"
 APP, SCHEDULE, ENSEMBLE, HARDWARE = "Autoencoder post-processing (APP)", "Schedule", "Folds and seeds", "Hardware"
+LOG = "Log"
 
 
 FIND = "find"  # as a learning rate: what the finder suggests
@@ -35,7 +36,7 @@ def rate(value: float | str) -> float | str:
 class DataOptions(Options):
     """Which fields are read, and which patients are in which split."""
 
-    topics: ClassVar[tuple[str, ...]] = (DATA, LABELS, ITEMS, MODEL, LOSS, APP, SCHEDULE, ENSEMBLE, HARDWARE)
+    topics: ClassVar[tuple[str, ...]] = (DATA, LABELS, ITEMS, MODEL, LOSS, APP, SCHEDULE, ENSEMBLE, HARDWARE, LOG)
 
     data: str = option("", "Folder of fields, or a cohort.csv. Default: the demo cohort, created on first use.", DATA)
     preset: str = option(
@@ -115,6 +116,9 @@ class TrainOptions(DataOptions):
     amp: str = option("no", "Mixed precision: no, fp16, bf16.", HARDWARE)
     accumulate: int = option(1, "Accumulate the gradients of this many batches before a step.", SCHEDULE)
     clip: float = option(0.0, "Clip the gradient's norm to this value (0: no clipping).", SCHEDULE)
+    log: str = option(
+        "", "Show the run in tensorboard (files in the run folder), mlflow or wandb too (with the extra log).", LOG
+    )
 
     @classmethod
     def resolve(cls: type[T], given: Mapping[str, Any]) -> T:
@@ -133,5 +137,7 @@ class TrainOptions(DataOptions):
         object.__setattr__(self, "lr", rate(self.lr))
         super().__post_init__()
         check_positive(self, "epochs", "bs", "accumulate")
+        if self.log and self.log not in TRACKERS:
+            raise UserError(f"log={self.log!r} is unknown; it may be {', '.join(TRACKERS)}.")
         check_test_folds(self)
         check_not_negative(self, "limit_fields", "train_fields", "folds", "workers", "lr_min", "wd", "patience", "clip")

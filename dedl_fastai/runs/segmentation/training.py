@@ -24,6 +24,7 @@ from ...training.model_card import seg_model_card
 from ...training.processes.group import first_before_others, from_first, is_first, process_device, share_of_batch
 from ...training.run_folder import RunFolder
 from ...training.segmentation.learner import seg_learner
+from ...training.trackers.tracker import Tracker, tracker_of
 from ..cohort import load_split_cohort, training_part
 from ..lifecycle import close_run, fit_run, metrics_if_complete, open_run, settled, with_found_rate
 from ..options.base import numbers, two_percentiles
@@ -54,6 +55,7 @@ def train_seg(
     if finished is not None:
         return finished
     started = time.perf_counter()
+    tracker = tracker_of(options.log, run)
     cohort = training_part(cohort or load_split_cohort(options, fold), options)
     with first_before_others():
         dls = dataloaders_of(options, cohort)
@@ -64,8 +66,8 @@ def train_seg(
     from_first(lambda: open_run(run, options, cohort, card=card, device=dls.device))
     if curve and is_first():
         curve.write(run.path / "figures")
-    fit_run(learn, run, options, Keeper(run.path, "iou_tuned", patience=options.patience), bar=bar)
-    return from_first(lambda: _finish(run, options, cohort, started))
+    fit_run(learn, run, options, Keeper(run.path, "iou_tuned", patience=options.patience), bar=bar, tracker=tracker)
+    return from_first(lambda: _finish(run, options, cohort, started=started, tracker=tracker))
 
 
 def _settled(run: RunFolder, options: SegConfig) -> SegConfig:
@@ -170,8 +172,12 @@ def app_of(options: SegConfig) -> Callback | str:
     return callback(weight=options.app_weight, rows=options.app_rows, loss=options.app_loss)
 
 
-def _finish(run: RunFolder, options: SegConfig, cohort: Cohort, started: float) -> dict[str, Any]:
+def _finish(
+    run: RunFolder, options: SegConfig, cohort: Cohort, started: float, tracker: Tracker | None
+) -> dict[str, Any]:
     metrics = _evaluate(run, options, cohort)
+    if tracker:
+        tracker.finish(metrics)
     close_run(run, time.perf_counter() - started)
     return metrics
 

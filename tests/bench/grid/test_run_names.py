@@ -17,3 +17,8 @@ def test_the_weights_of_a_run_count_and_not_its_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert absolute("weights", "a") == str((tmp_path / "a").resolve())
     assert absolute("weights", "nuclei") == "nuclei"
+
+
+def test_a_log_does_not_make_another_run():
+    names = {run_name("seg", {"lr": 1, **log}, seed=1, fold=None, fingerprint="") for log in ({}, {"log": "wandb"})}
+    assert len(names) == 1

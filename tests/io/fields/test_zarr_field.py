@@ -72,3 +72,15 @@ def test_group_that_is_not_an_image_is_refused(tmp_path, attributes):
 def test_other_folders_are_refused(tmp_path):
     with pytest.raises(UserError, match="is a folder"):
         open_field(tmp_path)
+
+
+def test_a_url_is_opened_by_fsspec(tmp_path):
+    fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
+    if int(zarr.__version__.split(".")[0]) < 3:
+        pytest.skip("zarr 2 opens URLs in another way")
+    fsspec.filesystem("memory").put(str(write_zarr(tmp_path / "slide.zarr")), "/bucket/slide.zarr", recursive=True)
+    with open_field("memory://bucket/slide.zarr") as field:
+        assert field.channels == ["DAPI", "CD4"] and field.pixel_size_um == 0.5
+        np.testing.assert_array_equal(field.read("CD4", y0=30, y1=41), PIXELS[1, 30:41])
+    with pytest.raises(UserError, match=r"bucket/none\.zarr is not an OME-Zarr image"):
+        open_field("memory://bucket/none.zarr")

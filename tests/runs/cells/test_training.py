@@ -34,7 +34,7 @@ def metrics(finished):
 
 def test_the_run_folder_has_the_documented_files(finished):
     assert {p.name for p in finished.iterdir()} == {
-        *("config.json", "splits.json", "manifest.json", "model.json", "metrics.json"),
+        *("config.json", "splits.json", "manifest.json", "model.json", "metrics.json", "README.md"),
         *("best.safetensors", "figures"),
     }
     assert {p.name for p in (finished / "figures").iterdir()} == {"confusion.png", "confidence.png"}

@@ -38,7 +38,7 @@ def finished(many_folder, tmp_path_factory):
 
 def test_the_run_folder_has_the_documented_files(finished):
     assert {p.name for p in finished.iterdir()} == {
-        *("config.json", "splits.json", "manifest.json", "model.json", "metrics.json", "history.csv"),
+        *("config.json", "splits.json", "manifest.json", "model.json", "metrics.json", "history.csv", "README.md"),
         *("best.safetensors", "last.safetensors", "swa.safetensors", "figures", "labels"),
     }
     figures = {p.stem: p.stat().st_size for p in (finished / "figures").iterdir()}

@@ -63,7 +63,7 @@ def kill_after_batches(monkeypatch, n: int):
 def test_the_run_folder_has_the_documented_files(finished):
     names = {p.name for p in finished.iterdir()}
     assert names == {
-        *("config.json", "splits.json", "manifest.json", "model.json", "metrics.json", "history.csv"),
+        *("config.json", "splits.json", "manifest.json", "model.json", "metrics.json", "history.csv", "README.md"),
         *("best.safetensors", "last.safetensors", "figures"),
     }
     figures = {p.name: p.stat().st_size for p in (finished / "figures").iterdir()}
