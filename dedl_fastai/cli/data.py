@@ -68,21 +68,35 @@ def check(
         raise typer.Exit(1)
 
 
-@app.command(cls=Command, short_help="Write a cohort.csv.")
+@app.command(cls=Command, short_help="Write a cohort.csv, or a mask from QuPath's outlines.")
 def convert(
-    folder: Folder,
-    out: Annotated[str, typer.Option("--out", help="File to write.")],
+    source: Annotated[str, typer.Argument(help="Folder of fields, a cohort.csv, or QuPath's .geojson (.gz, .zip).")],
+    out: Annotated[str, typer.Option("--out", help="File to write: a .csv, or the .tif of a mask.")],
     patient: Patient = "",
     split: Annotated[
         str, typer.Option("--split", help="Fill the split column too: auto, random, paper (default: unchanged).")
     ] = "",
     seed: Annotated[int, typer.Option(help="Seed of a random split.")] = 26,
+    like: Annotated[str, typer.Option("--like", help="Of a .geojson: the image on which it was drawn.")] = "",
 ) -> None:
-    """Write the fields of any layout as a cohort.csv, which can be edited and used with --data."""
+    """Write the fields of any layout as a cohort.csv, which can be edited and used with --data.
+
+    With --like, write nuclei that were drawn or corrected in QuPath as a mask of that image, and their classes as a
+    cell table next to it.
+    """
+    if like:
+        if patient or split:
+            raise UserError("`patient` and `split` are for fields: leave them out with `like`.")
+        from ..data.drawn import write_drawn_mask
+
+        typer.echo(write_drawn_mask(source, like, out))
+        return
+    if source.lower().endswith((".geojson", ".geojson.gz", ".geojson.zip")):
+        raise UserError(f"{source} holds outlines: give the image on which they were drawn with `like`.")
     from ..data.cohort import Cohort
     from ..data.splits import split_cohort
 
-    cohort = Cohort.load(folder, patient or None)
+    cohort = Cohort.load(source, patient or None)
     if split:
         cohort = split_cohort(cohort, split, seed)
     typer.echo(f"{cohort.save(out)}: {cohort!r}")

@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "anndata": ["write_h5ad"],
         "fields.field": ["Field"],
         "fields.readers": ["open_field"],
+        "drawn_nuclei": ["read_drawn_nuclei"],
         "geojson": ["write_geojson"],
         "fields.inform": ["read_segmentation_maps", "tissue_classes"],
         "masks": ["holds_ids", "read_labels", "read_mask"],

@@ -1,10 +1,13 @@
 """Cells as GeoJSON in QuPath's dialect, written one feature at a time."""
 
+import gzip
+import io
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import numpy as np
 
@@ -21,14 +24,16 @@ def write_geojson(
     colors: Mapping[str, tuple[int, int, int]] | None = None,  # class -> (r, g, b)
     origin: tuple[float, float] = (0.0, 0.0),  # (x, y) in pixels of the slide, added to every point
     object_type: Literal["detection", "cell", "annotation"] = "detection",
+    nuclei: Mapping[int, np.ndarray] | None = None,  # label -> outline of the nucleus, if `polygons` are of whole cells
 ) -> int:
     """Write a FeatureCollection that QuPath opens, one feature per line, and return the number of features.
 
-    Features are named by their labels. Coordinates are in pixels; (0, 0) is the corner of the upper left pixel, as in
-    QuPath. Measurements have six significant digits; NaN and infinite values are left out.
+    A file whose name ends in .gz is compressed; QuPath opens it from version 0.4 on. Features are named by their
+    labels. Coordinates are in pixels; (0, 0) is the corner of the upper left pixel, as in QuPath. Measurements have six
+    significant digits; NaN and infinite values are left out.
     """
     n = 0
-    with written_whole(path) as tmp, tmp.open("w", encoding="utf-8", newline="\n") as f:
+    with written_whole(path) as tmp, _opened(tmp) as f:
         f.write('{"type": "FeatureCollection", "features": [')
         for label, points in polygons:
             properties = _properties(
@@ -40,11 +45,29 @@ def write_geojson(
             )
             geometry = {"type": "Polygon", "coordinates": [_ring(path, label, points, origin)]}
             feature = {"type": "Feature", "geometry": geometry, "properties": properties}
+            if nuclei and label in nuclei:
+                inner = [_ring(path, label, nuclei[label], origin)]
+                feature["nucleusGeometry"] = {"type": "Polygon", "coordinates": inner}
             f.write(",\n" if n else "\n")
             f.write(json.dumps(feature, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
             n += 1
         f.write("\n]}\n")
     return n
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
+    """A text file for writing; compressed for .gz, without the time and the name, so that the bytes are the same."""
+    if path.suffix != ".gz":
+        with path.open("w", encoding="utf-8", newline="\n") as f:
+            yield f
+        return
+    with (
+        path.open("wb") as raw,
+        gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed,
+        io.TextIOWrapper(packed, encoding="utf-8", newline="\n") as f,
+    ):
+        yield f
 
 
 def _ring(path: str | Path, label: int, points: np.ndarray, origin: tuple[float, float]) -> list[list[float]]:

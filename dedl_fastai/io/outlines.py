@@ -13,14 +13,15 @@ _HALO = 128  # pixels that are read beyond a region; objects that extend further
 
 def cell_polygons(
     labels: Any,  # (H, W) integers, 0 is background, ids start near 1; only sliced: an array, memory map or zarr array
-    simplify: float = 0.5,  # largest distance in pixels of a corner that is left out; 0 keeps all corners
+    simplify: float = 0.36,  # largest distance in pixels of a corner that is left out; 0 keeps all corners
     region: int = 2048,  # edge in pixels of the part that is in memory at a time
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (label, outline) of each object; outlines are closed, (n, 2) float64 (y, x), and the same for any `region`.
 
     Objects are in the order of the regions in which their bounding boxes begin, row by row, and within a region in the
     order of their labels. The upper left pixel covers 0 to 1, as in QuPath and ImageJ: its centre is at 0.5. An outline
-    encloses the centres of exactly the cell's pixels; a simplified one has an IoU above 0.98 with the cell. Only the
+    encloses the centres of exactly the cell's pixels; a simplified one has an IoU above 0.98 with the cell. Up to
+    0.36, where only the steps of diagonal edges are left out, it nearly always encloses the same centres. Only the
     largest piece of a label in several pieces is outlined, and holes are filled.
     """
     boxes = object_boxes(labels, region)

