@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..io.files import cache_root, existing_file, written_whole
-from ..io.masks import holds_ids, mask_shape, read_labels, read_mask
+from ..io.masks import IGNORED, files_of_mask, holds_ids, mask_shape, read_labels, read_mask
 from .cohort import Cohort
 from .pixels import read_scaled
 from .scaling import PercentileScaling
@@ -31,7 +31,8 @@ _lock = threading.Lock()  # held while an entry is written (fields may share a f
 class CachedField:
     """Paths of a field's decoded pixels, float32 (C, H, W) in [0, 1], its mask, uint8 (H, W), and its nuclei.
 
-    "" stands for what was not asked for, or does not exist.
+    Where the truth is unknown, mask (int8 then) and nuclei are `IGNORED`. "" stands for what was not asked for, or does
+    not exist.
     """
 
     field: str
@@ -134,7 +135,9 @@ def _cached_field(row: Any, channels: Sequence[str], scaling: PercentileScaling,
 def _nuclei(path: str | Path) -> np.ndarray:
     """The ids of the nuclei in a mask file, int32 (H, W); -1 in the foreground of a mask without ids."""
     labels = read_labels(path)
-    return np.where(labels > 0, -1, 0).astype(np.int32) if holds_ids(path, labels) is False else labels
+    if holds_ids(path, labels) is not False:
+        return labels
+    return np.where(labels > 0, -1, np.where(labels == IGNORED, IGNORED, 0)).astype(np.int32)
 
 
 def check_same_size(image: str, shape: tuple[int, int], mask: str, other: tuple[int, int]) -> None:
@@ -148,10 +151,9 @@ def check_same_size(image: str, shape: tuple[int, int], mask: str, other: tuple[
 
 def _key(path: str | Path, settings: list[Any]) -> str:
     """Name of a cache entry: it changes with the file's path, size and modification time, and with the settings."""
-    stat = existing_file(path).stat()
-    identity = json.dumps(
-        [_VERSION, str(Path(path).resolve()), stat.st_size, stat.st_mtime_ns, settings], sort_keys=True
-    )
+    stat, *more = (existing_file(p).stat() for p in files_of_mask(path))
+    facts = [_VERSION, str(Path(path).resolve()), stat.st_size, stat.st_mtime_ns, settings]
+    identity = json.dumps([*facts, *([s.st_size, s.st_mtime_ns] for s in more)], sort_keys=True)
     return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 

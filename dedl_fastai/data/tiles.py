@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import UserError
+from ..io.masks import IGNORED
 from .cache import CachedField
 from .options import PAD
 
@@ -38,11 +39,11 @@ class Tile:
         return cut(self.source.open_pixels(), self.y, self.x, size=self.size, pad=self.pad)
 
     def mask(self) -> np.ndarray:
-        """Return the mask as uint8 (size, size) of 0 and 1."""
+        """Return the mask as integers (size, size): 0 and 1, and `IGNORED` where it is unknown."""
         return cut(self.source.open_mask(), self.y, self.x, size=self.size, pad=self.pad)
 
     def nuclei(self) -> np.ndarray:
-        """Return the ids of the nuclei as int32 (size, size); -1 where the mask does not tell them apart."""
+        """Return the ids of the nuclei as int32 (size, size); -1 for a nucleus without an id, `IGNORED` if unknown."""
         return cut(self.source.open_nuclei(), self.y, self.x, size=self.size, pad=self.pad)
 
 
@@ -79,4 +80,9 @@ def tiles_of(
 
 def is_blank(tile: Tile) -> bool:
     """Return whether the tile has no nucleus pixel."""
-    return not tile.mask().any()
+    return not (tile.mask() > 0).any()
+
+
+def is_unknown(tile: Tile) -> bool:
+    """Return whether the truth is unknown in the whole tile."""
+    return bool((tile.mask() == IGNORED).all())

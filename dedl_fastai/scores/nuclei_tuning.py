@@ -4,6 +4,7 @@ from typing import Any
 
 from ..cells.options import DEFAULT_H, NucleiOptions
 from ..io.masks import holds_ids, read_labels
+from .known_part import known_objects
 from .object_matches import count_matches, mean_f1, pool_matches
 from .whole_fields import FieldPrediction
 
@@ -29,7 +30,7 @@ def tune_nuclei(predictions: list[FieldPrediction]) -> dict[str, Any]:
     def f1_of(h: float, threshold: float) -> float:
         options = NucleiOptions(h=h)
         pooled = pool_matches(
-            count_matches(p.nuclei(p.mask(threshold), options, p.maps()), truth) for p, truth in known
+            count_matches(*known_objects(p.nuclei(p.mask(threshold), options, p.maps()), truth)) for p, truth in known
         )
         score = mean_f1(pooled)
         tried.append({"h": h, "threshold": threshold, "f1_mean": score})

@@ -4,9 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ..cells.maps import true_maps
 from ..cells.options import NucleiOptions
 from ..io.masks import holds_ids, read_labels
+from .known_part import known_objects
 from .nucleus_errors import nucleus_errors
 from .object_matches import Matches, count_matches, mean_f1, pool_matches
 from .whole_fields import FieldPrediction, otsu_mask, with_thresholds
@@ -32,8 +35,8 @@ def score_objects(
     """Nuclei found, invented and missed at IoU 0.5 to 0.9, in the fields whose masks hold ids of nuclei.
 
     The components of a binary mask are not nuclei: fields with such masks are left out and counted in "n_without_ids".
-    Counts of fields and patients are pooled before ratios are computed. The labels of one field are in memory at a
-    time.
+    Counts of fields and patients are pooled before ratios are computed. Parts where the truth is unknown do not count.
+    The labels of one field are in memory at a time.
     """
     options = options or NucleiOptions()
     fields = [_match_field(p, t, options.filled(p.own)) for p, t in with_thresholds(predictions, threshold)]
@@ -58,22 +61,22 @@ def score_objects(
 
 
 def _match_field(prediction: FieldPrediction, threshold: float, options: NucleiOptions) -> FieldMatches:
-    truth = read_labels(prediction.truth)
-    has_ids = holds_ids(prediction.truth, truth)
+    labels = read_labels(prediction.truth)
+    has_ids = holds_ids(prediction.truth, labels)
     if has_ids is False:
         return FieldMatches(prediction, False, model={}, otsu={}, errors={}, ceiling={})
-    maps = prediction.maps()
+    maps, known = prediction.maps(), np.maximum(labels, 0)
     mask = prediction.mask(threshold if options.threshold is None else options.threshold)
     found = prediction.nuclei(mask, options, maps)
     otsu = prediction.nuclei(otsu_mask(prediction.source), options)
-    ceiling = prediction.nuclei(truth > 0, options, true_maps(truth, len(maps)))
+    ceiling = prediction.nuclei(known > 0, options, true_maps(known, len(maps)))
     return FieldMatches(
         prediction,
         has_ids,
-        model=count_matches(found, truth),
-        otsu=count_matches(otsu, truth),
-        errors=nucleus_errors(found, truth).counts(),
-        ceiling=count_matches(ceiling, truth),
+        model=count_matches(*known_objects(found, labels)),
+        otsu=count_matches(*known_objects(otsu, labels)),
+        errors=nucleus_errors(*known_objects(found, labels)).counts(),
+        ceiling=count_matches(*known_objects(ceiling, labels)),
     )
 
 

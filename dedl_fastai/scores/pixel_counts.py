@@ -20,8 +20,9 @@ class Counts:
 
     @classmethod
     def of(cls, predicted: np.ndarray, truth: np.ndarray) -> "Counts":
-        """Count the pixels of two masks of the same shape."""
-        p, t = predicted.astype(bool), truth.astype(bool)
+        """Count the pixels of two masks of the same shape; those with a truth below 0 (`IGNORED`) are left out."""
+        known = truth >= 0
+        p, t = predicted.astype(bool)[known], (truth > 0)[known]
         tp, n_p, n_t = int((p & t).sum()), int(p.sum()), int(t.sum())
         return cls(tp, n_p - tp, n_t - tp, p.size - n_p - n_t + tp)
 
@@ -69,10 +70,16 @@ class BoundaryCounts:
 
     @classmethod
     def of(cls, predicted: np.ndarray, truth: np.ndarray, tolerance: int = 2) -> "BoundaryCounts":
-        """Count the boundary pixels of two masks; near means within `tolerance` pixels along both axes."""
-        p, t = _boundary(predicted), _boundary(truth)
+        """Count the boundary pixels of two masks; near means within `tolerance` pixels along both axes.
+
+        Boundary pixels on which those with a truth below 0 (`IGNORED`) would have an influence are left out.
+        """
+        p, t = _boundary(predicted), _boundary(truth > 0)
         square = (2 * tolerance + 1,) * 2
         near_p, near_t = (ndi.maximum_filter(b, size=square, mode="constant") for b in (p, t))
+        if (truth < 0).any():
+            far = ~ndi.maximum_filter(truth < 0, size=2 * tolerance + 3, mode="constant")
+            p, t = p & far, t & far
         return cls(int(p.sum()), int((p & near_t).sum()), int(t.sum()), int((t & near_p).sum()))
 
     @property

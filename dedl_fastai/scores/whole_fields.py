@@ -54,9 +54,10 @@ class FieldPrediction:
             return find_nuclei(mask, threshold=0.5, field=field, channel=channel, options=options, maps=maps)
 
     def histograms(self) -> np.ndarray:
-        """(2, 201) pixel counts of each step, for true background and for true nuclei."""
+        """(2, 201) pixel counts of each step, for true background and for true nuclei; unknown pixels are left out."""
         steps, truth = self.steps(), self.source.open_mask()
-        both = np.bincount((steps + (STEPS + 1) * truth.astype(np.int64)).ravel(), minlength=2 * (STEPS + 1))
+        both = (steps + (STEPS + 1) * (truth > 0).astype(np.int64))[truth >= 0]
+        both = np.bincount(both, minlength=2 * (STEPS + 1))
         return both.reshape(2, STEPS + 1)
 
 

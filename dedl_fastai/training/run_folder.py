@@ -17,6 +17,7 @@ from .. import __version__
 from ..data.cohort import Cohort
 from ..errors import UserError
 from ..io.files import is_temporary, read_json_object, write_json
+from ..io.masks import files_of_mask
 from ..models.device import cpu_name
 from ..models.names import NUCLEI
 from ..models.packaged import NUCLEI_RUN
@@ -148,7 +149,8 @@ def data_fingerprint(cohort: Cohort) -> str:
     digest = hashlib.sha256()
     for row in cohort.table.itertuples():
         digest.update(f"{row.field}|{row.patient}|{row.split}|{row.labels}".encode())
-        for path in filter(None, (row.image, row.mask, getattr(row, "cells", ""))):
+        masks = files_of_mask(row.mask) if row.mask else []
+        for path in filter(None, (row.image, *masks, getattr(row, "cells", ""))):
             digest.update(_ends(Path(path)))
     return digest.hexdigest()[:16]
 

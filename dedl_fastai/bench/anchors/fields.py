@@ -10,7 +10,7 @@ from ...data.cohort import Cohort
 from ...data.pixels import pick_channels
 from ...errors import UserError
 from ...io.fields.readers import open_field
-from ...io.masks import holds_ids, read_labels
+from ...io.masks import IGNORED, holds_ids, read_labels
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,14 @@ class TrueField:
 
 
 def true_fields(cohort: Cohort, channels: Sequence[str]) -> list[TrueField]:
-    """Read the fields whose masks hold ids of nuclei; of each, the first of `channels` that it has.
+    """Read the fields whose masks hold ids of nuclei everywhere; of each, the first of `channels` that it has.
 
     Raises `UserError` if no mask of the cohort holds ids, or if a field has none of the channels.
     """
     fields = []
     for row in cohort.with_masks().rows():
         labels = read_labels(row.mask)
-        if holds_ids(row.mask, labels):
+        if holds_ids(row.mask, labels) and not (labels == IGNORED).any():
             fields.append(_true_field(row.image, labels.astype(np.int32), channels))
     if not fields:
         raise UserError(f"no mask of {cohort.root} tells nuclei apart: the tools cannot be compared on it.")

@@ -28,7 +28,7 @@ def known_nuclei(row: Any, field: Field, table: pd.DataFrame) -> tuple[np.ndarra
         labels = read_labels(row.mask)
         if holds_ids(row.mask, labels):
             check_same_size(row.image, field.shape, row.mask, labels.shape)
-            return labels, "mask"
+            return np.maximum(labels, 0), "mask"
     radius = DISK_UM / field.pixel_size_um if field.pixel_size_um else DISK_PX
     return disks(field.shape, cell_centres(table, field), radius), "disks"
 

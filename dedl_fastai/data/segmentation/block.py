@@ -19,7 +19,7 @@ from ..loaders import FieldDataBlock
 from ..options import PAD, SEED
 from ..pixels import common_pixel_size, pixel_sizes
 from ..scaling import PercentileScaling
-from ..tiles import Tile, is_blank, tiles_of
+from ..tiles import Tile, is_blank, is_unknown, tiles_of
 from .augment import TileAugment
 from .facts import CLASSES, SegFacts, seg_facts
 from .tensors import TensorField, TensorInstances, TensorNuclei
@@ -116,12 +116,16 @@ def tiles_of_cohort(
     cache: str | Path | None = None,
     margin: int = 0,  # pixels around the training tiles, for the augmentation
 ) -> list[Tile]:
-    """Return the tiles of the training and validation fields of a cohort, as items of the `DataBlock`."""
+    """Return the tiles of the training and validation fields of a cohort, as items of the `DataBlock`.
+
+    Tiles in which the truth is unknown everywhere are left out.
+    """
     cohort = cohort.with_masks()
     tiles: list[Tile] = []
     for split in ("train", "valid"):
         fields = cache_cohort(_needed(cohort, split), facts.channels, facts.scaling, cache, ids=ids)
-        tiles += tiles_of(fields, facts.tile, pad=pad, split=split, margin=margin if split == "train" else 0)
+        found = tiles_of(fields, facts.tile, pad=pad, split=split, margin=margin if split == "train" else 0)
+        tiles += [tile for tile in found if not is_unknown(tile)]
     tiles = _without_blank(tiles, skip_blank)
     return [t for t in tiles for _ in range(1 if is_valid(t) else cohort.repeats)]
 

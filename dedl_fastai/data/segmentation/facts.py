@@ -20,7 +20,7 @@ class SegFacts:
     mean: tuple[float, ...]  # per channel over the training fields, after scaling
     std: tuple[float, ...]
     tile: int
-    foreground: float  # share of nucleus pixels in the training masks
+    foreground: float  # share of nucleus pixels in the known part of the training masks
     classes: tuple[str, ...] = CLASSES
     pixel_size_um: float | None = None  # of the training fields, if all of them tell it
     nucleus_px: float | None = None  # median diameter of the training nuclei, where masks hold ids
@@ -41,7 +41,7 @@ def seg_facts(
     pixel_size_um: float | None = None,
 ) -> SegFacts:
     """Compute mean, standard deviation and foreground share of the training fields, one field in memory at a time."""
-    n = foreground = 0
+    n = n_known = foreground = 0
     areas: list[np.ndarray] = []
     total = np.zeros(len(channels))
     squares = np.zeros(len(channels))
@@ -50,7 +50,9 @@ def seg_facts(
         n += pixels[0].size
         total += pixels.sum(axis=(1, 2), dtype=np.float64)
         squares += np.array([np.vdot(c, c) for c in pixels.reshape(len(channels), -1)], dtype=np.float64)
-        foreground += int(field.open_mask().sum(dtype=np.int64))
+        mask = np.asarray(field.open_mask())
+        n_known += int((mask >= 0).sum())
+        foreground += int((mask > 0).sum())
         if field.nuclei:
             counts = np.bincount(np.maximum(field.open_nuclei(), 0).ravel())[1:]
             areas.append(counts[counts > 0])
@@ -63,7 +65,7 @@ def seg_facts(
         mean=tuple(mean.tolist()),
         std=tuple(std.tolist()),
         tile=tile,
-        foreground=foreground / n,
+        foreground=foreground / max(n_known, 1),
         pixel_size_um=pixel_size_um,
         nucleus_px=round(float(np.sqrt(4 / np.pi * np.median(np.concatenate(areas)))), 2) if n_nuclei else None,
     )

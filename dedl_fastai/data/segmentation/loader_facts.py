@@ -28,7 +28,7 @@ def facts_of_loaders(dls: DataLoaders) -> SegFacts:
                     f"(B, H, W) are needed."
                 )
             shape = tuple(x.shape)
-            n += y.numel()
+            n += int((y >= 0).sum())
             foreground += int((y > 0).sum())
             highest = max(highest, int(y.max()))
     mean, std = _normalisation(dls, shape[1])
@@ -39,7 +39,7 @@ def facts_of_loaders(dls: DataLoaders) -> SegFacts:
         mean=mean,
         std=std,
         tile=shape[-1],
-        foreground=foreground / n,
+        foreground=foreground / max(n, 1),
         classes=tuple(str(name) for name in names),
         of_fields=False,
     )

@@ -7,6 +7,7 @@ from fastai.vision.data import get_grid
 from matplotlib.axes import Axes
 from plum import dispatch
 
+from ...io.masks import IGNORED
 from ..tiles import Tile
 
 
@@ -27,7 +28,7 @@ class TensorField(TensorImage):
 
 
 class TensorNuclei(TensorMask):
-    """Masks of nuclei: int64 (H, W), 0 background, 1 nucleus."""
+    """Masks of nuclei: int64 (H, W), 0 background, 1 nucleus, `IGNORED` unknown."""
 
     @classmethod
     def create(cls, tile: Tile) -> "TensorNuclei":
@@ -36,16 +37,16 @@ class TensorNuclei(TensorMask):
 
     def show(self, ctx: Axes | None = None, color: str = "tab:orange", **kwargs) -> Axes:
         """Draw the outlines of the nuclei over the image of the axis."""
-        mask = self.as_subclass(torch.Tensor)
+        mask = self.as_subclass(torch.Tensor) > 0
         if ctx is None:
-            ctx = show_image(torch.zeros_like(mask), cmap="gray")
+            ctx = show_image(torch.zeros_like(mask, dtype=torch.uint8), cmap="gray")
         if mask.any() and not mask.all():
             ctx.contour(mask.numpy(), levels=[0.5], colors=[color], linewidths=0.8)
         return ctx
 
 
 class TensorInstances(TensorNuclei):
-    """Ids of nuclei: int64 (H, W), 0 background, -1 a nucleus whose extent the mask does not tell."""
+    """Ids of nuclei: int64 (H, W), 0 background, -1 a nucleus whose extent is not in the mask, `IGNORED` unknown."""
 
     @classmethod
     def create(cls, tile: Tile) -> "TensorInstances":
@@ -53,15 +54,16 @@ class TensorInstances(TensorNuclei):
         return cls(torch.from_numpy(tile.nuclei()).long())
 
     def mask(self) -> TensorNuclei:
-        """Return the same as 0 (background) and 1 (nucleus)."""
-        return TensorNuclei((self.as_subclass(torch.Tensor) != 0).long())
+        """Return the same as 0 (background), 1 (nucleus) and `IGNORED`."""
+        ids = self.as_subclass(torch.Tensor)
+        return TensorNuclei((ids != 0).long().masked_fill(ids == IGNORED, IGNORED))
 
     def show(self, ctx: Axes | None = None, color: str = "tab:orange", **kwargs) -> Axes:
         """Draw the outline of each nucleus over the image of the axis."""
         ids = self.as_subclass(torch.Tensor)
         ctx = ctx or show_image(torch.zeros_like(ids), cmap="gray")
         for value in ids.unique().tolist():
-            if value:
+            if value not in (0, IGNORED):
                 TensorNuclei((ids == value).long()).show(ctx=ctx, color=color)
         return ctx
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from ...data.cohort import Cohort
 from ...inference.segmenter import Segmenter
-from ...io.masks import read_mask
+from ...io.masks import IGNORED, read_mask
 from ...training.run_folder import RunFolder
 from ..figures import curves_figure, save_figure
 from .nuclei_figure import nuclei_figure
@@ -55,8 +55,9 @@ def examples_figure(metrics: dict[str, Any], segmenter: Segmenter, cohort: Cohor
 
 
 def _draw_field(axes: list[Axes], rank: str, row: dict[str, Any], files: pd.Series, segmenter: Segmenter) -> None:
-    pixels, truth = segmenter.read(files.image), read_mask(files["mask"]).astype(bool)
-    predicted = segmenter.mask(pixels)
+    pixels, mask = segmenter.read(files.image), read_mask(files["mask"])
+    truth = mask > 0
+    predicted = segmenter.mask(pixels) & (mask != IGNORED)
     step = max(1, -(-max(truth.shape) // _LONGEST))
     panels = {
         f"{rank}: {_short(row['field'])}": pixels[0],

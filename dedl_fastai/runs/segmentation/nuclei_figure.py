@@ -13,6 +13,7 @@ from ...data.cohort import Cohort
 from ...inference.ensemble import Ensemble
 from ...inference.segmenter import Segmenter
 from ...io.masks import read_labels
+from ...scores.known_part import known_objects
 from ...scores.nucleus_errors import FALSE, FOUND, MERGED, MISSED, SPLIT, nucleus_errors
 
 COLORS = {FOUND: "#7fd17f", SPLIT: "#ffb347", MERGED: "#c58bff", MISSED: "#4da6ff", FALSE: "#ff5a4d"}
@@ -48,6 +49,7 @@ def nuclei_figure(objects: dict[str, Any], segmenter: Segmenter, cohort: Cohort)
 def _draw_field(
     axes: list[Axes], title: str, row: dict[str, Any], image: np.ndarray, truth: np.ndarray, predicted: np.ndarray
 ) -> None:
+    predicted, truth = known_objects(predicted, truth)
     errors = nucleus_errors(predicted, truth)
     panels = {
         f"{title}\ntruth: {row['n_true']} nuclei": (truth, errors.true),

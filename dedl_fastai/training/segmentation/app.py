@@ -11,6 +11,7 @@ from torch import nn
 from torch.amp import GradScaler, autocast
 
 from ...errors import UserError
+from ...io.masks import IGNORED
 from ..processes.group import rank, share_weights, world_size
 from .autoencoder import ACTIVATIONS, PAPER_WIDTHS, AppAutoencoder, reconstruction_grads
 from .term_weight import TermWeight
@@ -184,7 +185,7 @@ class AppCallback(Callback):
         flow = (rows * gradient).sum()  # its gradient with respect to the rows is `gradient`
         losses = (flow, self.learn.loss_grad)
         at_logits = [torch.autograd.grad(x, logits, retain_graph=True)[0].float() for x in losses]
-        weight = self.term_weight.of_batch(at_logits, value, mask.numel())
+        weight = self.term_weight.of_batch(at_logits, value, max(1, int((mask != IGNORED).sum())))
         return weight * (flow - flow.detach() + value)
 
     def _drawn_rows(self, tiles: int, height: int, device: torch.device) -> torch.Tensor | None:
@@ -212,10 +213,13 @@ def _average_gradients(autoencoder: nn.Module) -> None:
 
 
 def _one_hot(mask: torch.Tensor, n_maps: int) -> torch.Tensor:
-    """Masks (B, H, W) as (B, H, K, W) of 0 and 1: the map of the foreground, or one map per class."""
+    """Masks (B, H, W) as (B, H, K, W) of 0, 1 and `IGNORED`: the map of the foreground, or one map per class."""
+    unknown = (mask == IGNORED)[:, :, None]
     if n_maps == 1:
-        return (mask > 0)[:, :, None].float()
-    return nn.functional.one_hot(mask.long(), n_maps).movedim(-1, 2).float()
+        maps = (mask > 0)[:, :, None]
+    else:
+        maps = nn.functional.one_hot(mask.long().clamp(min=0), n_maps).movedim(-1, 2)
+    return maps.float().masked_fill(unknown, IGNORED)
 
 
 def _is_finite_everywhere(gradient: torch.Tensor) -> bool:

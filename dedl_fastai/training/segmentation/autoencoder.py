@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ...errors import UserError
+from ...io.masks import IGNORED
 
 ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
 PAPER_WIDTHS = (15360, 256, 128, 64, 32, 16)
@@ -50,7 +51,7 @@ class AppAutoencoder(nn.Module):
 def reconstruction_grads(
     autoencoder: nn.Module,
     rows: torch.Tensor,  # (N, K, width): predicted probabilities, detached
-    truth: torch.Tensor,  # (N, K, width): 0 and 1
+    truth: torch.Tensor,  # (N, K, width): 0 and 1; `IGNORED` does not count
     loss: str = "mse",  # mse (the paper), ce (the released code; reconstructions are logits)
     scale: float | torch.Tensor = 1.0,
     chunk: int = _CHUNK,
@@ -63,10 +64,10 @@ def reconstruction_grads(
     """
     leaf = rows.detach().requires_grad_()
     total = rows.new_zeros((), dtype=torch.float32)
-    size = max(1, chunk // rows.shape[1])
+    size, n_known = max(1, chunk // rows.shape[1]), max(1, int((truth != IGNORED).sum()))
     with torch.enable_grad():
         for i in range(0, len(rows), size):
-            part = _summed_loss(autoencoder(leaf[i : i + size]).float(), truth[i : i + size], loss) / truth.numel()
+            part = _summed_loss(autoencoder(leaf[i : i + size]).float(), truth[i : i + size], loss) / n_known
             (part * scale).backward()
             total += part.detach()
     assert leaf.grad is not None  # there is at least one row
@@ -74,10 +75,15 @@ def reconstruction_grads(
 
 
 def _summed_loss(reconstruction: torch.Tensor, truth: torch.Tensor, loss: str) -> torch.Tensor:
+    known = truth != IGNORED
     if loss == "mse":
-        return nn.functional.mse_loss(reconstruction, truth.to(reconstruction), reduction="sum")
+        return nn.functional.mse_loss(reconstruction * known, truth.to(reconstruction) * known, reduction="sum")
     if loss != "ce":
         raise UserError(f"app_loss={loss!r} is unknown; it may be mse or ce.")
     if truth.shape[1] > 1:  # maps of all classes: their reconstructions are logits, as in the released code
-        return nn.functional.cross_entropy(reconstruction, truth.argmax(dim=1), reduction="sum") * truth.shape[1]
-    return nn.functional.binary_cross_entropy_with_logits(reconstruction, truth.to(reconstruction), reduction="sum")
+        classes = truth.argmax(dim=1).masked_fill(~known[:, 0], IGNORED)
+        loss_sum = nn.functional.cross_entropy(reconstruction, classes, reduction="sum", ignore_index=IGNORED)
+        return loss_sum * truth.shape[1]
+    return nn.functional.binary_cross_entropy_with_logits(
+        reconstruction, truth.to(reconstruction).clamp(min=0), weight=known.to(reconstruction), reduction="sum"
+    )

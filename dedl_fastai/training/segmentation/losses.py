@@ -1,4 +1,7 @@
-"""Segmentation losses by name: cross-entropy with class weights (the paper's) or without, Dice, their sum, focal."""
+"""Segmentation losses by name: cross-entropy with class weights (the paper's) or without, Dice, their sum, focal.
+
+Pixels whose mask is `IGNORED` do not count.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -7,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ...errors import UserError
+from ...io.masks import IGNORED
 
 LOSSES = ("weighted-ce", "ce", "dice", "ce-dice", "focal")
 
@@ -37,10 +41,13 @@ class CrossEntropy(SegLoss):
         self.register_buffer("weight", torch.tensor(weight, dtype=torch.float32) if weight is not None else None)
 
     def forward(self, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Return the mean loss, or the loss of each pixel if `reduction` is "none"."""
+        """Return the mean loss, or the loss of each pixel if `reduction` is "none"; 0 if nothing is known."""
         logits = logits.float()  # half precision would overflow in the mean over pixels
         weight = self.weight.to(logits) if self.weight is not None else None
-        return F.cross_entropy(logits, mask.long(), weight=weight, reduction=self.reduction)
+        mask = mask.long()
+        if self.reduction != "none" and not (mask != IGNORED).any():
+            return logits.sum() * 0  # the mean over no pixels is NaN
+        return F.cross_entropy(logits, mask, weight=weight, reduction=self.reduction, ignore_index=IGNORED)
 
 
 class Dice(SegLoss):
@@ -48,8 +55,9 @@ class Dice(SegLoss):
 
     def forward(self, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Return the loss in 0..1; with `reduction = "none"` the loss of each tile."""
-        p = logits.float().softmax(dim=1)[:, 1:]
-        t = F.one_hot(mask.long(), logits.shape[1]).movedim(-1, 1)[:, 1:].to(p)
+        known = (mask != IGNORED)[:, None]
+        p = logits.float().softmax(dim=1)[:, 1:] * known
+        t = F.one_hot(mask.long().clamp(min=0), logits.shape[1]).movedim(-1, 1)[:, 1:].to(p)  # unknown as background
         pooled = (2, 3) if self.reduction == "none" else (0, 2, 3)
         overlap, size = (p * t).sum(dim=pooled), (p + t).sum(dim=pooled)
         return 1 - ((2 * overlap + 1) / (size + 1)).mean(dim=-1)
@@ -78,9 +86,10 @@ class Focal(SegLoss):
 
     def forward(self, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Return the loss; with `reduction = "none"` the loss of each pixel."""
-        ce = F.cross_entropy(logits.float(), mask.long(), reduction="none")
+        mask = mask.long()
+        ce = F.cross_entropy(logits.float(), mask, reduction="none", ignore_index=IGNORED)  # 0 where ignored
         loss = (1 - torch.exp(-ce)) ** self.gamma * ce
-        return loss if self.reduction == "none" else loss.mean()
+        return loss if self.reduction == "none" else loss.sum() / (mask != IGNORED).sum().clamp(min=1)
 
 
 def seg_loss(name: str, class_weights: Sequence[float]) -> SegLoss:

@@ -38,7 +38,8 @@ class _LikeliestClass(_CountingMetric):
 
     def accumulate(self, learn: Learner) -> None:
         """Add TP, FP and FN of the foreground of a batch."""
-        predicted, truth = learn.pred.argmax(dim=1) > 0, learn.y > 0
+        truth, known = learn.y > 0, learn.y >= 0
+        predicted = (learn.pred.argmax(dim=1) > 0) & known
         tp, n_predicted, n_truth = (predicted & truth).sum(), predicted.sum(), truth.sum()
         self._add(torch.stack([tp, n_predicted - tp, n_truth - tp]))
 
@@ -79,8 +80,8 @@ class TunedIoU(_CountingMetric):
     """IoU of the nuclei at the threshold with the best IoU, pooled over the pixels of the validation fields.
 
     A run's threshold is tuned in the same way after training, so an epoch is not preferred because its probabilities
-    suit a threshold of 0.5. Padding beyond a field's edge is left out. Where the tiles of a batch are unknown (a
-    shuffled loader, or items that are not `Tile`s), all pixels are counted.
+    suit a threshold of 0.5. Padding beyond a field's edge is left out, and so are unknown pixels. Where the tiles of a
+    batch are unknown (a shuffled loader, or items that are not `Tile`s), all tiles are counted whole.
     """
 
     n_counts = 2 * (STEPS + 1)
@@ -89,8 +90,8 @@ class TunedIoU(_CountingMetric):
         """Add the histograms of the foreground's probability of a batch, for true background and true nuclei."""
         probability = 1 - learn.pred.detach().as_subclass(torch.Tensor).float().softmax(dim=1)[:, 0]
         steps = (probability.nan_to_num() * STEPS + 1e-4).long()  # rounding must not push k/200 below step k
-        truth = learn.y.as_subclass(torch.Tensor) > 0
-        both = (steps + (STEPS + 1) * truth)[_inside(truth.shape, _tiles(learn)).to(truth.device)]
+        truth, known = (learn.y.as_subclass(torch.Tensor) > 0), (learn.y.as_subclass(torch.Tensor) >= 0)
+        both = (steps + (STEPS + 1) * truth)[_inside(truth.shape, _tiles(learn)).to(truth.device) & known]
         self._add(torch.bincount(both, minlength=self.n_counts))
 
     @property

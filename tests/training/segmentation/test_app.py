@@ -10,6 +10,7 @@ from torch import nn
 
 from dedl_fastai.data import Cohort, seg_dataloaders, split_cohort
 from dedl_fastai.errors import UserError
+from dedl_fastai.io.masks import IGNORED
 from dedl_fastai.runs.options.seg import SegConfig
 from dedl_fastai.runs.segmentation.training import app_of
 from dedl_fastai.training import AppAutoencoder, AppCallback, seg_learner
@@ -343,3 +344,17 @@ def test_wrong_options_are_user_errors(options, says):
 def test_history_before_any_batch_is_zero():
     assert app().history() == {"app_loss": 0.0, "app_grad_ratio": 0.0, "app_weight": 0.0}
     assert math.isfinite(app().history()["app_grad_ratio"])
+
+
+@pytest.mark.parametrize(("loss", "maps"), [("mse", 1), ("mse", 2), ("ce", 1), ("ce", 2)])
+def test_ignored_pixels_are_not_reconstructed(loss, maps):
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.rand(6, maps, 10, generator=generator)
+    truth = torch.nn.functional.one_hot(torch.randint(0, 2, (6, 10), generator=generator), 2).movedim(-1, 1)
+    truth = truth[:, :maps].float()
+    known, gradient_known = reconstruction_grads(nn.Identity(), rows[..., 4:], truth[..., 4:], loss=loss)
+    truth[..., :4] = IGNORED
+    value, gradient = reconstruction_grads(nn.Identity(), rows, truth, loss=loss)
+    assert value.item() == pytest.approx(known.item(), rel=1e-6)
+    torch.testing.assert_close(gradient[..., 4:], gradient_known)
+    assert not gradient[..., :4].any()

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from dedl_fastai.errors import UserError
+from dedl_fastai.io.masks import IGNORED
 from dedl_fastai.training.segmentation.losses import LOSSES, CrossEntropy, Dice, Focal, SegLoss, seg_loss
 
 WEIGHTS = (0.6, 3.2)
@@ -150,3 +151,35 @@ def test_activation_and_decodes_are_softmax_and_the_likeliest_class():
 def test_unknown_loss_lists_the_known():
     with pytest.raises(UserError, match=r"loss='hinge' is unknown; it may be weighted-ce, ce, dice, ce-dice, focal"):
         seg_loss("hinge", WEIGHTS)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_ignored_pixels_have_no_part_in_the_loss_and_its_gradient(name):
+    logits, mask = random_case()
+    mask[:, :4] = IGNORED
+    other = logits.clone()
+    other[:, :, :4] = 7.0
+    losses, gradients = [], []
+    for value in (logits, other):
+        leaf = value.clone().requires_grad_()
+        losses.append(seg_loss(name, WEIGHTS)(leaf, mask))
+        losses[-1].backward()
+        gradients.append(leaf.grad)
+    assert losses[0].item() == losses[1].item() != 0
+    assert torch.equal(gradients[0][:, :, 4:], gradients[1][:, :, 4:]) and not gradients[0][:, :, :4].any()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_batch_of_which_nothing_is_known_has_no_gradient(name):
+    logits, mask = random_case()
+    leaf = logits.requires_grad_()
+    seg_loss(name, WEIGHTS)(leaf, torch.full_like(mask, IGNORED)).backward()
+    assert not leaf.grad.any()
+
+
+def test_the_loss_of_known_pixels_is_that_without_the_others():
+    logits, mask = random_case()
+    mask[:, :4] = IGNORED
+    for name in ("ce", "weighted-ce", "focal"):
+        known = seg_loss(name, WEIGHTS)(logits[:, :, 4:], mask[:, 4:])
+        assert seg_loss(name, WEIGHTS)(logits, mask).item() == pytest.approx(known.item(), rel=1e-6)

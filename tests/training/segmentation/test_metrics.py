@@ -8,6 +8,7 @@ import torch
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score, recall_score
 
 from dedl_fastai.data import Cohort, seg_dataloaders, split_cohort
+from dedl_fastai.io.masks import IGNORED
 from dedl_fastai.scores.pixel_counts import BoundaryCounts, Counts
 from dedl_fastai.training import FieldLearner
 from dedl_fastai.training.segmentation.metrics import TileDice, TileIoU, TunedIoU
@@ -251,3 +252,17 @@ def test_all_pixels_count_where_the_order_of_the_tiles_is_unknown(validated):
 
 def test_columns_of_the_history():
     assert (TileIoU().name, TileDice().name, TunedIoU().name) == ("iou", "dice", "iou_tuned")
+
+
+@pytest.mark.parametrize("metric", [TileIoU, TileDice, TunedIoU])
+def test_ignored_pixels_do_not_count(metric):
+    values = []
+    for hidden in (-5.0, 5.0):
+        logits = torch.randn(2, 2, 6, 6, generator=torch.Generator().manual_seed(1))
+        truth = (torch.rand(2, 6, 6, generator=torch.Generator().manual_seed(2)) > 0.5).long()
+        logits[:, 1, :3], truth[:, :3] = hidden, IGNORED
+        counted = metric()
+        counted.reset()
+        counted.accumulate(SimpleNamespace(pred=logits, y=truth, dl=SimpleNamespace(shuffle=True, items=[])))
+        values.append(counted.value)
+    assert values[0] == values[1] > 0
