@@ -53,8 +53,8 @@ class Cohort:
         """Find the fields below `path`.
 
         The layouts are tried in this order: a `cohort.csv` manifest; Van Buren's folders; `images/` with `masks/`,
-        `labels.csv` or both; a folder of inForm exports. Raises `UserError` if none of them matches, if there are no
-        fields, or if two files claim the same field.
+        `labels.csv` or both; a folder of inForm exports; results of `predict` with corrections. Raises
+        `UserError` if none of them matches, if there are no fields, or if two files claim the same field.
         """
         table, root, layout, problems = find_fields(Path(path))
         _check_unique(table, root)

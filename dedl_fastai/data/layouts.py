@@ -1,4 +1,4 @@
-"""Folder layouts of cohorts on disk: a manifest, Van Buren's folders, images with masks, inForm exports."""
+"""Folder layouts of cohorts: a manifest, Van Buren's folders, images with masks, inForm exports, corrections."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from ..errors import UserError
-from ..io.files import existing_dir, existing_file
+from ..io.corrections import FOLDER, checks, corrected_files, is_up_to_date, log_of, read_log
+from ..io.files import existing_dir, existing_file, read_json_object
 from ..io.text_tables import read_text_table
 
 COLUMNS = ("field", "patient", "image", "mask", "labels", "split")
@@ -16,7 +17,7 @@ PATHS = ("image", "mask", "cells", "outlines")
 _IMAGE_ENDINGS = (".tif", ".tiff", ".qptiff", ".png", ".jpg", ".jpeg")
 _KNOWN = (
     "a cohort.csv, Van Buren's folders (CD27 Panel-- Component, ...), images/ with masks/ or labels.csv, "
-    "or inForm's *_component_data.tif"
+    "inForm's *_component_data.tif, or results of predict with corrections"
 )
 
 Problems = list[tuple[str, str]]
@@ -188,9 +189,41 @@ def _base(path: Path, ending: str) -> str:
     return str(path.parent / re.sub(ending, "", path.name, flags=re.IGNORECASE))
 
 
+def _corrections(root: Path) -> Found | None:
+    """Results of `predict` with `corrections/`: the fields of which a part is checked."""
+    corrected = corrected_files(root)
+    if not corrected:
+        return None
+    rows, problems = [], []
+    for name, labels in corrected.items():
+        record = root / "fields" / f"{name}.json"
+        image = read_json_object(record, "image")["image"] if record.is_file() else ""
+        fault = _fault(labels, image)
+        if fault:
+            problems.append((str(labels), fault))
+        else:
+            rows.append({"field": name, "image": image, "mask": str(labels)})
+    if not rows:
+        raise UserError(f"{root / FOLDER} has no field to learn from: {problems[0][0]} {problems[0][1]}.")
+    return _table(rows), problems
+
+
+def _fault(labels: Path, image: str) -> str:
+    """Why a corrected field is no truth; "" if it is."""
+    actions = read_log(log_of(labels) or labels)
+    if not checks(actions):
+        return "has corrections, but no part of it is marked as checked"
+    if not is_up_to_date(labels, actions):
+        return "does not show all corrections of its log: open the folder with `view` once"
+    if not image:
+        return "has no record in fields/"
+    return "" if Path(image).is_file() else f"belongs to the image {image}, which does not exist"
+
+
 LAYOUTS: dict[str, Callable[[Path], Found | None]] = {
     "manifest": _manifest_below,
     "van-buren": _van_buren,
     "images": _images_with_truth,
     "inform": _inform,
+    "corrections": _corrections,
 }

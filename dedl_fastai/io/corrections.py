@@ -1,30 +1,48 @@
-"""Corrections of a predicted field: its corrected labels, the log of the actions, and which part of it is checked.
+"""Corrections of predicted fields, as `view` writes them: labels, the log of the actions, and which part is checked.
 
 For a field NAME, `corrections/NAME.ome.tif` holds the labels after all actions, and `corrections/NAME.jsonl` has one
 JSON object a line: {"time", "revision", "action", "labels", "points", "type"}.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tifffile
 from skimage.draw import polygon as draw_polygon
 
 from ..errors import UserError
 from .files import existing_file
 
 FOLDER, LABELS, LOG = "corrections", ".ome.tif", ".jsonl"
+_REVISION = re.compile(r"revision (\d+)")  # in the description of a label image: the actions that it shows
 CHECK, UNCHECK, UNDO, REDO = "check", "uncheck", "undo", "redo"
 
 Action = dict[str, Any]
 
 
 def corrected_files(results: Path) -> dict[str, Path]:
-    """Return the corrected label image of each field of a folder of results that has a log too, by the field's name."""
-    files = sorted((results / FOLDER).glob(f"*{LABELS}"))
-    return {p.name.removesuffix(LABELS): p for p in files if log_of(p) is not None}
+    """Return the label image of each field of a folder of results that has a log of corrections, by the field's name.
+
+    The image itself may be missing.
+    """
+    logs = sorted(p for p in (results / FOLDER).glob(f"*{LOG}") if not p.name.startswith("."))
+    return {p.name.removesuffix(LOG): p.with_name(p.name.removesuffix(LOG) + LABELS) for p in logs}
+
+
+def is_up_to_date(labels: Path, actions: Sequence[Action]) -> bool:
+    """Return whether a label image exists and shows all actions of its log; one that does not say so is believed."""
+    if not labels.is_file():
+        return False
+    try:
+        with tifffile.TiffFile(labels) as tif:
+            found = _REVISION.search(tif.ome_metadata or "")
+    except (tifffile.TiffFileError, OSError, ValueError):
+        return True  # the error is raised where its pixels are read
+    return found is None or int(found[1]) >= len(actions)
 
 
 def log_of(labels: str | Path) -> Path | None:

@@ -149,7 +149,7 @@ def data_fingerprint(cohort: Cohort) -> str:
     digest = hashlib.sha256()
     for row in cohort.table.itertuples():
         digest.update(f"{row.field}|{row.patient}|{row.split}|{row.labels}".encode())
-        masks = files_of_mask(row.mask) if row.mask else []
+        masks = files_of_mask(str(row.mask)) if row.mask else []
         for path in filter(None, (row.image, *masks, getattr(row, "cells", ""))):
             digest.update(_ends(Path(path)))
     return digest.hexdigest()[:16]

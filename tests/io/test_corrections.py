@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import tifffile
 
 from dedl_fastai.errors import UserError
 from dedl_fastai.io.corrections import (
@@ -11,6 +12,7 @@ from dedl_fastai.io.corrections import (
     checked_mask,
     checks,
     corrected_files,
+    is_up_to_date,
     log_of,
     read_log,
     with_whole_nuclei,
@@ -62,12 +64,21 @@ def test_a_line_cut_short_at_the_end_is_left_out_and_other_faults_are_errors(tmp
         read_log(log)
 
 
-def test_corrected_fields_have_labels_and_a_log(tmp_path):
+def test_corrected_fields_have_a_log(tmp_path):
     folder = tmp_path / "corrections"
     folder.mkdir()
     for name in ("a.ome.tif", "a.jsonl", "b.ome.tif", "c.jsonl"):
         (folder / name).touch()
-    assert corrected_files(tmp_path) == {"a": folder / "a.ome.tif"}
+    assert corrected_files(tmp_path) == {"a": folder / "a.ome.tif", "c": folder / "c.ome.tif"}
+    assert corrected_files(folder) == {}
+    assert not is_up_to_date(folder / "c.ome.tif", [])
     assert log_of(folder / "a.ome.tif") == folder / "a.jsonl"
     assert log_of(folder / "b.ome.tif") is None
     assert log_of(tmp_path / "a.ome.tif") is None
+
+
+def test_a_label_image_says_which_actions_it_shows(tmp_path):
+    path, plane = tmp_path / "a.ome.tif", np.zeros((4, 4), np.uint32)
+    tifffile.imwrite(path, plane, metadata={"Description": "corrected by hand, revision 2"})
+    assert is_up_to_date(path, actions(("draw", None), ("check", None)))
+    assert not is_up_to_date(path, actions(("draw", None), ("check", None), ("undo", None)))
