@@ -31,10 +31,10 @@ def clf(given: dict, out: OutOption = ".", steps: StepsOption = 100) -> None:
 
 
 def _find(task: str, options_class: type[SegConfig] | type[ClfConfig], given: dict, *, out: str, steps: int) -> None:
-    from ..runs.cohort import with_demo_data
+    from ..runs.continued import complete_options
     from ..runs.learning_rate import find_lr
 
-    suggestions = find_lr(options_class.resolve(with_demo_data(given, task)), out, steps)
+    suggestions = find_lr(options_class.resolve(complete_options(given, task)), out, steps)
     typer.echo(f"suggested: --lr {suggestions['valley']:.2g}   (valley of the curve)")
     typer.echo(f"a tenth of the minimum: {suggestions['minimum']:.2g}   steepest descent: {suggestions['steep']:.2g}")
     typer.echo(f"curve: {out}/lr_find.png, {out}/lr_find.csv")

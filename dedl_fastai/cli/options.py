@@ -23,10 +23,11 @@ def with_options(*classes: type[Options], show_defaults: bool = True) -> Callabl
         fields = {f.name: f for c in reversed(classes) for f in dataclasses.fields(c) if f.name not in own_names}
 
         def run(**values: Any) -> None:
-            given = {n: values.pop(n) for n in fields}
-            command({n: _parsed(fields[n], v) for n, v in given.items() if v is not None}, **values)
+            given = {f.name: values.pop(f.name) for f in flagged}
+            command(_parsed(fields, {n: v for n, v in given.items() if v is not None}), **values)
 
-        by_topic = sorted(fields.values(), key=lambda f: classes[0].topics.index(f.metadata["topic"]))
+        flagged = [f for f in fields.values() if f.metadata.get("own", True)]
+        by_topic = sorted(flagged, key=lambda f: classes[0].topics.index(f.metadata["topic"]))
         parameters = [_parameter(classes, f, show_defaults) for f in by_topic]
         parameters += [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
         typed: Any = run  # typer reads the signature and the annotations
@@ -47,13 +48,22 @@ def _parameter(classes: Sequence[type[Options]], field: dataclasses.Field, show_
     text = " Or: ".join(dict.fromkeys(c.__dataclass_fields__[field.name].metadata["help"] for c in holders))
     text += _defaults(holders[0], field.name) if show_defaults else ""
     option = typer.Option(*flags, help=text, show_default=False, rich_help_panel=field.metadata["topic"])
-    read_as: Any = str if "parse" in field.metadata else field.type
+    read_as: Any = str if "parse" in field.metadata else list[str] if "more" in field.metadata else field.type
     annotation = Annotated[read_as | None, option]
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _parsed(field: dataclasses.Field, value: Any) -> Any:
-    return field.metadata["parse"](value) if "parse" in field.metadata else value
+def _parsed(fields: dict[str, dataclasses.Field], given: dict[str, Any]) -> dict[str, Any]:
+    """The values of the command line by option; of a flag that is repeated, the first, and the others as one option."""
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        metadata = fields[name].metadata
+        if "more" in metadata:
+            values |= {name: value[0]} if value else {}
+            values |= {metadata["more"]: tuple(value[1:])} if len(value) > 1 else {}
+        else:
+            values[name] = metadata["parse"](value) if "parse" in metadata else value
+    return values
 
 
 def _defaults(options: type[Options], name: str) -> str:

@@ -93,7 +93,8 @@ def _as_flags(options_class: type[TrainOptions], given: Mapping[str, Any]) -> li
     for f in dataclasses.fields(options_class):
         if f.name in given:
             flag, value = flag_of(f), given[f.name]
-            flags += [flag if value else f"--no-{flag[2:]}"] if f.type is bool else [f"{flag}={value}"]
+            values = value if isinstance(value, tuple) else (value,)
+            flags += [flag if value else f"--no-{flag[2:]}"] if f.type is bool else [f"{flag}={v}" for v in values]
     return flags
 
 

@@ -57,7 +57,7 @@ class Cohort:
         `UserError` if none of them matches, if there are no fields, or if two files claim the same field.
         """
         table, root, layout, problems = find_fields(Path(path))
-        _check_unique(table, root)
+        check_unique(table, root)
         table = assign_patients(table, patient)
         table["split"] = _clean_splits(table["split"], root)
         table = table.sort_values("field", kind="stable").reset_index(drop=True)
@@ -116,6 +116,10 @@ class Cohort:
         """Return the cohort with these splits, given in table order."""
         return replace(self, table=self.table.assign(split=list(splits)))
 
+    def with_patients(self, patients: Sequence[str]) -> "Cohort":
+        """Return the cohort with these patients, given in table order."""
+        return replace(self, table=self.table.assign(patient=list(patients)))
+
     def save(self, path: str | Path) -> Path:
         """Write the table as a `cohort.csv`; paths inside its folder become relative."""
         path = Path(path)
@@ -134,7 +138,8 @@ def _relative(file: str, folder: Path) -> str:
         return file
 
 
-def _check_unique(table: pd.DataFrame, root: Path) -> None:
+def check_unique(table: pd.DataFrame, root: Path) -> None:
+    """Raise a `UserError` if there are no fields, or if two files claim the same one."""
     if table.empty:
         raise UserError(f"{root} contains no fields: no images were found in any of the known layouts.")
     duplicates = table[table.field.duplicated(keep=False)].sort_values("field", kind="stable")

@@ -1,6 +1,7 @@
 """Load and split the cohort that the options name: the user's fields, or the demo cohort if none are given."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from ..data.classification.labels import field_labels
 from ..data.classification.tile_labels import has_one_patient, splits_by_place
 from ..data.cohort import Cohort
 from ..data.demo.cohort import demo_cohort
+from ..data.joined import load_cohorts
 from ..data.outer_folds import outer_folds
 from ..data.splits import apply_splits, check_no_leak, split_cohort
 from ..data.subsets import draw_training_fields
@@ -29,10 +31,16 @@ CLF_DEMO = (168, 14, (128, 192))  # for classification: many small fields
 def with_demo_data(given: dict[str, Any], task: str = "seg") -> dict[str, Any]:
     """Return the given options; without data, with the demo cohort (created once, then reused) and preset `demo`."""
     if given.get("data"):
-        return {**given, "data": str(Path(given["data"]).expanduser().resolve())}
+        return with_whole_paths(given)
     folder = demo_folder(*(CLF_DEMO if task == "clf" else (DEMO_FIELDS, DEMO_PATIENTS, DEMO_SIZE)))
     log.info("no `data` given: the demo cohort in %s and preset=%s are used", folder, given.get("preset", "demo"))
     return {"preset": "demo", **given, "data": str(folder)}
+
+
+def with_whole_paths(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the given options with the folders of the fields as absolute paths."""
+    whole = [str(Path(path).expanduser().resolve()) for path in (given["data"], *given.get("more_data", ()))]
+    return {**given, "data": whole[0], **({"more_data": tuple(whole[1:])} if whole[1:] else {})}
 
 
 def demo_folder(fields: int, patients: int, size: tuple[int, int]) -> Path:
@@ -66,7 +74,7 @@ def load_cohort(options: DataOptions) -> Cohort:
     """Return the cohort of the options before it is split; log files that belong to no field."""
     if options.splits and (options.split != "auto" or options.folds):
         raise UserError("splits=FILE already defines the split: leave `split` and `folds` out.")
-    cohort = Cohort.load(options.data, options.patient or None)
+    cohort = load_cohorts(options.folders, options.patient or None)
     if cohort.problems:
         first = cohort.problems[0]
         log.warning(

@@ -10,6 +10,7 @@ from fastcore.basics import patch
 from ..cells.options import NucleiOptions
 from ..data.classification.tile_labels import has_one_patient
 from ..data.cohort import SPLITS, Cohort
+from ..data.joined import load_cohorts
 from ..data.pixels import parse_channels
 from ..data.splits import apply_splits
 from ..errors import UserError
@@ -214,9 +215,10 @@ def _own_cohort_of(path: Path) -> Cohort:
 
 def _own_cohort(run: RunFolder, options: DataOptions) -> Cohort:
     fields = set(run.read("splits")["fields"])
-    if not Path(options.data).exists():
-        raise UserError(f"the fields that {run.path.name} was trained on ({options.data}) are not here: give `data`.")
-    cohort = Cohort.load(options.data, options.patient or None)
+    missing = [folder for folder in options.folders if not Path(folder).exists()]
+    if missing:
+        raise UserError(f"the fields that {run.path.name} was trained on ({missing[0]}) are not here: give `data`.")
+    cohort = load_cohorts(options.folders, options.patient or None)
     cohort = cohort.where(cohort.table.field.isin(fields))
     is_by_place = isinstance(options, ClfConfig) and options.items != "fields" and has_one_patient(cohort)
     if not is_by_place:

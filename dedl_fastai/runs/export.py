@@ -17,6 +17,7 @@ from ..data.cache import cache_cohort
 from ..data.classification.items import tiles_of_file
 from ..data.cohort import Cohort
 from ..data.demo.cohort import demo_cohort
+from ..data.joined import load_cohorts
 from ..data.tiles import tiles_of
 from ..errors import UserError
 from ..extras import optional
@@ -182,7 +183,7 @@ def _held_out(run: RunFolder) -> Cohort:
     """Return the validation and test fields of the run, or all of its fields if there are none."""
     options = run.read("config")
     fields = run.read("splits")["fields"]
-    cohort = Cohort.load(options["data"], options.get("patient") or None)
+    cohort = load_cohorts([options["data"], *options.get("more_data", ())], options.get("patient") or None)
     held_out = [name for name, row in fields.items() if row["split"] in ("valid", "test")]
     return cohort.where(cohort.table.field.isin(held_out or list(fields)))
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from ..errors import UserError
 from .classification.training import clf_dataloaders_of, clf_learner_of
-from .cohort import load_clf_cohort, load_split_cohort, training_part
+from .cohort import load_clf_cohort, training_part
+from .continued import load_seg_cohort
 from .lr_curve import rate_curve
 from .options.clf import ClfConfig
 from .options.seg import SegConfig
@@ -22,7 +23,7 @@ def find_lr(options: SegConfig | ClfConfig, out: str | Path, steps: int = 100) -
             raise UserError("the learning rate of a classifier of cells has to be given: leave items=cells out.")
         dls = clf_dataloaders_of(options, training_part(load_clf_cohort(options), options))
     else:
-        dls = dataloaders_of(options, training_part(load_split_cohort(options), options))
+        dls = dataloaders_of(options, training_part(load_seg_cohort(options), options))
     learn = clf_learner_of(options, dls) if isinstance(options, ClfConfig) else learner_of(options, dls)
     curve = rate_curve(learn, steps)
     curve.write(Path(out))

@@ -22,7 +22,8 @@ from ..training.learner import FieldLearner
 from ..training.processes.group import is_first, world_size
 from ..training.run_folder import RunFolder, data_fingerprint, manifest
 from ..training.trackers.tracker import Tracker
-from .cohort import with_demo_data
+from .cohort import with_whole_paths
+from .continued import complete_options
 from .lr_curve import RateCurve, rate_curve
 from .options.base import Options
 from .options.training import FIND, DataOptions, TrainOptions
@@ -35,7 +36,10 @@ Training = TypeVar("Training", bound=TrainOptions)
 
 # Options that may change when a run is resumed: locations, hardware and log, and those that define the data and its
 # split, which the fingerprint of the data covers.
-_MAY_CHANGE = ("preset", "data", "split", "splits", "patient", "limit_fields", "workers", "device", "log")
+_MAY_CHANGE = (
+    *("preset", "data", "more_data", "split", "splits", "patient", "limit_fields"),
+    *("workers", "device", "log"),
+)
 
 
 def start_run(task: str, options_class: type[T], given: Mapping[str, Any], out: str, resume: bool) -> tuple[T, Path]:
@@ -52,7 +56,7 @@ def start_run(task: str, options_class: type[T], given: Mapping[str, Any], out: 
     if run.path.exists() and not run.is_unused:
         hint = "continue it with `resume`, or choose another `out`" if run.is_started else "choose another `out`"
         raise UserError(f"{run.path} is in use: {hint}.")
-    return options_class.resolve(with_demo_data(dict(given), task)), run.path
+    return options_class.resolve(complete_options(given, task)), run.path
 
 
 def _continued(run: RunFolder, options_class: type[T], given: Mapping[str, Any]) -> T:
@@ -62,7 +66,7 @@ def _continued(run: RunFolder, options_class: type[T], given: Mapping[str, Any])
     options = options_class.from_dict(run.read("config"))
     given = {k: v for k, v in given.items() if (k, v) != ("lr", FIND)}  # found already
     if given.get("data"):
-        given = {**given, "data": str(Path(given["data"]).expanduser().resolve())}
+        given = with_whole_paths(given)
     different = options.differences(given)
     if different:
         name, (here, there) = next(iter(different.items()))

@@ -29,6 +29,8 @@ def metrics_table(metrics: dict[str, Any]) -> str:
         here = " (tuned here)" if metrics[split].get("tuned_here") else ""
         rows.append((f"{split}, {tuned}{here}", metrics[split]))
         rows.append((f"{split}, threshold 0.5", metrics[split]["at_0.5"]))
+        if split in metrics.get("before", {}):
+            rows.append((f"{split}, before", metrics["before"][split]))
         rows += [(f"{split}, {name}", by_split[split]) for name, by_split in metrics["baselines"].items()]
     patients = [(f"  {p} ({v['split']})", v) for p, v in metrics["per_patient"].items()]
     fields = ", ".join(f"{metrics[s]['n_fields']} {s}" for s in splits)
@@ -39,8 +41,24 @@ def metrics_table(metrics: dict[str, Any]) -> str:
             *_interval_note(splits[0], metrics[splits[0]].get("intervals")),
             *(_scale_line(s, scale) for s, scale in metrics.get("scale", {}).items() if scale["by"] != "none"),
             *(row for s, objects in metrics.get("objects", {}).items() for row in _object_lines(s, objects)),
+            *_before_lines(metrics),
         ]
     )
+
+
+def _before_lines(metrics: dict[str, Any]) -> list[str]:
+    """Return the comparison with the run from which the training continued, if there is one."""
+    before = metrics.get("before")
+    if not before:
+        return []
+    lines = ["", f"compared with {before['weights']} on the same fields, tuned in the same way:"]
+    for split in (s for s in ("test", "valid") if s in before):
+        values = {"IoU": (before[split]["iou"], metrics[split]["iou"])}
+        own, new = before["objects"].get(split), metrics["objects"].get(split)
+        if own and new:
+            values |= {"F1 at IoU 0.5": (own["f1_50"], new["f1_50"]), "mean F1": (own["f1_mean"], new["f1_mean"])}
+        lines.append(f"{split}: " + ", ".join(f"{name} {a:.4f} -> {b:.4f}" for name, (a, b) in values.items()))
+    return lines
 
 
 def _scale_line(split: str, scale: dict[str, Any]) -> str:

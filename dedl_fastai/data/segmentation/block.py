@@ -57,6 +57,7 @@ def seg_block(
     skip_blank: bool = False,  # leave out training tiles without a nucleus
     ids: bool = False,  # targets are ids of nuclei instead of masks, as heads need them
     cache: str | Path | None = None,  # folder of decoded fields
+    before: SegFacts | None = None,  # of a run that is continued: its scaling, normalisation and pixel size stay
     **arguments: Any,
 ) -> FieldDataBlock:
     """Return the `DataBlock` of tiles of a cohort and their nucleus masks; `block.known["facts"]` are its `SegFacts`.
@@ -65,11 +66,12 @@ def seg_block(
     those of `DataBlock`, and replace ours: `blocks`, `splitter`, `getters`, `get_items`, ...
     Raises `UserError` for cohorts without masks or training fields, and for unreadable files.
     """
-    scaling = scaling or PercentileScaling()
+    scaling = before.scaling if before else scaling or PercentileScaling()
     training = _needed(cohort.with_masks(), "train")
     fields = cache_cohort(training, channels, scaling, cache, ids=ids)
     pixel_size = common_pixel_size(pixel_sizes(training.table.image))
     facts = seg_facts(fields, channels, scaling, tile, pixel_size_um=pixel_size)
+    facts = facts.continuing(before) if before else facts
     normalize = Normalize.from_stats(list(facts.mean), list(facts.std), cuda=False)
     transforms = [TileAugment()] if augment is None else list(augment)
     margin = max((getattr(t, "margin", 0) for t in transforms), default=0)

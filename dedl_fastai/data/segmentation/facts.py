@@ -1,13 +1,18 @@
 """`SegFacts`: what a segmentation model must know of its training data; measured on fields."""
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ...errors import UserError
 from ..cache import CachedField
 from ..scaling import PercentileScaling
 
+log = logging.getLogger(__name__)
+
+_SAME_SIZE = 1.25  # ratio of pixel sizes up to which a model is not disturbed
 CLASSES = ("background", "nucleus")
 
 
@@ -31,6 +36,24 @@ class SegFacts:
         """Inverse class frequencies that sum to 1: the paper's "dark/light pixel normalisation" (.1479, .8521)."""
         share = min(max(self.foreground, 1e-3), 1 - 1e-3)
         return share, 1 - share
+
+    def continuing(self, before: "SegFacts") -> "SegFacts":
+        """Return the facts for a model that was trained with those `before`, which its weights are used to.
+
+        Raises `UserError` for another number of channels, and logs a different pixel size.
+        """
+        if len(before.channels) != len(self.channels):
+            raise UserError(f"the run sees {len(before.channels)} channels, not {len(self.channels)}: check `channel`.")
+        size, size_before = self.pixel_size_um, before.pixel_size_um
+        if size and size_before and not 1 / _SAME_SIZE < size / size_before < _SAME_SIZE:
+            log.warning("the pixels of these fields are %g um, and those of the run %g um", size, size_before)
+        return replace(
+            self,
+            mean=before.mean,
+            std=before.std,
+            pixel_size_um=before.pixel_size_um,
+            nucleus_px=before.nucleus_px if self.nucleus_px else None,
+        )
 
 
 def seg_facts(

@@ -8,8 +8,9 @@ from ...data.options import PAD
 from ...errors import UserError
 from ...inference.options import OVERLAP
 from .base import check_not_negative, check_positive, option
-from .training import APP, ITEMS, LOSS, MODEL, TrainOptions
+from .training import APP, ITEMS, LOSS, MODEL, SCHEDULE, TrainOptions
 
+FINETUNE = "finetune"  # the preset of training that continues from a run
 AUTO = "auto"  # weights: packaged where installed; head: distance where masks tell nuclei apart
 _FAST: dict[str, Any] = {
     "encoder": "efficientnet-lite0",
@@ -44,6 +45,15 @@ _DEMO: dict[str, Any] = {  # the synthetic cohort is simple: more epochs of a sm
     "schedule": "cosine",
 }
 
+_FINETUNE: dict[str, Any] = {  # network, tile, scaling, channel and loss are those of the run: `with_run_options`
+    **_FAST,
+    "epochs": 10,
+    "lr": 5e-4,
+    "lr_min": 5e-6,
+    "encoder_lr": 0.1,
+    "schedule": "cosine",
+}
+
 
 @dataclass(frozen=True)
 class SegConfig(TrainOptions):
@@ -54,6 +64,7 @@ class SegConfig(TrainOptions):
         "fast": _FAST,
         "best": {**_FAST, "epochs": 20},
         "demo": _DEMO,
+        FINETUNE: _FINETUNE,
     }
 
     arch: str = option("unet", "Decoder: unet, unetplusplus, fpn, manet, linknet, deeplabv3plus, segformer, ...", MODEL)
@@ -66,7 +77,8 @@ class SegConfig(TrainOptions):
         "imagenet",
         "Initial weights of the encoder: none, imagenet, advprop, noisy-student, packaged (with "
         "efficientnet-lite0..lite2, without a download), auto (packaged if installed, else none), nuclei (all of the "
-        "model that comes with this package, with --preset fast or best), a FILE or a RUN.",
+        "model that comes with this package), a FILE or a RUN. Without a --preset, training continues from nuclei or a "
+        "RUN, with its network, scaling and split (--preset finetune).",
         MODEL,
     )
     depth: int = option(3, "Number of encoder stages that are used (1 to 5).", MODEL)
@@ -97,6 +109,7 @@ class SegConfig(TrainOptions):
     flips: bool = option(True, "With --augment paper: flip tiles along both axes.", ITEMS)
     dihedral: bool = option(False, "With --augment paper: also rotate tiles by quarter turns.", ITEMS)
     loss: str = option("weighted-ce", "weighted-ce (by class frequency, the paper's), ce, dice, ce-dice, focal.", LOSS)
+    encoder_lr: float = option(1.0, "Learning rate of the encoder, relative to that of the decoder.", SCHEDULE)
     app: str = option("none", "Activation of the autoencoder: none (no APP), gelu (the paper's), relu.", APP)
     app_weight: str = option(
         "auto",
@@ -118,7 +131,7 @@ class SegConfig(TrainOptions):
 
     def __post_init__(self):
         super().__post_init__()
-        check_positive(self, "tile", "app_target", "app_lr", "app_width")
+        check_positive(self, "tile", "app_target", "app_lr", "app_width", "encoder_lr")
         check_not_negative(self, "rotate", "overlap", "head_weight")
         if not 0 <= self.crowd <= 1:
             raise UserError(f"crowd={self.crowd:g}: give a share of the tiles, from 0 to 1.")

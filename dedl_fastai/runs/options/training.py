@@ -38,9 +38,19 @@ class DataOptions(Options):
 
     topics: ClassVar[tuple[str, ...]] = (DATA, LABELS, ITEMS, MODEL, LOSS, APP, SCHEDULE, ENSEMBLE, HARDWARE, LOG)
 
-    data: str = option("", "Folder of fields, or a cohort.csv. Default: the demo cohort, created on first use.", DATA)
+    data: str = option(
+        "",
+        "Folder of fields, a cohort.csv, or results with corrections; several times: all of their fields. Default: the "
+        "demo cohort, created on first use.",
+        DATA,
+        more="more_data",
+    )
+    more_data: tuple[str, ...] = option((), "Further folders, given by repeating --data.", DATA, flag="data", own=False)
     preset: str = option(
-        "paper", "paper: the paper's settings; fast: small and quick, for a laptop; demo: smaller still.", DATA
+        "paper",
+        "paper: the paper's settings; fast: small and quick, for a laptop; demo: smaller still; finetune (seg): "
+        "continues from a run.",
+        DATA,
     )
     split: str = option("auto", "auto (the cohort's split column, else random), random, paper, column.", DATA)
     splits: str = option("", "splits.json of an earlier run, to use the same split.", DATA)
@@ -62,8 +72,14 @@ class DataOptions(Options):
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps.", HARDWARE)
 
     def __post_init__(self):
+        object.__setattr__(self, "more_data", tuple(self.more_data))  # a list in config.json
         super().__post_init__()
         check_seed(self.seed)
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders of the fields: `data` and `more_data`."""
+        return (self.data, *self.more_data)
 
 
 def check_seed(seed: int) -> None:

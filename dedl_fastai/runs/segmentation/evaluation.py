@@ -152,10 +152,10 @@ def _baseline(predictions: Predictions, scorer: Callable[[list[FieldPrediction]]
     return {**by_split[last], "split": last, **by_split}
 
 
-def tune_and_evaluate(segmenter: Segmenter, cohort: Cohort) -> dict[str, Any]:
+def tune_and_evaluate(segmenter: Segmenter, cohort: Cohort, channels: Sequence[str] = ()) -> dict[str, Any]:
     """Tune the threshold on the validation fields, then score the validation and test fields with it."""
     with temporary_maps() as folder:
-        predictions = predict_splits(segmenter, cohort, ["valid", "test"], folder)
+        predictions = predict_splits(segmenter, cohort, ["valid", "test"], folder, channels=channels)
         tuning = tune_threshold(predictions["valid"])
         if segmenter.head == "mask":
             return seg_metrics(predictions, tuning["value"], tuning)

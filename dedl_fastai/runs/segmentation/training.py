@@ -25,10 +25,12 @@ from ...training.processes.group import first_before_others, from_first, is_firs
 from ...training.run_folder import RunFolder
 from ...training.segmentation.learner import seg_learner
 from ...training.trackers.tracker import Tracker, tracker_of
-from ..cohort import load_split_cohort, training_part
+from ..cohort import training_part
+from ..continued import facts_of_run, load_seg_cohort
 from ..lifecycle import close_run, fit_run, metrics_if_complete, open_run, settled, with_found_rate
 from ..options.base import numbers, two_percentiles
-from ..options.seg import AUTO, SegConfig
+from ..options.seg import AUTO, FINETUNE, SegConfig
+from .before import headlines, scores_before
 from .evaluation import tune_and_evaluate
 from .figures import draw_seg_figures
 
@@ -56,7 +58,7 @@ def train_seg(
         return finished
     started = time.perf_counter()
     tracker = tracker_of(options.log, run)
-    cohort = training_part(cohort or load_split_cohort(options, fold), options)
+    cohort = training_part(cohort or load_seg_cohort(options, fold), options)
     with first_before_others():
         dls = dataloaders_of(options, cohort)
     options = replace(options, head=_head_of(options, dls))
@@ -122,6 +124,7 @@ def _loaded(options: SegConfig, cohort: Cohort, ids: bool) -> DataLoaders:
         pad=options.pad,
         skip_blank=options.skip_blank,
         ids=ids,
+        before=facts_of_run(options.weights) if options.preset == FINETUNE else None,
         workers=options.workers,
         seed=options.seed,
         device=process_device(options.device),
@@ -146,6 +149,7 @@ def learner_of(options: SegConfig, dls: DataLoaders) -> FieldLearner:
         clip=options.clip,
         head=_head_of(options, dls),
         head_weight=options.head_weight,
+        encoder_lr=options.encoder_lr,
         app=app_of(options),
         seed=options.seed,
     )
@@ -186,6 +190,8 @@ def _evaluate(run: RunFolder, options: SegConfig, cohort: Cohort) -> dict[str, A
     segmenter = load_segmenter(run.path, "best", options.device, options.overlap)
     metrics = tune_and_evaluate(segmenter, cohort)
     metrics["weights"] = _scores_of_weights(run, options, cohort, metrics)
+    if options.preset == FINETUNE:
+        metrics["before"] = scores_before(options, cohort)
     segmenter.card["threshold"] = metrics["threshold"]
     if "nuclei_tuning" in metrics:
         segmenter.card["nuclei"] = metrics["nuclei_tuning"]["value"]
@@ -199,7 +205,7 @@ def _evaluate(run: RunFolder, options: SegConfig, cohort: Cohort) -> dict[str, A
 def _scores_of_weights(run: RunFolder, options: SegConfig, cohort: Cohort, best: dict[str, Any]) -> dict[str, Any]:
     """The tuned threshold of the best and of the last weights, and the scores of each split with it."""
     files = {which: run.path / f"{which}.safetensors" for which in ("best", "last")}
-    found = {"best": _headlines(best)}
+    found = {"best": headlines(best)}
     if files["last"].is_file():
         is_best = files["last"].read_bytes() == files["best"].read_bytes()
         last = (
@@ -207,14 +213,5 @@ def _scores_of_weights(run: RunFolder, options: SegConfig, cohort: Cohort, best:
             if is_best
             else tune_and_evaluate(load_segmenter(run.path, "last", options.device, options.overlap), cohort)
         )
-        found["last"] = _headlines(last)
+        found["last"] = headlines(last)
     return found
-
-
-def _headlines(metrics: dict[str, Any]) -> dict[str, Any]:
-    """The threshold and the pooled scores of each split, from what metrics.json holds."""
-    splits = {s: metrics[s] for s in ("valid", "test") if s in metrics}
-    return {
-        "threshold": metrics["threshold"],
-        **{s: {k: v for k, v in row.items() if isinstance(v, float)} for s, row in splits.items()},
-    }

@@ -75,6 +75,7 @@ def seg_learner(
     clip: float = 0.0,  # largest gradient norm; 0: no limit
     head: str = "mask",  # maps beside the mask that tell nuclei apart: mask (none, the paper's), distance, flow
     head_weight: float = 1.0,  # of the maps' loss beside the main one
+    encoder_lr: float = 1.0,  # the encoder's learning rate, as a share of the decoder's
     app: str | Callback = "none",  # the paper's autoencoder post-processing: none, gelu, relu, or an `AppCallback`
     seed: int | None = SEED,  # of the initial weights and of each epoch (`EpochSeed`); None: nothing is seeded
     cbs: Sequence[Callback] = (),
@@ -115,7 +116,7 @@ def seg_learner(
         cbs=[*seeded, *precision_callbacks(amp, accumulate * dls.train.bs if accumulate > 1 else 0, clip), *cbs],
         path=path,
     )
-    learn.spec = spec
+    learn.spec, learn.group_factors = spec, (encoder_lr, 1.0)
     return learn
 
 
