@@ -106,9 +106,14 @@ class CellOptions(Options):
         flag="pixel-size",
     )
     overwrite: bool = option(False, "Overwrite existing results.", RESULTS)
+    suggest: int = option(
+        0, "Say which fields to look at and correct next: this many, in summary.csv and report.html.", RESULTS
+    )
 
     def __post_init__(self):
         super().__post_init__()
+        if self.suggest < 0:
+            raise UserError(f"suggest={self.suggest}: it cannot be negative.")
         if self.ring_um < 0 or not self.radius_um > 0:
             raise UserError(
                 f"ring_um={self.ring_um:g} radius_um={self.radius_um:g}: a ring cannot be negative, and a radius "

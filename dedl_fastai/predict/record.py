@@ -76,6 +76,7 @@ def field_record(
         **counts.pop("all"),
         "area_mm2": round(mm2, 6) if mm2 else None,
         "uncertainty": round(float(found.field_uncertainty), 6),
+        "doubt": round(float((1 - cells["solidity"]).mean()), 6) if len(cells) else 0.0,
         "threshold": round(float(found.threshold), 6),
         "scale": asdict(found.scale),
         "phenotypes": counts,
@@ -92,8 +93,11 @@ def _area_counts(cells: pd.DataFrame, unit: str) -> dict[str, Any]:
     return {"unit": unit, "counts": np.bincount(bins, minlength=_AREA_BINS).tolist()}
 
 
-def summary_table(records: Sequence[Record]) -> pd.DataFrame:
-    """One row per field: cells, area, density and uncertainty, then the cells and density of each phenotype."""
+def summary_table(records: Sequence[Record], suggested: Sequence[str] = ()) -> pd.DataFrame:
+    """One row per field: cells, area, density and uncertainty, then the cells and density of each phenotype.
+
+    With suggested fields, `look_at` has their rank, from 1 on.
+    """
     plain = ("field", "image", "cells", "area_mm2", "per_mm2", "uncertainty", "threshold")
     rows = []
     for record in records:
@@ -103,7 +107,9 @@ def summary_table(records: Sequence[Record]) -> pd.DataFrame:
             row |= {f"{column} {name}": value for column, value in values.items()}
         rows.append(row)
     table = pd.DataFrame(rows, columns=None if rows else [*plain, "scale"])
-    counts = [c for c in map(str, table.columns) if c.startswith("cells ")]
+    if suggested:
+        table["look_at"] = [suggested.index(f) + 1 if f in suggested else None for f in table["field"]]
+    counts = [c for c in map(str, table.columns) if c.startswith("cells ") or c == "look_at"]
     return table.astype(dict.fromkeys(counts, "Int64"))  # integers, although a field without rules has no counts
 
 

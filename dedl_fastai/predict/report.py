@@ -18,7 +18,12 @@ from .overlay import NO_CLASS, NO_RULES, Color, class_colors
 from .record import AREA_STEPS, Record, thumbnail_file
 
 
-def write_report(out: Path, records: Sequence[Record], failed: Sequence[str] = ()) -> None:
+def write_report(
+    out: Path,
+    records: Sequence[Record],
+    failed: Sequence[str] = (),
+    look_at: Sequence[str] = (),  # fields to look at next, the most useful first
+) -> None:
     """Write `out`/report.html. All text is escaped; the page loads nothing and holds no date or time."""
     template = Template((files(__package__) / "report.html").read_text(encoding="utf-8"))
     colors = class_colors(_unique(name for r in records for name in r["phenotypes"]))
@@ -27,6 +32,7 @@ def write_report(out: Path, records: Sequence[Record], failed: Sequence[str] = (
         title=f"{len(records)} {'field' if len(records) == 1 else 'fields'}, {cells} nuclei",
         sentence=escape(_sentence(records)),
         failed=_failed(failed),
+        look_at=_look_at(look_at),
         legend=_legend(records, colors),
         table=_table(records, colors),
         areas="".join(_areas(records, unit) for unit in AREA_STEPS),
@@ -57,6 +63,14 @@ def _failed(failed: Sequence[str]) -> str:
         return ""
     items = "".join(f"<li>{escape(message)}</li>" for message in failed)
     return f'<div class="failed"><b>{len(failed)} left out</b><ul>{items}</ul></div>'
+
+
+def _look_at(fields: Sequence[str]) -> str:
+    if not fields:
+        return ""
+    items = "".join(f"<li>{escape(name)}</li>" for name in fields)
+    why = "Uncertain fields whose nuclei may be wrongly separated, unlike each other: the most useful to correct."
+    return f"<h2>Look at next</h2><p>{why}</p><ol>{items}</ol>"
 
 
 def _css(color: Color) -> str:

@@ -23,6 +23,7 @@ from .record import (
     write_record,
 )
 from .report import write_report
+from .suggest import checked_fields, suggested
 
 log = logging.getLogger(__name__)
 
@@ -107,13 +108,16 @@ class ResultFolder:
         self.records[name] = record
         self._write_summary(in_order(self.records.values()))
 
-    def _write_summary(self, records: Sequence[Record]) -> None:
+    def _write_summary(self, records: Sequence[Record], look_at: Sequence[str] = ()) -> None:
         with written_whole(self.out / "summary.csv") as tmp:
-            summary_table(records).to_csv(tmp, index=False)
+            summary_table(records, look_at).to_csv(tmp, index=False)
 
     def finish(self, failed: Sequence[str]) -> None:
         """Write summary and report of all fields in the folder, including those that another process wrote."""
         records = read_records(self.out)
+        look_at = suggested(records, self.options.suggest, checked_fields(self.out)) if self.options.suggest else []
+        if look_at:
+            log.info("look at these fields next: %s", ", ".join(look_at))
         if records:
-            self._write_summary(records)
-        write_report(self.out, records, failed)
+            self._write_summary(records, look_at)
+        write_report(self.out, records, failed, look_at)

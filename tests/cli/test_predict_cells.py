@@ -225,3 +225,16 @@ def test_the_given_pixel_size_is_used_if_the_file_has_none(run, images, tmp_path
         cells = pd.read_csv(next(out.glob("*_cells.csv")))
         np.testing.assert_allclose(cells.area_um2, cells.area_px * size**2, rtol=1e-6)
     assert dedl("predict", run, plain, "--out", tmp_path / "no", "--pixel-size", -1).exit_code == 2
+
+
+def test_suggest_ranks_the_finished_fields_in_summary_and_report(run, images, results):
+    done = dedl("predict", run, *images, "--out", results, "--rules", "tfh5", "--write", WRITE, "--suggest", 2)
+    assert done.exit_code == 0, done.output
+    table = pd.read_csv(results / "summary.csv").set_index("field")
+    ranked = table.look_at.dropna().sort_values()
+    assert ranked.tolist() == [1, 2] and ranked.index[0] == (table.uncertainty * doubts(results)).idxmax()
+    assert "Look at next" in (results / "report.html").read_text(encoding="utf-8")
+
+
+def doubts(results):
+    return pd.Series({p.stem: json.loads(p.read_text())["doubt"] for p in (results / "fields").glob("*.json")})
