@@ -24,9 +24,11 @@ def write_drawn_mask(geojson: str | Path, image: str | Path, out: str | Path) ->
     with open_field(image) as field:
         shape, pixel_size = field.shape, field.pixel_size_um
     drawn = read_drawn_nuclei(geojson, shape)
-    nuclei = (drawn.labels > 0) & drawn.known
-    ids = np.unique(drawn.labels[nuclei])
-    labels = np.where(nuclei, np.searchsorted(ids, drawn.labels) + 1, 0).astype(np.uint16 if len(ids) < 65535 else "u4")
+    area = np.bincount(drawn.labels[drawn.known], minlength=int(drawn.labels.max()) + 1)
+    ids = np.flatnonzero(area[1:]) + 1
+    new_id = np.zeros(len(area), np.uint16 if len(ids) < 1 << 16 else np.uint32)
+    new_id[ids] = np.arange(1, len(ids) + 1)
+    labels = new_id[drawn.labels]
     if not drawn.known.all():
         labels = np.where(drawn.known, labels.astype(np.int32), np.int32(IGNORED))
     cells = drawn.cells[drawn.cells["label"].isin(ids)].assign(label=np.arange(1, len(ids) + 1))

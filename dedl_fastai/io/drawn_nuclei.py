@@ -14,6 +14,7 @@ from .qupath import QuPathObject, read_qupath
 
 log = logging.getLogger(__name__)
 
+_ROWS = 1024  # of a label image whose pixels are listed at a time
 REGION, IGNORE = "Region*", "Ignore*"  # QuPath's own classes of annotations that are no objects
 
 
@@ -102,11 +103,11 @@ def _known(parts: list[QuPathObject], labels: np.ndarray) -> np.ndarray:
 
 def _cell_table(labels: np.ndarray, names: list[str]) -> pd.DataFrame:
     """One row per nucleus that has pixels: its id, the middle of its pixels and its class."""
-    y, x = np.nonzero(labels)
-    owner = labels[y, x]
-    area = np.bincount(owner, minlength=len(names) + 1)
-    ids = np.flatnonzero(area)
-    middle = {
-        c: np.round(np.bincount(owner, at, len(area))[ids] / area[ids], 2) for c, at in (("x_px", x), ("y_px", y))
-    }
-    return pd.DataFrame({"label": ids, **middle, "Phenotype": [names[i - 1] for i in ids]})
+    sums = np.zeros((3, len(names) + 1))  # pixels, and their x and y
+    for top in range(0, len(labels), _ROWS):
+        y, x = np.nonzero(labels[top : top + _ROWS])
+        owner = labels[y + top, x]
+        sums += [np.bincount(owner, weights, len(names) + 1) for weights in (None, x, y + top)]
+    ids = np.flatnonzero(sums[0])
+    x_px, y_px = np.round(sums[1:, ids] / sums[0, ids], 2)
+    return pd.DataFrame({"label": ids, "x_px": x_px, "y_px": y_px, "Phenotype": [names[i - 1] for i in ids]})
