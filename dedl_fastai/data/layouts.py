@@ -224,6 +224,6 @@ LAYOUTS: dict[str, Callable[[Path], Found | None]] = {
     "manifest": _manifest_below,
     "van-buren": _van_buren,
     "images": _images_with_truth,
+    "corrections": _corrections,  # before inForm's, whose names the pictures in fields/ may have
     "inform": _inform,
-    "corrections": _corrections,
 }

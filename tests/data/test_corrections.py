@@ -18,6 +18,7 @@ def results(tmp_path, tiny_cohort):
     names = list(tiny_cohort.table.field)
     folder = corrected_results(tmp_path / "results", tiny_cohort, {names[0]: LEFT, names[1]: None})
     correct(folder, tiny_cohort.rows()[2], [{"action": "draw", "points": LEFT}])
+    (folder / "fields" / "a_composite_image.jpg").write_bytes(b"a picture named as inForm does")
     return folder
 
 
