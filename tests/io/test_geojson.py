@@ -4,6 +4,7 @@ import json
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import ndimage
 from skimage.draw import polygon as draw_polygon
@@ -161,7 +162,7 @@ def test_classes_colours_and_measurements_are_as_qupath_reads_them(tmp_path):
         tmp_path / "a.geojson",
         cell_polygons(labels),
         classes={1: "Größe", 2: "other", 3: math.nan},
-        measurements={1: {"area µm²": np.float32(2.5), "gone": math.nan, "n": np.int64(3)}},
+        measurements=pd.DataFrame({"area µm²": np.float32([2.5]), "gone": math.nan, "n": 3}, index=[1]),
         colors={"Größe": (200, 0, 16)},
         object_type="cell",
     )
