@@ -14,8 +14,8 @@ from .files import written_whole
 def write_csv(path: str | Path, table: pd.DataFrame) -> None:
     """Write a table without its index; missing values are empty.
 
-    Numbers have as many digits as they need to be read back unchanged. They differ from those of `DataFrame.to_csv` only
-    in the way exponents are written: 1e-7 and 1e-07.
+    Numbers have as many digits as they need to be read back unchanged. They differ from those of `DataFrame.to_csv`
+    only in the way exponents are written: 1e-7 and 1e-07.
     """
     head = _quoted(list(map(str, table.columns)))
     columns = [_fields(column) for _, column in table.items()]

@@ -91,9 +91,9 @@ class Rings:
 def traced(labels: np.ndarray, ids: np.ndarray) -> Rings:
     """The rings around the objects `ids` of a label image: one around each piece, and one around each hole.
 
-    A ring goes through the middles of the pixel sides between the object and what is around it, and pixels that touch at
-    a corner belong together, as in scikit-image's `find_contours(..., fully_connected="high")`. Rings are in the raster
-    order of their first pixels, where they also start. The upper left pixel covers 0 to 1.
+    A ring goes through the middles of the pixel sides between the object and what is around it, and pixels that touch
+    at a corner belong together, as in scikit-image's `find_contours(..., fully_connected="high")`. Rings are in the
+    raster order of their first pixels with a border above, where they also start. The upper left pixel covers 0 to 1.
     """
     padded = np.pad(labels, 1)
     width = padded.shape[1]
