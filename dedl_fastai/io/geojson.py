@@ -1,8 +1,8 @@
 """Cells as GeoJSON in QuPath's dialect, written a few features at a time."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..errors import UserError
 from .files import written_whole
-from .outlines import signed_area
+from .rings import signed_areas
 
 _BATCH = 128  # features that are in memory at a time
 _DIGITS = 6  # of a measurement
@@ -35,15 +35,17 @@ def write_geojson(
     """
     n = 0
     rest = iter(polygons)
+    table = pd.DataFrame() if measurements is None else measurements
+    columns = {str(name): column.to_numpy() for name, column in table.items()}
     with written_whole(path) as tmp, tmp.open("wb") as f:
         f.write(b'{"type": "FeatureCollection", "features": [')
         while batch := list(islice(rest, _BATCH)):
-            measured = _measured([label for label, _ in batch], measurements)
-            for (label, points), values in zip(batch, measured, strict=True):
+            measured = _measured([label for label, _ in batch], table.index, columns)
+            for (label, _), ring, values in zip(batch, _rings(path, batch, origin), measured, strict=True):
                 properties = {"objectType": object_type, "name": str(label)}
                 properties |= _classification((classes or {}).get(label), colors or {})
                 properties |= {"measurements": values} if values is not None else {}
-                geometry = {"type": "Polygon", "coordinates": [_ring(path, label, points, origin)]}
+                geometry = {"type": "Polygon", "coordinates": [ring]}
                 feature = {"type": "Feature", "geometry": geometry, "properties": properties}
                 f.write(b",\n" if n else b"\n")
                 f.write(orjson.dumps(feature, option=orjson.OPT_SERIALIZE_NUMPY))
@@ -52,33 +54,37 @@ def write_geojson(
     return n
 
 
-def _ring(path: str | Path, label: int, points: np.ndarray, origin: tuple[float, float]) -> np.ndarray:
-    """The outline as a closed counterclockwise ring of (x, y)."""
-    points = np.asarray(points, dtype=np.float64)
-    area = signed_area(points) if len(points) > 2 else 0.0
-    if not area or not math.isfinite(area):
-        raise UserError(f"{path}: the outline of cell {label} is not a polygon of finite points.")
-    if area < 0:
-        points = points[::-1]
-    if (points[0] != points[-1]).any():
-        points = np.concatenate([points, points[:1]])
-    return np.ascontiguousarray(np.round(points[:, ::-1] + origin, 2))
+def _rings(path: str | Path, batch: Sequence[tuple[int, np.ndarray]], origin: tuple[float, float]) -> list[np.ndarray]:
+    """The outlines as closed counterclockwise rings of (x, y)."""
+    outlines = [np.asarray(points, dtype=np.float64) for _, points in batch]
+    lengths = np.array([len(points) for points in outlines])
+    start = np.concatenate([[0], np.cumsum(lengths)])
+    points = np.concatenate(outlines)
+    areas = signed_areas(points, start) if lengths.min() > 2 else np.where(lengths > 2, 1.0, 0.0)
+    for (label, _), area in zip(batch, areas.tolist(), strict=True):
+        if not area or not math.isfinite(area):
+            raise UserError(f"{path}: the outline of cell {label} is not a polygon of finite points.")
+    is_closed = (points[start[:-1]] == points[start[1:] - 1]).all(axis=1)
+    xy = np.round(points[:, ::-1] + origin, 2)
+    rings = [xy[a:b] for a, b in pairwise(start.tolist())]
+    for i in np.flatnonzero(~is_closed):
+        rings[i] = np.concatenate([rings[i], rings[i][:1]])
+    return [np.ascontiguousarray(ring[::-1] if area < 0 else ring) for ring, area in zip(rings, areas, strict=True)]
 
 
-def _measured(labels: list[int], table: pd.DataFrame | None) -> Iterator[dict[str, float] | None]:
-    """The measurements of each label, None for one that is not in the table."""
-    if table is None:
-        yield from (None for _ in labels)
+def _measured(labels: list[int], index: pd.Index, columns: dict[str, np.ndarray]) -> Iterator[dict[str, float] | None]:
+    """The measurements of each label, None for one that is not in the index."""
+    rows = index.get_indexer(labels)
+    if not columns or not len(index):
+        yield from ({} if row >= 0 else None for row in rows)
         return
-    rows = table.index.get_indexer(labels)
-    names = [str(c) for c in table.columns]
-    values = _rounded(table.take(rows).to_numpy(np.float64))  # row -1 is of a label that is not there
+    values = _rounded(np.stack([column[rows].astype(np.float64) for column in columns.values()], axis=1))
     is_whole = np.isfinite(values).all(axis=1)
     for row, whole, numbers in zip(rows.tolist(), is_whole.tolist(), values.tolist(), strict=True):
-        found = dict(zip(names, numbers, strict=True))
+        found = dict(zip(columns, numbers, strict=True))
         if not whole:  # JSON has no NaN
             found = {name: v for name, v in found.items() if math.isfinite(v)}
-        yield found if row >= 0 else None
+        yield found if row >= 0 else None  # row -1 is of a label that is not there
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:

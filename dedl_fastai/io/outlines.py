@@ -107,9 +107,3 @@ def _largest(rings: Rings) -> Rings:
     is_largest = np.zeros(len(rings.ids), bool)
     is_largest[order[first]] = True
     return rings.chosen(is_largest)
-
-
-def signed_area(ring: np.ndarray) -> float:
-    """Area of a ring (n, 2) of (y, x); positive if it turns from x to y, as RFC 7946 requires of an outer ring."""
-    y, x = (ring - ring[0]).T  # the first point is 0 now, so that it need not be repeated at the end
-    return 0.5 * float(x[:-1] @ y[1:] - x[1:] @ y[:-1])

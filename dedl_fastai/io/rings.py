@@ -1,6 +1,7 @@
 """`Rings`: the borders of all objects of a label image, traced and simplified at once, without a loop over objects."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -35,12 +36,8 @@ class Rings:
         return Rings(self.ids[which], _starts(np.diff(self.start)[which]), self.points[which[self.owner]])
 
     def areas(self) -> np.ndarray:
-        """The signed area of each ring, see `signed_area`."""
-        if not len(self.ids):
-            return np.zeros(0)
-        y, x = (self.points - np.repeat(self.points[self.start[:-1]], np.diff(self.start), axis=0)).T
-        _, after = self.neighbours()
-        return np.add.reduceat(x * y[after] - x[after] * y, self.start[:-1]) / 2
+        """The signed area of each ring, see `signed_areas`."""
+        return signed_areas(self.points, self.start)
 
     def corners(self) -> "Rings":
         """The traced rings without the points that are on the line between their neighbours."""
@@ -77,8 +74,7 @@ class Rings:
     def closed(self) -> list[np.ndarray]:
         """Each ring (n + 1, 2) with its first point also at the end."""
         points = np.insert(self.points, self.start[1:], self.points[self.start[:-1]], axis=0)
-        ends = (self.start[1:] + np.arange(1, len(self.ids) + 1)).tolist()
-        return [points[a:b] for a, b in zip([0, *ends], ends, strict=False)]
+        return [points[a:b] for a, b in pairwise((self.start + np.arange(len(self.start))).tolist())]
 
     def _distances(self, which: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
         """The distance of some points to the line between their neighbours."""
@@ -86,6 +82,17 @@ class Rings:
         chord, step = self.points[after[which]] - here, self.points[which] - here
         cross = np.abs(chord[:, 0] * step[:, 1] - chord[:, 1] * step[:, 0])
         return cross / np.maximum(np.hypot(chord[:, 0], chord[:, 1]), 1e-9)
+
+
+def signed_areas(points: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Areas of rings (n, 2) of (y, x), one after another; positive if a ring turns from x to y, as RFC 7946 requires.
+
+    `start` are the index of the first point of each ring, and the number of points. Rings need not be closed.
+    """
+    if len(start) == 1:
+        return np.zeros(0)
+    y, x = (points - np.repeat(points[start[:-1]], np.diff(start), axis=0)).T  # a ring's first point is 0: it is closed
+    return np.add.reduceat(x * np.roll(y, -1) - np.roll(x, -1) * y, start[:-1]) / 2
 
 
 def traced(labels: np.ndarray, ids: np.ndarray) -> Rings:
