@@ -42,7 +42,7 @@ def write_geojson(
         while batch := list(islice(rest, _BATCH)):
             measured = _measured([label for label, _ in batch], table.index, columns)
             for (label, _), ring, values in zip(batch, _rings(path, batch, origin), measured, strict=True):
-                properties = {"objectType": object_type, "name": str(label)}
+                properties: dict[str, Any] = {"objectType": object_type, "name": str(label)}
                 properties |= _classification((classes or {}).get(label), colors or {})
                 properties |= {"measurements": values} if values is not None else {}
                 geometry = {"type": "Polygon", "coordinates": [ring]}
@@ -74,7 +74,7 @@ def _rings(path: str | Path, batch: Sequence[tuple[int, np.ndarray]], origin: tu
 
 def _measured(labels: list[int], index: pd.Index, columns: dict[str, np.ndarray]) -> Iterator[dict[str, float] | None]:
     """The measurements of each label, None for one that is not in the index."""
-    rows = index.get_indexer(labels)
+    rows = index.get_indexer(pd.Index(labels))
     if not columns or not len(index):
         yield from ({} if row >= 0 else None for row in rows)
         return

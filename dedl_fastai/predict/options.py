@@ -109,8 +109,8 @@ class CellOptions(Options):
     )
     jobs: int = option(
         1,
-        "Fields predicted at a time. They share the cores, and each needs memory: about 0.25 GB for a field of 2.6 "
-        "megapixels with 8 channels.",
+        "Fields in progress at a time: they take turns in the network, and the rest is done side by side. Each needs "
+        "the memory of a field, about 100 bytes per pixel and 8 for each channel.",
         NETWORK,
     )
     overwrite: bool = option(False, "Overwrite existing results.", RESULTS)

@@ -59,7 +59,7 @@ def _synthetic_fields(folder: Path, size: int) -> list[str]:
     return list(map(str, paths))
 
 
-def _predict(run: str, inputs: list[str], out: str, how: dict[str, str], jobs: int) -> dict[str, Any]:
+def _predict(run: str, inputs: list[str], out: str, how: dict[str, Any], jobs: int) -> dict[str, Any]:
     """Predict in this process, which has done nothing else so far, and return its costs."""
     from ...predict.cells import predict_cells
     from ...predict.options import CellOptions, ModelOptions

@@ -2,6 +2,7 @@
 
 import logging
 from contextlib import AbstractContextManager, nullcontext
+from threading import Lock
 from typing import Protocol
 
 import numpy as np
@@ -76,9 +77,14 @@ class TorchEngine:
         self.memory_format = torch.channels_last if is_last else torch.contiguous_format
         self.model = model.eval().to(self.device).to(memory_format=self.memory_format)
         self.most: int | None = None  # tiles per batch, after larger batches did not fit
+        self.turn = Lock()  # fields side by side take turns: the last digits depend on the threads of a batch
 
     def __call__(self, tiles: np.ndarray) -> np.ndarray:
         """Probability of the foreground (b, t, t) in tiles (b, C, t, t)."""
+        with self.turn:
+            return self._predict_all(tiles)
+
+    def _predict_all(self, tiles: np.ndarray) -> np.ndarray:
         batches: list[np.ndarray] = []
         n = 0
         while n < len(tiles):
