@@ -110,7 +110,7 @@ class CellOptions(Options):
     jobs: int = option(
         1,
         "Fields in progress at a time: they take turns in the network, and the rest is done side by side. Each needs "
-        "the memory of a field, about 100 bytes per pixel and 8 for each channel.",
+        "the memory of a field.",
         NETWORK,
     )
     overwrite: bool = option(False, "Overwrite existing results.", RESULTS)
