@@ -1,7 +1,6 @@
-"""Sums and shapes of all objects of a label image at once, without a loop over regions except for convex hulls."""
+"""Sums and shapes of all objects of a label image at once, without a loop over objects."""
 
 from dataclasses import dataclass
-from math import gcd
 
 import numpy as np
 import pandas as pd
@@ -40,17 +39,23 @@ class ObjectPixels:
         return self.sum(plane) / self.area
 
     def median(self, plane: np.ndarray) -> np.ndarray:
-        """Median of a plane over each object, NaN if one of its pixels is NaN or infinite; no object may be empty."""
+        """Median of a plane over each object, NaN if one of its pixels is NaN or infinite; no object may be empty.
+
+        Values are compared as float32, in which intensities are read.
+        """
         if not len(self.ids):
             return np.zeros(0)
-        values = plane.ravel()[self.at]
-        is_invalid = ~np.isfinite(values)
-        # complex numbers are sorted by real part, then by imaginary part: one sort serves all objects. An infinite or
-        # NaN part would move the pixel to another object
-        ordered = np.sort(self.owner + 1j * np.where(is_invalid, 0, values)).imag
+        values = np.asarray(plane.ravel()[self.at], np.float32)
+        # one sort of integers serves all objects: the object is in the upper half, and in the lower one the bits of the
+        # value, which are in the order of the values after those of negative numbers are inverted
+        bits = values.view(np.uint32)
+        sign = np.uint32(1 << 31)
+        keys = self.owner.astype(np.uint64) << np.uint64(32) | np.where(bits & sign, ~bits, bits | sign)
+        keys.sort()
         start = np.cumsum(self.area) - self.area
-        medians = (ordered[start + (self.area - 1) // 2] + ordered[start + self.area // 2]) / 2
-        medians[self.owner[is_invalid]] = np.nan
+        middle = (keys[np.stack([start + (self.area - 1) // 2, start + self.area // 2])]).astype(np.uint32)
+        medians = np.where(middle & sign, middle ^ sign, ~middle).view(np.float32).astype(float).mean(axis=0)
+        medians[self.owner[~np.isfinite(values)]] = np.nan
         return medians
 
 
@@ -60,8 +65,6 @@ def shape_table(labels: np.ndarray, pixels: ObjectPixels) -> pd.DataFrame:
     Perimeter and eccentricity are equal to scikit-image's. Solidity is the area divided by the number of pixels in the
     convex hull of the pixel centres: 1 for an object that is convex on the grid, and a few percent more than in
     scikit-image, where the hull contains the pixel edges.
-
-    About 13 times faster than `regionprops_table` on 4000 nuclei.
     """
     y, x = (c.astype(float) for c in np.unravel_index(pixels.at, labels.shape))
     centre_y, centre_x = pixels.total(y) / pixels.area, pixels.total(x) / pixels.area
@@ -108,37 +111,49 @@ def _shifted(padded: np.ndarray, dy: int, dx: int) -> np.ndarray:
 
 
 def _hull_areas(width: int, pixels: ObjectPixels) -> np.ndarray:
-    """Number of pixels whose centre is in the convex hull of the object's pixel centres, for each object."""
+    """Number of pixels whose centre is in the convex hull of the object's pixel centres, for each object.
+
+    By Pick's theorem it is area + boundary points / 2 + 1, where the boundary consists of two chains, of the left and
+    of the right ends of the rows, and of the top and the bottom row.
+    """
     order = np.argsort(pixels.owner, kind="stable")
     owner, at = pixels.owner[order], pixels.at[order]
     y, x = at // width, at % width
     new_line = np.ones(len(at) + 1, bool)  # the ends of each row of an object determine its hull
     new_line[1:-1] = (owner[1:] != owner[:-1]) | (y[1:] != y[:-1])
     first, last = np.flatnonzero(new_line[:-1]), np.flatnonzero(new_line[1:])
-    ends = np.cumsum(np.bincount(owner[first], minlength=len(pixels.ids))).tolist()
-    rows, left, right = y[first].tolist(), x[first].tolist(), x[last].tolist()
-    starts = [0, *ends][:-1]
-    return np.array([_lattice_points(rows[a:b], left[a:b], right[a:b]) for a, b in zip(starts, ends, strict=True)])
+    owner, y, lengths = owner[first], y[first], x[last] - x[first]
+    is_top, is_bottom = _is_first(owner), _is_first(owner[::-1])[::-1]
+    boundary = np.bincount(owner, lengths * (is_top.astype(int) + is_bottom), minlength=len(pixels.ids))
+    twice_area = np.zeros(len(pixels.ids))
+    for outward in (x[last], -x[first]):
+        chain = _chain(y, outward, is_top | is_bottom)
+        dy, dx = np.diff(y[chain]), np.diff(outward[chain])
+        of, is_within = owner[chain][1:], ~is_top[chain][1:]
+        twice_area += np.bincount(of, is_within * dy * (2 * outward[chain][:-1] + dx), minlength=len(pixels.ids))
+        boundary += np.bincount(of, is_within * np.gcd(dy, dx), minlength=len(pixels.ids))
+    return (twice_area + boundary) // 2 + 1
 
 
-def _lattice_points(rows: list[int], left: list[int], right: list[int]) -> int:
-    """Number of lattice points in the hull of the row ends, by Pick's theorem: area + boundary points / 2 + 1."""
-    hull = _chain(rows, left, -1) + _chain(rows, right, 1)[::-1]
-    twice_area = boundary = 0
-    for (y0, x0), (y1, x1) in zip(hull, hull[1:] + hull[:1], strict=True):
-        twice_area += x0 * y1 - x1 * y0
-        boundary += gcd(y1 - y0, x1 - x0)
-    return (abs(twice_area) + boundary) // 2 + 1
+def _is_first(owner: np.ndarray) -> np.ndarray:
+    """Whether an element is the first of its owner; elements are in the order of their owners."""
+    is_first = np.ones(len(owner), bool)
+    is_first[1:] = owner[1:] != owner[:-1]
+    return is_first
 
 
-def _chain(rows: list[int], columns: list[int], side: int) -> list[tuple[int, int]]:
-    """One side of the hull from top to bottom; `side` is -1 for the left and 1 for the right side."""
-    chain: list[tuple[int, int]] = []
-    for y, x in zip(rows, columns, strict=True):
-        while len(chain) > 1:
-            (y0, x0), (y1, x1) = chain[-2:]
-            if side * ((x1 - x0) * (y - y0) - (x - x0) * (y1 - y0)) > 0:
-                break
-            chain.pop()
-        chain.append((y, x))
-    return chain
+def _chain(y: np.ndarray, outward: np.ndarray, is_end: np.ndarray) -> np.ndarray:
+    """Indices of the corners of the hull on one side of each object, from top to bottom.
+
+    `outward` is x on the right side, -x on the left one. Points that are not further out than the line between their
+    neighbours are no corners; they are removed until there are none.
+    """
+    chain = np.arange(len(y))
+    while True:
+        before, here, after = chain[:-2], chain[1:-1], chain[2:]
+        height, reach = y[here] - y[before], outward[here] - outward[before]
+        is_corner = reach * (y[after] - y[before]) > (outward[after] - outward[before]) * height
+        is_corner |= is_end[here]
+        if is_corner.all():
+            return chain
+        chain = np.concatenate([chain[:1], here[is_corner], chain[-1:]])

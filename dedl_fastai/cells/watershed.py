@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage as ndi
-from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import watershed
 
 from ..errors import UserError
 from ..io.fields.field import Field
 from .flow import follow_flow
 from .options import DEFAULT_H, NucleiOptions
+from .peaks import h_maxima
 
 _EIGHT = np.ones((3, 3), bool)
 _SMOOTH_PX = 0.5  # of a predicted distance, whose rim is jagged
@@ -163,8 +163,7 @@ def _depth(distance: np.ndarray, seeds: np.ndarray) -> np.ndarray:
 
 def _seeds(distance: np.ndarray, mask: np.ndarray, h: float) -> np.ndarray:
     """One seed per nucleus: the h-maxima of the distance, and each component of the mask too thin to have one."""
-    flattened = reconstruction(distance - np.float32(h), distance)
-    peaks = local_maxima(flattened, connectivity=2) & mask
+    peaks = h_maxima(distance, h) & mask
     components, n = ndi.label(mask)
     has_peak = np.zeros(n + 1, bool)
     has_peak[components[peaks]] = has_peak[0] = True

@@ -42,7 +42,7 @@ def with_options(*classes: type[Options], show_defaults: bool = True) -> Callabl
 def _parameter(classes: Sequence[type[Options]], field: dataclasses.Field, show_defaults: bool) -> inspect.Parameter:
     """Return the field as an option that is None unless it is given."""
     flag = flag_of(field)
-    flags = [f"{flag}/--no-{flag[2:]}"] if field.type is bool else [flag]
+    flags = [f"{flag}/--no-{flag[2:]}"] if field.type in (bool, bool | None) else [flag]
     flags += [f"--{field.metadata['formerly']}"] if "formerly" in field.metadata else []
     holders = [c for c in classes if field.name in c.__dataclass_fields__]
     text = " Or: ".join(dict.fromkeys(c.__dataclass_fields__[field.name].metadata["help"] for c in holders))

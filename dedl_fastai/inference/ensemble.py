@@ -63,7 +63,7 @@ class Ensemble:
         device: str = "auto",
         engine: str = "torch",  # torch, onnx, openvino
         amp: str = "no",  # no, fp16, bf16
-        channels_last: bool = False,
+        channels_last: bool | None = None,  # memory format of the PyTorch engine; None: on the CPU
         tta: str = "none",  # flips: mean over mirror images of each tile; dihedral: also over quarter turns
         bs: int = BATCH_SIZE,  # tiles per batch
         overlap: float | None = None,  # share of a tile's edge that the next tile also covers; None: `own_overlap`

@@ -24,7 +24,7 @@ def load_run(
     bs: int = Segmenter.bs,
     engine: str = Segmenter.engine,
     amp: str = Segmenter.amp,
-    channels_last: bool = Segmenter.channels_last,
+    channels_last: bool | None = Segmenter.channels_last,
     tta: str = Segmenter.tta,
 ) -> Segmenter | Classifier:
     """Load the model of a run folder as a `Segmenter` or `Classifier`; "nuclei" is the one that comes with the package.

@@ -40,7 +40,7 @@ class Segmenter:
     bs: int = BATCH_SIZE  # tiles per batch
     engine: str = "torch"  # torch, onnx, openvino
     amp: str = "no"  # no, fp16, bf16
-    channels_last: bool = False  # memory format of the PyTorch engine
+    channels_last: bool | None = None  # memory format of the PyTorch engine; None: on the CPU
     tta: str = "none"  # none; flips, dihedral: mean over transformed images of each tile
 
     def __post_init__(self):

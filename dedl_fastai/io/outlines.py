@@ -1,11 +1,12 @@
-"""Outlines of labelled objects as polygons, traced region by region in label images of any size; and their inverse."""
+"""Outlines of labelled objects as polygons, region by region in label images of any size; and their inverse."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from skimage.draw import polygon as draw_polygon
-from skimage.measure import find_contours
+
+from .rings import Rings, overlaps, traced
 
 _MIN_IOU = 0.985  # the least IoU of a simplified outline with its cell
 _HALO = 128  # pixels that are read beyond a region; objects that extend further are read one by one
@@ -49,17 +50,20 @@ def object_boxes(labels: Any, region: int = 2048) -> np.ndarray:
     for top in range(0, height, region):
         for left in range(0, width, region):
             block = np.asarray(labels[top : top + region, left : left + region])
-            y, x = np.nonzero(block)
+            is_new = block[:, 1:] != block[:, :-1]  # a run of pixels ends, and another one begins
+            side = np.ones((len(block), 1), bool)
+            y, x0 = np.nonzero(np.hstack([side, is_new]) & (block > 0))
+            x1 = np.nonzero(np.hstack([is_new, side]) & (block > 0))[1] + 1
             if not len(y):
                 continue
-            ids = block[y, x]
+            ids = block[y, x0]
             n_new = int(ids.max()) + 1 - len(first)
             if n_new > 0:
                 first = np.pad(first, [(0, n_new), (0, 0)], constant_values=max(height, width))
                 last = np.pad(last, [(0, n_new), (0, 0)])
-            for axis, position in enumerate((y + top, x + left)):
-                np.minimum.at(first[:, axis], ids, position)
-                np.maximum.at(last[:, axis], ids, position + 1)
+            for axis, (begin, end) in enumerate(((y + top, y + top + 1), (x0 + left, x1 + left))):
+                np.minimum.at(first[:, axis], ids, begin)
+                np.maximum.at(last[:, axis], ids, end)
     first[last[:, 0] == 0] = 0
     return np.hstack([first, last])
 
@@ -68,60 +72,39 @@ def _outlines_of_region(
     labels: Any, ids: np.ndarray, boxes: np.ndarray, region: int, simplify: float
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield the outlines of the objects that begin in one region."""
-    y0, x0 = boxes[:, :2].min(axis=0)
     end = boxes[0, :2] // region * region + region + _HALO
     inside: np.ndarray = np.all(boxes[:, 2:] <= end, axis=1)
-    y1, x1 = boxes[inside, 2:].max(axis=0, initial=0)
-    block = np.asarray(labels[y0:y1, x0:x1]) if inside.any() else np.empty((0, 0))
-    for label, box, is_inside in zip(ids.tolist(), boxes.tolist(), inside, strict=True):
-        top, left, bottom, right = box
-        if is_inside:
-            part = block[top - y0 : bottom - y0, left - x0 : right - x0]
-        else:
-            part = np.asarray(labels[top:bottom, left:right])
-        yield label, _outline(part == label, simplify) + np.array([top, left], dtype=np.float64)
+    together = _outlines(labels, ids[inside], boxes[inside], simplify=simplify)
+    for label, box, is_inside in zip(ids, boxes, inside, strict=True):
+        alone = {} if is_inside else _outlines(labels, label[None], box[None], simplify=simplify)
+        yield int(label), (alone or together)[int(label)]
 
 
-def _outline(mask: np.ndarray, simplify: float) -> np.ndarray:
-    """The outline of a mask, simplified as far as its IoU with the mask allows."""
-    rings = find_contours(np.pad(mask, 1).astype(np.float32), 0.5, fully_connected="high")
-    ring = rings[0] if len(rings) == 1 else max(rings, key=lambda r: abs(signed_area(r)))
-    ring = _simplified(ring - 0.5, 0.0)  # - 1 for the padding, + 0.5 to the pixel's centre
+def _outlines(labels: Any, ids: np.ndarray, boxes: np.ndarray, simplify: float) -> dict[int, np.ndarray]:
+    """The outline of each object, simplified as far as its IoU with the object allows; the part they fill is read."""
+    if not len(ids):
+        return {}
+    (y0, x0), (y1, x1) = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
+    block = np.asarray(labels[y0:y1, x0:x1])
+    rings = _largest(traced(block, ids)).corners()
+    found = []
     while simplify > 0.1:
-        fewer = _simplified(ring, simplify)
-        if len(fewer) > 3 and _iou(mask, fewer) > _MIN_IOU:
-            return fewer
-        simplify /= 2
-    return ring
+        fewer = rings.simplified(simplify)
+        is_good = overlaps(fewer, block) > _MIN_IOU
+        found.append(fewer.chosen(is_good))
+        rings, simplify = rings.chosen(~is_good), simplify / 2
+    origin = np.array([y0, x0], dtype=np.float64)
+    return {
+        label: outline + origin
+        for part in (*found, rings)
+        for label, outline in zip(part.ids.tolist(), part.closed(), strict=True)
+    }
 
 
-def _simplified(ring: np.ndarray, tolerance: float) -> np.ndarray:
-    """The closed ring without the points that are at most `tolerance` away from the line between their neighbours.
-
-    All points that are nearer to that line than both neighbours to theirs are removed at once, which is far faster than
-    Douglas-Peucker for short rings.
-    """
-    points = ring[:-1]
-    while len(points) > 4:
-        cyclic = np.concatenate([points[-1:], points, points[:1]])
-        chord, step = cyclic[2:] - cyclic[:-2], points - cyclic[:-2]
-        distance = np.abs(chord[:, 0] * step[:, 1] - chord[:, 1] * step[:, 0])
-        distance /= np.maximum(np.hypot(chord[:, 0], chord[:, 1]), 1e-9)
-        around = np.concatenate([distance[-1:], distance, distance[:1]])
-        removed = (distance <= tolerance) & (distance <= around[:-2]) & (distance < around[2:])
-        if not removed.any():
-            break
-        points = points[~removed]
-    return np.concatenate([points, points[:1]])
-
-
-def _iou(mask: np.ndarray, ring: np.ndarray) -> float:
-    rows, cols = draw_polygon(ring[:, 0] - 0.5, ring[:, 1] - 0.5, mask.shape)
-    both = int(mask[rows, cols].sum())
-    return both / (int(mask.sum()) + len(rows) - both)
-
-
-def signed_area(ring: np.ndarray) -> float:
-    """Area of a ring (n, 2) of (y, x); positive if it turns from x to y, as RFC 7946 requires of an outer ring."""
-    y, x = (ring - ring[0]).T
-    return 0.5 * float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y))
+def _largest(rings: Rings) -> Rings:
+    """The ring of each label with the largest area."""
+    order = np.lexsort((-np.abs(rings.areas()), rings.ids))
+    _, first = np.unique(rings.ids[order], return_index=True)
+    is_largest = np.zeros(len(rings.ids), bool)
+    is_largest[order[first]] = True
+    return rings.chosen(is_largest)

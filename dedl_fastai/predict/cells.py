@@ -27,10 +27,11 @@ from .kinds import KINDS, Result, check_size, planes_of
 from .options import CellOptions, ModelOptions
 from .result_folder import ResultFolder
 from .settings import load_ensemble, provenance, result_settings
+from .side_by_side import side_by_side
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[str, float], None]  # called with the field and the share that is done
+Progress = Callable[[str, float], None]  # called with the field, or "fields" with `jobs`, and the share that is done
 
 
 def predict_cells(
@@ -47,8 +48,9 @@ def predict_cells(
     written to gates.json, and the types of the cells are written. Later calls use the same cut-offs for more fields.
 
     Fields that are finished are kept unless `overwrite` is set, so that the same call continues a prediction that was
-    stopped. A field that fails, such as a damaged file or one too large for the memory, is left out; a full disk
-    stops the prediction. However it ends, summary and report cover the fields that are finished.
+    stopped. With `jobs`, several fields are in progress at a time, and the results are the same. A field that fails,
+    such as a damaged file or one too large for the memory, is left out; a full disk stops the prediction. However it
+    ends, summary and report cover the fields that are finished.
     """
     options, model = options or CellOptions(), model or ModelOptions()
     images, failed = field_images(inputs)
@@ -124,15 +126,25 @@ class _Prediction:
 
     def _each(self, names: Sequence[str], failed: list[str], *steps: Callable[[str], None]) -> list[str]:
         """Take the steps with each field; return the fields with which all succeeded."""
-        done = []
-        for name in names:
+        jobs = self.folder.options.jobs
+
+        def why_not(name: str) -> str | None:
             try:
                 for step in steps:
                     step(name)
-                done.append(name)
             except Exception as e:  # engines raise exceptions of their own: whatever it is, the others continue
                 self.folder.measured(name).remove()
-                failed.append(left_out(e, self.images[name]))
+                return left_out(e, self.images[name])
+            return None
+
+        done = []
+        for i, (name, line) in enumerate(zip(names, side_by_side(why_not, names, jobs), strict=True), 1):
+            if line is None:
+                done.append(name)
+            else:
+                failed.append(line)
+            if self.progress and jobs > 1:
+                self.progress("fields", i / len(names))
         return done
 
     def _measure(self, name: str) -> None:
@@ -151,7 +163,7 @@ class _Prediction:
                 scale=self.scale,
                 keep=planes_of(options.kinds),
                 scratch=place.folder,
-                progress=partial(self.progress, name) if self.progress else None,
+                progress=partial(self.progress, name) if self.progress and options.jobs == 1 else None,
             ) as predicted:
                 for kind, target in self.folder.targets(name).items():
                     if not KINDS[kind].has_types:

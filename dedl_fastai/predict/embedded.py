@@ -2,10 +2,13 @@
 
 import base64
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def data_uri(image_format: str, raw: bytes) -> str:
@@ -13,7 +16,7 @@ def data_uri(image_format: str, raw: bytes) -> str:
     return f"data:image/{image_format};base64,{base64.b64encode(raw).decode('ascii')}"
 
 
-def figure_uri(figure: Figure) -> str:
+def figure_uri(figure: "Figure") -> str:
     """A figure as the source of an <img>."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)

@@ -1,6 +1,6 @@
 """`KINDS`: the kinds of files and zarr folders for a predicted field, with their writers; planes are read in slices."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from PIL.Image import Image
 
 from ..cells.neighbours import neighbourhoods
@@ -16,6 +15,7 @@ from ..errors import UserError
 from ..extras import optional
 from ..io.anndata import write_h5ad
 from ..io.cell_tables import PARQUET, write_parquet
+from ..io.csv_file import write_csv
 from ..io.files import written_whole
 from ..io.geojson import write_geojson
 from ..io.imagej_rois import ROIS, check_fits_rois, write_imagej_rois
@@ -56,25 +56,6 @@ class Result:
         )
 
 
-class _Measurements(Mapping):
-    """The numeric columns of each cell by label, looked up one cell at a time: a dict for every cell would be large."""
-
-    def __init__(self, table: pd.DataFrame):
-        self.index = pd.Index(table["label"])
-        numbers = table.drop(columns="label").select_dtypes(["number", "bool"])
-        self.columns = {str(name): column.to_numpy() for name, column in numbers.items()}
-
-    def __getitem__(self, label: int) -> dict[str, float]:
-        row = self.index.get_loc(label)
-        return {name: values[row] for name, values in self.columns.items()}
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.index)
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-
 def _plane_writer(
     plane: str, name: str, dtype: str, convert: Callable[[np.ndarray], np.ndarray]
 ) -> Callable[[Path, Result], None]:
@@ -110,8 +91,7 @@ def _black_and_white(block: np.ndarray) -> np.ndarray:
 
 
 def _write_cells(path: Path, result: Result) -> None:
-    with written_whole(path) as tmp:
-        result.found.cells.to_csv(tmp, index=False)
+    write_csv(path, result.found.cells)
 
 
 def _write_parquet(path: Path, result: Result) -> None:
@@ -125,7 +105,7 @@ def _write_geojson(path: Path, result: Result) -> None:
         path,
         cell_polygons(result.found.labels),
         classes=classes,
-        measurements=_Measurements(cells),
+        measurements=cells.set_index("label").select_dtypes(["number", "bool"]),
         colors=class_colors(result.phenotypes),
     )
 

@@ -29,7 +29,9 @@ class ModelOptions(Options):
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps.", NETWORK)
     engine: str = option("torch", "Inference engine: torch, onnx, openvino.", NETWORK)
     amp: str = option("no", "Mixed precision: no, fp16 or bf16.", NETWORK)
-    channels_last: bool = option(False, "Memory layout that is faster for convolutions on new GPUs.", NETWORK)
+    channels_last: bool | None = option(
+        None, "Memory layout that is faster for convolutions on the CPU and on new GPUs (default: on the CPU).", NETWORK
+    )
     tta: str = option(
         "none", "Test-time augmentation: none, flips (4 times slower), dihedral (8 times slower).", NETWORK
     )
@@ -105,6 +107,12 @@ class CellOptions(Options):
         FILES,
         flag="pixel-size",
     )
+    jobs: int = option(
+        1,
+        "Fields in progress at a time: they take turns in the network, and the rest is done side by side. Each needs "
+        "the memory of a field.",
+        NETWORK,
+    )
     overwrite: bool = option(False, "Overwrite existing results.", RESULTS)
     suggest: int = option(
         0, "Say which fields to look at and correct next: this many, in summary.csv and report.html.", RESULTS
@@ -124,6 +132,8 @@ class CellOptions(Options):
                 f"pixel_size_um={self.pixel_size_um:g}: give the edge of a pixel, from {PIXEL_SIZES_UM[0]:g} to "
                 f"{PIXEL_SIZES_UM[1]:g} um."
             )
+        if self.jobs < 1:
+            raise UserError(f"jobs={self.jobs}: at least one field is predicted at a time.")
         parse_scale(self.scale)
         if self.scale_per not in SCALE_PER:
             raise UserError(f"scale_per={self.scale_per!r} is unknown; it may be {' or '.join(SCALE_PER)}.")

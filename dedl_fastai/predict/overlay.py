@@ -3,10 +3,10 @@
 import colorsys
 from collections.abc import Mapping, Sequence
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
@@ -165,4 +165,6 @@ def _scale_bar(draw: ImageDraw.ImageDraw, width: int, size: int, um_per_px: floa
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which is part of matplotlib: the text looks the same on every machine."""
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
+    matplotlib = find_spec("matplotlib")  # found and not imported, which would take a second
+    assert matplotlib and matplotlib.origin
+    return ImageFont.truetype(Path(matplotlib.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf", size)

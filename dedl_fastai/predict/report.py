@@ -9,11 +9,11 @@ from string import Template
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from ..io.files import write_text
 from ..phenotypes.classify import OTHER
-from .embedded import data_uri, figure_uri
+from .embedded import data_uri
+from .histogram import histogram_svg
 from .overlay import NO_CLASS, NO_RULES, Color, class_colors
 from .record import AREA_STEPS, Record, thumbnail_file
 
@@ -132,13 +132,8 @@ def _areas(records: Sequence[Record], unit: str) -> str:
     if not counts:
         return ""
     total, step = np.sum(counts, axis=0), AREA_STEPS[unit]
-    figure = Figure(figsize=(7.5, 2.6), layout="constrained")
-    ax = figure.subplots()
-    ax.bar((np.arange(len(total)) + 0.5) * step, total, width=0.9 * step, color="#4c78a8")
     label = "µm²" if unit == "um2" else "pixels"
-    ax.set(xlabel=f"area in {label} (last bar: all larger ones)", ylabel="nuclei", xlim=(0, len(total) * step))
-    ax.spines[["top", "right"]].set_visible(False)
-    return f'<img class="plot" alt="histogram of nuclear areas in {label}" src="{figure_uri(figure)}">'
+    return histogram_svg(total, step, f"area in {label} (last bar: all larger ones)", "nuclei")
 
 
 def _figure(out: Path, record: Record) -> str:

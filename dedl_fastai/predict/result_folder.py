@@ -4,6 +4,7 @@ import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from ..errors import UserError
@@ -34,6 +35,7 @@ class ResultFolder:
     def __init__(self, out: Path, options: CellOptions, settings: dict[str, Any], made: dict[str, Any]):
         self.out, self.options, self.settings, self.made = out, options, settings, made
         self.records: dict[str, Record] = {}
+        self._lock = Lock()  # of records and summary: several fields may be written at a time
 
     def unfinished(self, images: Mapping[str, Path]) -> list[str]:
         """Return the fields to predict. Raise a `UserError` if existing results were made with other options."""
@@ -105,8 +107,9 @@ class ResultFolder:
         record = field_record(name, image, result, settings=settings, made=self.made, kinds={*kept, *targets})
         write_record(self.out, record, result)
         folder.remove()
-        self.records[name] = record
-        self._write_summary(in_order(self.records.values()))
+        with self._lock:
+            self.records[name] = record
+            self._write_summary(in_order(self.records.values()))
 
     def _write_summary(self, records: Sequence[Record], look_at: Sequence[str] = ()) -> None:
         with written_whole(self.out / "summary.csv") as tmp:

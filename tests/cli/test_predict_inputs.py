@@ -51,6 +51,12 @@ def test_fields_that_were_measured_are_not_predicted_again(run, finished, images
     assert contents(tmp_path / "out") == contents(finished)
 
 
+def test_fields_side_by_side_give_the_same_bytes(run, finished, images, tmp_path):
+    given = ["predict", run, *images, "--rules", "tfh5", "--write", WRITE]
+    assert dedl(*given, "--out", tmp_path / "out", "--jobs", 2).exit_code == 0
+    assert contents(tmp_path / "out") == contents(finished)
+
+
 def test_a_truncated_file_is_left_out_with_a_line_and_exit_code_1(run, copies, tmp_path):
     result = dedl("predict", run, copies, "--out", tmp_path / "out", "--write", "cells")
     assert result.exit_code == 1

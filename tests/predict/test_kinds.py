@@ -200,7 +200,7 @@ def test_the_report_escapes_names_and_loads_nothing(hostile_records, drawn):
 
     Tags().feed(page)
     sources = [v for _, k, v in attributes if k in ("src", "href")]
-    assert len(sources) >= 2 and all(v.startswith("data:image/") for v in sources)
+    assert sources and all(v.startswith("data:image/") for v in sources)
     assert "url(" not in page and "@import" not in page
 
 

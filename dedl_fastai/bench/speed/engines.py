@@ -21,11 +21,11 @@ from ...scores.agreement import Agreement
 from .step import device_name, seconds_of
 
 VARIANTS: dict[str, dict[str, Any]] = {  # the others are compared with the first
-    "torch": {"name": "torch"},
+    "torch": {"name": "torch", "channels_last": False},
     "torch channels_last": {"name": "torch", "channels_last": True},
-    "torch bf16": {"name": "torch", "amp": "bf16"},
+    "torch bf16": {"name": "torch", "amp": "bf16", "channels_last": False},
     "torch bf16 channels_last": {"name": "torch", "amp": "bf16", "channels_last": True},
-    "torch compile": {"name": "torch", "compiled": True},
+    "torch compile": {"name": "torch", "compiled": True, "channels_last": False},
     "onnx": {"name": "onnx"},
     "openvino": {"name": "openvino"},
     "openvino bf16": {"name": "openvino", "amp": "bf16"},

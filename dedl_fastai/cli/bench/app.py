@@ -6,6 +6,7 @@ from ..command import Command
 from .anchors import anchors
 from .grid import report, run
 from .measurements import app_cost, engines, loader, slide, step
+from .prediction import predict, startup
 from .speed import speed
 from .tables import list_tables
 
@@ -20,3 +21,5 @@ app.command(cls=Command, short_help="A training step and a bare PyTorch loop.")(
 app.command("app-cost", cls=Command, short_help="Training steps with and without APP.")(app_cost)
 app.command(cls=Command, short_help="A whole slide: memory, time, and the window's share.")(slide)
 app.command(cls=Command, short_help="PyTorch, ONNX Runtime and OpenVINO on the same tiles.")(engines)
+app.command(cls=Command, short_help="The whole predict: seconds by stage, share of the network.")(predict)
+app.command(cls=Command, short_help="The start of each command.")(startup)

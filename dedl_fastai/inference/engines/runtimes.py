@@ -1,6 +1,7 @@
 """Engines that run an exported network with ONNX Runtime or OpenVINO."""
 
 import logging
+import threading
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -79,7 +80,10 @@ class OpenVinoEngine:
         self.compiled = core.compile_model(
             core.read_model(model if isinstance(model, bytes) else str(model)), "CPU", properties
         )
+        self.own = threading.local()  # a request serves one thread at a time
 
     def __call__(self, inputs: np.ndarray) -> np.ndarray:
         """Predict a batch: probability of the foreground, float32."""
-        return np.array(self.compiled(inputs)[0])  # a copy: the next call writes into the same memory
+        if not hasattr(self.own, "request"):
+            self.own.request = self.compiled.create_infer_request()
+        return np.array(self.own.request.infer([inputs])[0])  # a copy: the next call writes into the same memory

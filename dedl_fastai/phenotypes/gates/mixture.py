@@ -1,10 +1,12 @@
 """`Mixture`: Gaussians fitted to the logarithms of a marker, and the groups of cells that they form."""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import norm
-from sklearn.mixture import GaussianMixture
+
+if TYPE_CHECKING:  # a prediction without rules fits nothing, and need not wait for these imports
+    from sklearn.mixture import GaussianMixture
 
 FEW = 30  # values, below which a third Gaussian or a small group would be chance
 _MOST = 3  # Gaussians: the logarithms of a group are often skewed, and then need two
@@ -78,6 +80,8 @@ class Mixture:
 
     def densities(self, logs: np.ndarray) -> np.ndarray:
         """Density of each Gaussian, times its weight, as (k, n)."""
+        from scipy.stats import norm
+
         columns = [np.array(values)[:, None] for values in (self.weights, self.means, self.sds)]
         return columns[0] * norm.pdf(np.asarray(logs)[None], columns[1], columns[2])
 
@@ -121,8 +125,10 @@ class Mixture:
         return parts[: cut + 1].sum(axis=0), parts[cut + 1 :].sum(axis=0)
 
 
-def _best_fit(sample: np.ndarray, k: int) -> GaussianMixture:
+def _best_fit(sample: np.ndarray, k: int) -> "GaussianMixture":
     """The most likely fit of those that start from quantiles of all values, and with one Gaussian in the upper tail."""
+    from sklearn.mixture import GaussianMixture
+
     shares = (np.arange(k) + 0.5) / k
     starts = [shares] + [np.append((np.arange(k - 1) + 0.5) / (k - 1), _TAIL)] * (k > 1)
     fits = [

@@ -1,0 +1,37 @@
+"""`startup_costs`: seconds from the start of each command to its help, and of `predict` to its first field."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+COMMANDS = ("seg", "clf", "lr-find", "evaluate", "predict", "gate", "data", "bench", "export", "explain", "doctor")
+_TO_FIRST_FIELD = (
+    "from dedl_fastai.predict import cells; from dedl_fastai.predict.options import ModelOptions; "
+    "from dedl_fastai.predict.settings import load_ensemble; load_ensemble(['nuclei'], ModelOptions(device='cpu'))"
+)
+
+
+def startup_costs(commands: Sequence[str] = COMMANDS, rounds: int = 3) -> dict[str, dict[str, float]]:
+    """Return processor and wall seconds of each start, the fastest of several rounds, in turn.
+
+    `predict, to the first field` imports what a prediction needs and loads the model of nuclei.
+    """
+    starts: dict[str, list[str]] = {f"{c} --help": ["-m", "dedl_fastai.cli", *c.split(), "--help"] for c in commands}
+    starts["predict, to the first field"] = ["-c", _TO_FIRST_FIELD]
+    costs = [{name: _cost(arguments) for name, arguments in starts.items()} for _ in range(rounds)]
+    return {name: {k: min(c[name][k] for c in costs) for k in costs[0][name]} for name in starts}
+
+
+def _cost(arguments: Sequence[str]) -> dict[str, Any]:
+    """Seconds of a fresh Python with these arguments."""
+    started = time.perf_counter()
+    process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, process.args)
+    seconds = {"cpu_seconds": usage.ru_utime + usage.ru_stime, "wall_seconds": time.perf_counter() - started}
+    return {name: round(s, 2) for name, s in seconds.items()}
