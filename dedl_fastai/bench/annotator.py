@@ -1,6 +1,5 @@
 """`annotate`: a simulated annotator, who corrects a part of a predicted field to the truth and marks it as checked."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -26,20 +25,20 @@ def annotate(results: str | Path, field: str, truth: str | Path, box: Box | None
     with open_field(results / f"{field}{KINDS['labels'].ending}") as opened:
         predicted, pixel_size = opened.read(0).astype(np.int32), opened.pixel_size_um
     true = np.maximum(read_labels(truth), 0)
-    check: Action = {"time": "", "revision": 1, "action": CHECK, "labels": [], "points": _corners(box), "type": None}
+    check = Action(CHECK, points=_corners(box), revision=1)
     checked = checked_mask([check], true.shape)
     kept = np.where(with_whole_nuclei(~checked, predicted), predicted, 0)
     drawn = np.where(with_whole_nuclei(checked, true), true, 0)
     labels = np.where(drawn > 0, drawn + kept.max(), kept)
     folder = results / FOLDER
     write_ome_tiff(folder / f"{field}{LABELS}", labels.astype(np.uint32), ["nucleus id"], pixel_size)
-    write_text(folder / f"{field}{LOG}", json.dumps(check) + "\n")
+    write_text(folder / f"{field}{LOG}", f"{check.line}\n")
     errors = nucleus_errors(np.where(with_whole_nuclei(checked, predicted), predicted, 0), drawn)
     return sum(name != FOUND for name in errors.true.values()) + sum(n == FALSE for n in errors.predicted.values())
 
 
-def _corners(box: Box | None) -> list[list[int]] | None:
+def _corners(box: Box | None) -> tuple[tuple[float, float], ...] | None:
     if box is None:
         return None
     y0, x0, y1, x1 = box
-    return [[x0, y0], [x1, y0], [x1, y1], [x0, y1]]
+    return ((x0, y0), (x1, y0), (x1, y1), (x0, y1))

@@ -1,14 +1,15 @@
 """Corrections of predicted fields, as `view` writes them: labels, the log of the actions, and which part is checked.
 
-For a field NAME, `corrections/NAME.ome.tif` holds the labels after all actions, and `corrections/NAME.jsonl` has one
-JSON object a line: {"time", "revision", "action", "labels", "points", "type"}.
+For a field NAME, `corrections/NAME.jsonl` has one action a line, as a JSON object with the attributes of `Action`, and
+is the truth of what happened. `corrections/NAME.ome.tif` holds the labels after the actions, with the revision that it
+shows in its description; it is behind the log if a process was killed.
 """
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tifffile
@@ -20,8 +21,25 @@ from .files import existing_file
 FOLDER, LABELS, LOG = "corrections", ".ome.tif", ".jsonl"
 _REVISION = re.compile(r"revision (\d+)")  # in the description of a label image: the actions that it shows
 CHECK, UNCHECK, UNDO, REDO = "check", "uncheck", "undo", "redo"
+ACTIONS = ("delete", "merge", "split", "draw", "type", CHECK, UNCHECK, UNDO, REDO)
 
-Action = dict[str, Any]
+
+@dataclass(frozen=True)
+class Action:
+    """A correction. Points are (x, y) in pixels of the field; the upper left pixel covers 0 to 1."""
+
+    action: str  # one of `ACTIONS`
+    labels: tuple[int, ...] = ()  # the nuclei; new ones of a split after the one that was split
+    points: tuple[tuple[float, float], ...] | None = None  # a line, an outline, or a place in each nucleus
+    type: str | None = None
+    revision: int = 0  # number of its line in the log
+    time: str = ""
+
+    @property
+    def line(self) -> str:
+        """The action as a line of a log, without the end of the line."""
+        values, order = asdict(self), ("time", "revision", "action", "labels", "points", "type")
+        return json.dumps({name: values[name] for name in order}, ensure_ascii=False)
 
 
 def corrected_files(results: Path) -> dict[str, Path]:
@@ -33,16 +51,22 @@ def corrected_files(results: Path) -> dict[str, Path]:
     return {p.name.removesuffix(LOG): p.with_name(p.name.removesuffix(LOG) + LABELS) for p in logs}
 
 
-def is_up_to_date(labels: Path, actions: Sequence[Action]) -> bool:
-    """Return whether a label image exists and shows all actions of its log; one that does not say so is believed."""
+def shown_revision(labels: Path) -> int | None:
+    """Return the number of actions that a label image shows: 0 without one, None if the image does not say."""
     if not labels.is_file():
-        return False
+        return 0
     try:
         with tifffile.TiffFile(labels) as tif:
             found = _REVISION.search(tif.ome_metadata or "")
     except (tifffile.TiffFileError, OSError, ValueError):
-        return True  # the error is raised where its pixels are read
-    return found is None or int(found[1]) >= len(actions)
+        return None  # the error is raised where its pixels are read
+    return int(found[1]) if found else None
+
+
+def is_up_to_date(labels: Path, actions: Sequence[Action]) -> bool:
+    """Return whether a label image exists and shows all actions of its log; one that does not say so is believed."""
+    shown = shown_revision(labels)
+    return labels.is_file() and (shown is None or shown >= len(actions))
 
 
 def log_of(labels: str | Path) -> Path | None:
@@ -57,34 +81,44 @@ def log_of(labels: str | Path) -> Path | None:
 def read_log(path: str | Path) -> list[Action]:
     """Return the actions in a log. A last line that was cut short, as by a killed process, is left out.
 
-    Raises `UserError` for other lines that are no JSON objects with an action.
+    Raises `UserError` for other lines that are not an action, or not the next one.
     """
     path = existing_file(path)
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    actions: list[Action] = []
-    for number, line in enumerate(lines, 1):
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            value = None
-        if isinstance(value, dict) and isinstance(value.get("action"), str):
-            actions.append(value)
-        elif number < len(lines):
-            raise UserError(f"{path}: line {number} is not an action: remove this line, or restore the file.")
-    return actions
+    lines = path.read_bytes().split(b"\n")[:-1]
+    return [_parsed(path, number, line) for number, line in enumerate(lines, 1)]
 
 
-def actions_in_force(actions: Sequence[Action]) -> list[Action]:
+def _parsed(path: Path, number: int, line: bytes) -> Action:
+    try:
+        data = json.loads(line)
+        points = data["points"]
+        action = Action(
+            action=str(data["action"]),
+            labels=tuple(int(i) for i in data["labels"]),
+            points=None if points is None else tuple((float(x), float(y)) for x, y in points),
+            type=data["type"],
+            revision=int(data["revision"]),
+            time=str(data["time"]),
+        )
+    except (ValueError, KeyError, TypeError, RecursionError) as e:
+        raise UserError(f"{path}: line {number} is not an action ({e!r:.80}): restore the file, or remove it.") from e
+    if action.action not in ACTIONS or action.revision != number:
+        raise UserError(f"{path}: line {number} is out of order or unknown: restore the file, or remove it.")
+    return action
+
+
+def actions_in_force(actions: Iterable[Action]) -> list[Action]:
     """Return the actions that are not undone, without the undoing and redoing itself."""
     done: list[Action] = []
     undone: list[Action] = []
     for action in actions:
-        if action["action"] == UNDO:
-            undone += [done.pop()] if done else []
-        elif action["action"] == REDO:
-            done += [undone.pop()] if undone else []
+        if action.action in (UNDO, REDO):
+            source, target = (done, undone) if action.action == UNDO else (undone, done)
+            if source:
+                target.append(source.pop())
         else:
-            done, undone = [*done, action], []
+            done.append(action)
+            undone.clear()
     return done
 
 
@@ -93,10 +127,10 @@ def checks(actions: Sequence[Action]) -> list[Action]:
 
     An action on the whole field replaces those before it.
     """
-    marks = [a for a in actions_in_force(actions) if a["action"] in (CHECK, UNCHECK)]
-    of_whole = [i for i, a in enumerate(marks) if not a.get("points")]
+    marks = [a for a in actions_in_force(actions) if a.action in (CHECK, UNCHECK)]
+    of_whole = [i for i, a in enumerate(marks) if a.points is None]
     marks = marks[of_whole[-1] if of_whole else 0 :]
-    return marks if any(a["action"] == CHECK for a in marks) else []
+    return marks if any(a.action == CHECK for a in marks) else []
 
 
 def checked_mask(actions: Sequence[Action], shape: tuple[int, int]) -> np.ndarray:
@@ -106,12 +140,11 @@ def checked_mask(actions: Sequence[Action], shape: tuple[int, int]) -> np.ndarra
     """
     checked = np.zeros(shape, bool)
     for action in checks(actions):
-        points = action.get("points")
-        if points:
-            x, y = np.asarray(points, float).T - 0.5
-            checked[draw_polygon(y, x, shape)] = action["action"] == CHECK
+        if action.points is None:
+            checked[:] = action.action == CHECK
         else:
-            checked[:] = action["action"] == CHECK
+            x, y = np.asarray(action.points, float).T - 0.5
+            checked[draw_polygon(y, x, shape)] = action.action == CHECK
     return checked
 
 

@@ -7,21 +7,10 @@ import numpy as np
 
 from ..cells import editing
 from ..errors import UserError
+from ..io.corrections import Action
 from .edited_labels import Box, EditedLabels, box_of_points, clipped, enclosing, grown
 
 _MARGIN = 8  # pixels around the nuclei of an action
-
-
-@dataclass(frozen=True)
-class Action:
-    """A correction. Points are (x, y) in pixels of the field; the upper left pixel covers 0 to 1."""
-
-    action: str  # delete, merge, split, draw, type, check, uncheck, undo or redo
-    labels: tuple[int, ...] = ()  # the nuclei; new ones of a split after the one that was split
-    points: tuple[tuple[float, float], ...] | None = None  # a line, an outline, or a place in each nucleus
-    type: str | None = None
-    revision: int = 0
-    time: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,37 +1,26 @@
-"""Corrections of a field by hand, in `RESULTS/corrections/`: a log of actions, and the label image after them.
+"""Corrections of a field by hand: actions are added to the log of `io.corrections`, and applied to predicted labels.
 
-`NAME.jsonl` has one action per line, and is the truth of what happened; `NAME.ome.tif` is the whole corrected label
-image, with the revision that it shows in its description. It is behind the log if a process was killed, so read it with
-`corrected_labels`.
+The label image of a field may be behind its log, so read it with `corrected_labels`.
 """
 
-import json
 import os
-import re
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import tifffile
 
-from ..cells.editing import filled
 from ..errors import UserError
+from ..io.corrections import FOLDER, LABELS, LOG, Action, is_up_to_date, read_log
 from ..io.fields.readers import open_field
-from ..io.files import existing_file
 from ..io.locks import held
 from ..io.ome_tiff import write_ome_tiff
-from .correcting import Action, Corrected
+from .correcting import Corrected
 from .edited_labels import BLOCK, EditedLabels
 from .kinds import KINDS
-
-ACTIONS = ("delete", "merge", "split", "draw", "type", "check", "uncheck", "undo", "redo")
-FOLDER = "corrections"
-_REVISION = re.compile(r"revision (\d+)")
 
 
 class StaleError(UserError):
@@ -40,45 +29,18 @@ class StaleError(UserError):
 
 def log_file(folder: Path, name: str) -> Path:
     """Path of the log of a field."""
-    return folder / FOLDER / f"{name}.jsonl"
+    return folder / FOLDER / f"{name}{LOG}"
 
 
 def labels_file(folder: Path, name: str) -> Path:
     """Path of the corrected label image of a field."""
-    return folder / FOLDER / f"{name}.ome.tif"
+    return folder / FOLDER / f"{name}{LABELS}"
 
 
-def corrected_fields(folder: Path) -> list[str]:
-    """Names of the fields that have a log of corrections, sorted."""
-    return sorted(p.name.removesuffix(".jsonl") for p in (folder / FOLDER).glob("*.jsonl"))
-
-
-def read_log(folder: Path, name: str) -> list[Action]:
-    """Return all actions on a field, without a last line that was not written to its end; [] without a log."""
+def read_actions(folder: Path, name: str) -> list[Action]:
+    """Return all actions on a field; [] without a log."""
     path = log_file(folder, name)
-    if not path.is_file():
-        return []
-    lines = path.read_bytes().split(b"\n")[:-1]
-    return [_parsed(path, i, line) for i, line in enumerate(lines, 1)]
-
-
-def _parsed(path: Path, number: int, line: bytes) -> Action:
-    try:
-        data = json.loads(line)
-        points = data["points"]
-        action = Action(
-            action=data["action"],
-            labels=tuple(int(i) for i in data["labels"]),
-            points=None if points is None else tuple((float(x), float(y)) for x, y in points),
-            type=data["type"],
-            revision=int(data["revision"]),
-            time=str(data["time"]),
-        )
-    except (ValueError, KeyError, TypeError) as e:
-        raise UserError(f"{path}, line {number} is no correction ({e}): restore the file, or remove it.") from e
-    if action.action not in ACTIONS or action.revision != number:
-        raise UserError(f"{path}, line {number} is out of order or unknown: restore the file, or remove it.")
-    return action
+    return read_log(path) if path.is_file() else []
 
 
 def append(folder: Path, name: str, action: Action, after: int) -> Action:
@@ -89,19 +51,13 @@ def append(folder: Path, name: str, action: Action, after: int) -> Action:
     path = log_file(folder, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     with held(path.with_name(f".{name}.lock"), wait=-1):
-        n = len(read_log(folder, name))
+        n = len(read_actions(folder, name))
         if n != after:
             raise StaleError(f"the field {name!r} was changed elsewhere meanwhile (revision {n}, not {after}).")
         now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         action = replace(action, revision=n + 1, time=now)
-        _append_line(path, json.dumps(_as_line(action), ensure_ascii=False))
+        _append_line(path, action.line)
     return action
-
-
-def _as_line(action: Action) -> dict[str, Any]:
-    order = ("time", "revision", "action", "labels", "points", "type")
-    values = asdict(action)
-    return {name: values[name] for name in order}
 
 
 def _append_line(path: Path, line: str) -> None:
@@ -115,33 +71,8 @@ def _append_line(path: Path, line: str) -> None:
         os.fsync(f.fileno())
 
 
-def effective(actions: Iterable[Action]) -> list[Action]:
-    """Return the actions that hold: without undone ones, and without undo and redo themselves."""
-    done: list[Action] = []
-    undone: list[Action] = []
-    for action in actions:
-        if action.action in ("undo", "redo"):
-            source, target = (done, undone) if action.action == "undo" else (undone, done)
-            if source:
-                target.append(source.pop())
-        else:
-            done.append(action)
-            undone.clear()
-    return done
-
-
-def checked_mask(folder: Path, name: str, shape: tuple[int, int]) -> np.ndarray:
-    """Return which pixels of a field were checked, as bool (H, W)."""
-    mask = np.zeros(shape, bool)
-    for action in effective(read_log(folder, name)):
-        if action.action in ("check", "uncheck"):
-            inside = slice(None) if action.points is None else filled(shape, np.array(action.points))
-            mask[inside] = action.action == "check"
-    return mask
-
-
 def types_of(actions: Iterable[Action]) -> dict[int, str]:
-    """Return the types that were given by hand, by nucleus; actions are those of `effective`."""
+    """Return the types that were given by hand, by nucleus; actions are those of `actions_in_force`."""
     return {label: a.type or "" for a in actions if a.action == "type" for label in a.labels}
 
 
@@ -149,7 +80,7 @@ def open_corrections(folder: Path, name: str) -> Corrected:
     """Return the labels of a field with all its corrections. Raises `UserError` if `predict` wrote no labels."""
     labels = EditedLabels(_predicted_file(folder, name))
     corrected = Corrected(labels, highest=cache(partial(_highest_label, folder, name)))
-    for action in read_log(folder, name):
+    for action in read_actions(folder, name):
         try:
             corrected.apply(action)
         except UserError as e:
@@ -193,19 +124,9 @@ def corrected_labels(folder: Path, name: str) -> np.ndarray:
         corrected.labels.close()
 
 
-def written_revision(folder: Path, name: str) -> int:
-    """The revision that the label image of a field shows; 0 if there is none."""
-    path = labels_file(folder, name)
-    if not path.is_file():
-        return 0
-    with tifffile.TiffFile(existing_file(path)) as tif:
-        found = _REVISION.search(tif.ome_metadata or "")
-    return int(found[1]) if found else 0
-
-
 def is_written(folder: Path, name: str) -> bool:
     """Whether the label image of a field shows all actions of its log."""
-    return written_revision(folder, name) == len(read_log(folder, name))
+    return is_up_to_date(labels_file(folder, name), read_actions(folder, name))
 
 
 def write_labels(folder: Path, name: str, labels: EditedLabels, revision: int) -> None:

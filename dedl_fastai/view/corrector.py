@@ -5,8 +5,9 @@ import threading
 from pathlib import Path
 
 from ..errors import UserError
-from ..predict.correcting import Action, Corrected
-from ..predict.corrections import StaleError, append, open_corrections, read_log, write_labels, written_revision
+from ..io.corrections import Action, shown_revision
+from ..predict.correcting import Corrected
+from ..predict.corrections import StaleError, append, labels_file, open_corrections, read_actions, write_labels
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class Corrector:
     def refresh(self) -> None:
         """Read the corrections again if another process has added some."""
         with self._lock:
-            if len(read_log(self.folder, self.name)) != self.corrected.revision:
+            if len(read_actions(self.folder, self.name)) != self.corrected.revision:
                 self._reopen()
 
     def _reopen(self) -> None:
@@ -69,7 +70,7 @@ class Corrector:
             with self._lock:
                 labels, revision = self.corrected.labels.snapshot(), self.corrected.revision
             try:
-                if revision != written_revision(self.folder, self.name):  # another process may have written it
+                if revision != shown_revision(labels_file(self.folder, self.name)):  # by another process
                     write_labels(self.folder, self.name, labels, revision)
             except (UserError, OSError) as e:  # the log has all of it
                 log.warning("%s", e)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
+from ..io.corrections import Action
 from ..io.outlines import cell_polygons
-from ..predict.correcting import Action
 from ..predict.corrections import types_of
 from ..predict.edited_labels import EditedLabels, box_of_points, clipped, grown
 from ..predict.kinds import KINDS

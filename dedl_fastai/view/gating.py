@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UserError
+from ..io.corrections import FOLDER
 from ..phenotypes.columns import intensity_column, markers_in
 from ..phenotypes.gates.fit import fit_gates
 from ..phenotypes.gates.gate import Gate
 from ..phenotypes.gates.gates import ALL, FILE, Gates
 from ..phenotypes.gates.one_marker import gate_of
 from ..phenotypes.gates.options import GateOptions
-from ..predict.corrections import FOLDER
 from ..predict.folder_gates import origin_of
 from ..predict.kinds import KINDS
 

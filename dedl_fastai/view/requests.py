@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 from ..errors import UserError
-from ..predict.correcting import Action
+from ..io.corrections import Action
 from .pictures import Shown
 
 _MOST_BYTES = 1 << 20  # of a correction

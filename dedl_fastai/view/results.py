@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..io.corrections import CHECK, UNCHECK, actions_in_force, checks, corrected_files
 from ..io.files import existing_dir
-from ..predict.corrections import corrected_fields, effective, is_written, read_log
+from ..predict.corrections import is_written, read_actions
 from ..predict.overlay import class_colors
 from ..predict.record import read_records, thumbnail_file
 from .field_view import FieldView
@@ -35,7 +36,7 @@ class ResultsView:
         self._fields: OrderedDict[str, FieldView] = OrderedDict()
         self._kept = Kept(_KEPT_BYTES)
         self._lock = threading.Lock()
-        for name in corrected_fields(self.folder):  # a killed process may have left label images behind their logs
+        for name in corrected_files(self.folder):  # a killed process may have left label images behind their logs
             if name in self.records and not is_written(self.folder, name):
                 self.field(name).corrector.write_later()
         self.gating = Gating(self.folder, list(self.records))
@@ -64,15 +65,14 @@ class ResultsView:
 
     def _row(self, name: str) -> dict[str, Any]:
         record = self.records[name]
-        actions = effective(read_log(self.folder, name))
-        checks = [a for a in actions if a.action in ("check", "uncheck")]
-        checked = "" if not checks else "field" if checks[-1].points is None else "regions"
+        actions = actions_in_force(read_actions(self.folder, name))
+        checked = checks(actions)
         return {
             **{key: record[key] for key in ("cells", "per_mm2", "area_mm2", "uncertainty")},
             "field": name,
             "types": {n: values["cells"] for n, values in record["phenotypes"].items()},
-            "corrections": len(actions) - len(checks),
-            "checked": "" if checks and checks[-1].action == "uncheck" and checks[-1].points is None else checked,
+            "corrections": sum(a.action not in (CHECK, UNCHECK) for a in actions),
+            "checked": "" if not checked else "field" if checked[-1].points is None else "regions",
         }
 
     def thumbnail(self, name: str) -> Path | None:

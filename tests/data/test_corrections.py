@@ -6,18 +6,19 @@ import pytest
 from dedl_fastai.data import Cohort, seg_dataloaders
 from dedl_fastai.errors import UserError
 from dedl_fastai.io import read_labels
+from dedl_fastai.io.corrections import Action
 from dedl_fastai.io.masks import IGNORED
 
 from ..corrected import correct, corrected_results
 
-LEFT = [(0, 0), (64, 0), (64, 96), (0, 96)]
+LEFT = ((0, 0), (64, 0), (64, 96), (0, 96))
 
 
 @pytest.fixture
 def results(tmp_path, tiny_cohort):
     names = list(tiny_cohort.table.field)
     folder = corrected_results(tmp_path / "results", tiny_cohort, {names[0]: LEFT, names[1]: None})
-    correct(folder, tiny_cohort.rows()[2], [{"action": "draw", "points": LEFT}])
+    correct(folder, tiny_cohort.rows()[2], [Action("draw", points=LEFT)])
     (folder / "fields" / "a_composite_image.jpg").write_bytes(b"a picture named as inForm does")
     return folder
 
@@ -47,16 +48,16 @@ def test_a_check_that_is_added_is_noticed_by_the_cache(results):
     cohort = Cohort.load(results).with_split(["train", "valid"])
     n = len(seg_dataloaders(cohort, tile=32, bs=4, augment=[]).train.items)
     log = results / "corrections" / f"{cohort.table.field[0]}.jsonl"
-    log.write_text(log.read_text() + '{"action": "check", "points": null}\n')
+    log.write_text(f"{log.read_text()}{Action('check', revision=2).line}\n")
     assert len(seg_dataloaders(cohort, tile=32, bs=4, augment=[]).train.items) == 12 > n
 
 
 def test_results_without_a_checked_part_say_so(tmp_path, tiny_cohort):
     row = tiny_cohort.rows()[0]
-    correct(tmp_path / "r", row, [{"action": "check", "points": None}, {"action": "undo"}])
+    correct(tmp_path / "r", row, [Action("check"), Action("undo")])
     with pytest.raises(UserError, match="marked as checked"):
         Cohort.load(tmp_path / "r")
     (tmp_path / "r" / "fields" / f"{row.field}.json").unlink()
-    (tmp_path / "r" / "corrections" / f"{row.field}.jsonl").write_text('{"action": "check", "points": null}\n')
+    (tmp_path / "r" / "corrections" / f"{row.field}.jsonl").write_text(f"{Action('check', revision=1).line}\n")
     with pytest.raises(UserError, match="no record"):
         Cohort.load(tmp_path / "r")

@@ -1,13 +1,12 @@
 """Corrections: what the log says is in force, and which part of a field is checked."""
 
-import json
-
 import numpy as np
 import pytest
 import tifffile
 
 from dedl_fastai.errors import UserError
 from dedl_fastai.io.corrections import (
+    Action,
     actions_in_force,
     checked_mask,
     checks,
@@ -18,18 +17,18 @@ from dedl_fastai.io.corrections import (
     with_whole_nuclei,
 )
 
-SQUARE = [[2, 1], [6, 1], [6, 4], [2, 4]]
+SQUARE = ((2, 1), (6, 1), (6, 4), (2, 4))
 
 
 def actions(*names):
-    return [{"action": name, "points": points} for name, points in names]
+    return [Action(name, points=points) for name, points in names]
 
 
 def test_undone_actions_are_left_out_until_they_are_redone():
     names = ["draw", "delete", "undo", "redo", "undo", "undo", "redo", "merge", "redo"]
-    found = actions_in_force([{"action": name} for name in names])
-    assert [a["action"] for a in found] == ["draw", "merge"]  # a new action ends what can be redone
-    assert actions_in_force([{"action": "undo"}, {"action": "redo"}]) == []
+    found = actions_in_force(map(Action, names))
+    assert [a.action for a in found] == ["draw", "merge"]  # a new action ends what can be redone
+    assert actions_in_force([Action("undo"), Action("redo")]) == []
 
 
 def test_the_checked_part_is_that_of_the_polygons_in_force():
@@ -56,10 +55,10 @@ def test_a_nucleus_is_checked_as_a_whole_if_most_of_it_is():
 
 def test_a_line_cut_short_at_the_end_is_left_out_and_other_faults_are_errors(tmp_path):
     log = tmp_path / "a.jsonl"
-    lines = [json.dumps({"action": "check", "points": None}), '{"action": "dra']
+    lines = [Action("check", revision=1).line, '{"action": "dra']
     log.write_text("\n".join(lines))
-    assert [a["action"] for a in read_log(log)] == ["check"]
-    log.write_text("\n".join(reversed(lines)))
+    assert read_log(log) == [Action("check", revision=1)]
+    log.write_text("\n".join([*reversed(lines), ""]))
     with pytest.raises(UserError, match="line 1 is not an action"):
         read_log(log)
 

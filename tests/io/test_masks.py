@@ -1,7 +1,5 @@
 """`read_mask` and `read_labels`: the kinds of masks that are accepted, and values that are refused."""
 
-import json
-
 import numpy as np
 import pytest
 import tifffile
@@ -9,6 +7,7 @@ from PIL import Image
 
 from dedl_fastai.errors import UserError
 from dedl_fastai.io import holds_ids, read_labels, read_mask, write_label_tiff, write_ome_tiff
+from dedl_fastai.io.corrections import Action
 from dedl_fastai.io.masks import IGNORED, mask_shape
 
 
@@ -168,11 +167,11 @@ def test_corrected_labels_are_the_truth_where_they_are_checked(tmp_path, nuclei)
     labels = nuclei.astype(np.uint32)
     labels[labels == 2] = 5000  # ids of deleted nuclei are missing
     write_ome_tiff(path, labels, ["nucleus id"])
-    check = {"action": "check", "points": [[0, 0], [20, 0], [20, 100], [0, 100]]}
-    (folder / "a.jsonl").write_text(json.dumps(check))
+    check = Action("check", points=((0, 0), (20, 0), (20, 100), (0, 100)), revision=1)
+    (folder / "a.jsonl").write_text(f"{check.line}\n")
     found = read_labels(path)
     assert (found[:, 40:] == IGNORED).all() and not (found[:, :20] == IGNORED).all()
     np.testing.assert_array_equal(found[found != IGNORED], labels[found != IGNORED])
     assert holds_ids(path, found)
-    (folder / "a.jsonl").write_text(json.dumps({"action": "check", "points": None}))
+    (folder / "a.jsonl").write_text(f"{Action('check', revision=1).line}\n")
     np.testing.assert_array_equal(read_labels(path), labels)

@@ -7,21 +7,17 @@ import pytest
 
 from dedl_fastai.errors import UserError
 from dedl_fastai.io import open_field, write_ome_tiff
-from dedl_fastai.predict.correcting import Action
+from dedl_fastai.io.corrections import Action, actions_in_force, checked_mask, corrected_files, shown_revision
 from dedl_fastai.predict.corrections import (
     StaleError,
     append,
-    checked_mask,
-    corrected_fields,
     corrected_labels,
-    effective,
     labels_file,
     log_file,
     open_corrections,
-    read_log,
+    read_actions,
     types_of,
     write_labels,
-    written_revision,
 )
 
 SHAPE = (600, 700)  # larger than a block, and no multiple of it
@@ -64,14 +60,14 @@ def test_each_action_changes_its_nuclei_and_is_in_the_log(folder):
     assert [line["revision"] for line in lines] == [1, 2, 3, 4, 5, 6]
     assert [line["labels"] for line in lines] == [[1], [2, 5], [3, 4], [6], [6], []]
     assert lines[0]["points"] == [[15.5, 15.5]] and lines[4]["points"] is None and lines[4]["type"] == "b"
-    assert types_of(effective(read_log(folder, "f"))) == {6: "b"}
-    assert corrected_fields(folder) == ["f"]
+    assert types_of(actions_in_force(read_actions(folder, "f"))) == {6: "b"}
+    assert list(corrected_files(folder)) == ["f"]
 
 
 def test_the_labels_of_a_field_are_replayed_if_their_image_is_behind_the_log(folder):
     corrected = done(folder, *ACTIONS[:2])
     write_labels(folder, "f", corrected.labels, corrected.revision)
-    assert written_revision(folder, "f") == 2
+    assert shown_revision(labels_file(folder, "f")) == 2
     with open_field(labels_file(folder, "f")) as field:
         assert field.shape == SHAPE and field.pixel_size_um == 0.5
         assert np.array_equal(field.read(0), corrected.labels[:, :])
@@ -105,7 +101,8 @@ def test_undo_and_redo_restore_labels_types_and_checks(folder):
         corrected = done(folder, Action("redo"))
         assert np.array_equal(corrected.labels[:, :], state)
     done(folder, ACTIONS[4], Action("undo"), ACTIONS[5], Action("undo"))
-    assert types_of(effective(read_log(folder, "f"))) == {} and not checked_mask(folder, "f", SHAPE).any()
+    actions = read_actions(folder, "f")
+    assert types_of(actions_in_force(actions)) == {} and not checked_mask(actions, SHAPE).any()
     corrected = done(folder, ACTIONS[4])  # a new action: nothing is left to redo
     assert not corrected.can_redo
 
@@ -116,30 +113,30 @@ def test_an_id_is_not_used_twice(folder):
 
 
 def test_checked_regions_are_the_whole_field_or_outlines(folder):
-    assert not checked_mask(folder, "f", SHAPE).any()
+    assert not checked_mask(read_actions(folder, "f"), SHAPE).any()
     done(folder, ACTIONS[5])
-    mask = checked_mask(folder, "f", SHAPE)
+    mask = checked_mask(read_actions(folder, "f"), SHAPE)
     assert mask.sum() == 5000 and mask[:50, :100].all()
     done(folder, Action("check"), Action("uncheck", (), ACTIONS[5].points))
-    assert np.array_equal(checked_mask(folder, "f", SHAPE), ~mask)
+    assert np.array_equal(checked_mask(read_actions(folder, "f"), SHAPE), ~mask)
     done(folder, Action("uncheck"))
-    assert not checked_mask(folder, "f", SHAPE).any()
+    assert not checked_mask(read_actions(folder, "f"), SHAPE).any()
 
 
 def test_an_action_on_an_earlier_state_is_refused(folder):
     done(folder, ACTIONS[0])
     with pytest.raises(StaleError, match="revision 1, not 0"):
         append(folder, "f", ACTIONS[5], after=0)
-    assert len(read_log(folder, "f")) == 1
+    assert len(read_actions(folder, "f")) == 1
 
 
 def test_a_line_that_was_cut_off_by_a_kill_is_dropped(folder):
     done(folder, *ACTIONS[:2])
     path = log_file(folder, "f")
     path.write_bytes(path.read_bytes()[:-30])
-    assert len(read_log(folder, "f")) == 1
+    assert len(read_actions(folder, "f")) == 1
     done(folder, ACTIONS[2])
-    assert [a.action for a in read_log(folder, "f")] == ["delete", "merge"]
+    assert [a.action for a in read_actions(folder, "f")] == ["delete", "merge"]
 
 
 def test_a_damaged_log_is_named(folder):
@@ -147,8 +144,8 @@ def test_a_damaged_log_is_named(folder):
     good = log_file(folder, "f").read_text()
     for bad in ("{}\n", "x\n", good.replace('"delete"', '"explode"'), good.replace('"revision": 1', '"revision": 7')):
         log_file(folder, "f").write_text(bad)
-        with pytest.raises(UserError, match=r"f\.jsonl, line 1"):
-            read_log(folder, "f")
+        with pytest.raises(UserError, match=r"f\.jsonl: line 1"):
+            read_actions(folder, "f")
 
 
 def test_corrections_of_other_labels_are_refused(folder):

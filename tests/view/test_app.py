@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from dedl_fastai.errors import UserError
-from dedl_fastai.predict.corrections import corrected_labels, log_file, read_log, written_revision
+from dedl_fastai.io.corrections import shown_revision
+from dedl_fastai.predict.corrections import corrected_labels, labels_file, log_file, read_actions
 from dedl_fastai.view.app import create_app
 from dedl_fastai.view.results import ResultsView
 from dedl_fastai.view.server import serve
@@ -122,7 +123,7 @@ def test_a_place_shows_the_row_of_its_nucleus(looking):
 
 def test_every_correction_is_on_the_disk_when_it_is_answered(client, folder):
     act(client, "delete", 0, labels=[1], points=[centre(1)])
-    assert [a.action for a in read_log(folder, NAMES[0])] == ["delete"]
+    assert [a.action for a in read_actions(folder, NAMES[0])] == ["delete"]
     split = act(client, "split", 1, labels=[2], points=[[500, 315], [540, 315]])
     assert split["labels"] == [2, 6]
     act(client, "merge", 2, labels=[3, 4], points=[centre(3), centre(4)])
@@ -160,22 +161,22 @@ def test_corrections_are_there_again_in_another_process(folder):
         act(second, "delete", 1, labels=[5], points=[centre(5)])
         assert "changed in another page" in act(first, "undo", 1, status=409)["error"]
         assert first.get(f"{A}/state").json()["revision"] == 2 and label_at(first, *centre(5)) == 0
-    assert written_revision(folder, NAMES[0]) == 2
+    assert shown_revision(labels_file(folder, NAMES[0])) == 2
     assert set(np.unique(corrected_labels(folder, NAMES[0]))) == {0, 2, 3, 4}
 
 
 def test_a_label_image_that_a_killed_process_left_behind_is_written_by_the_next_one(folder):
     act(client_of(folder), "delete", 0, labels=[1], points=[centre(1)])
-    assert written_revision(folder, NAMES[0]) == 0
+    assert shown_revision(labels_file(folder, NAMES[0])) == 0
     with client_of(folder):
         pass  # the field is not even looked at
-    assert written_revision(folder, NAMES[0]) == 1
+    assert shown_revision(labels_file(folder, NAMES[0])) == 1
 
 
 def test_a_page_that_is_behind_is_refused_and_nothing_happens(client, folder):
     act(client, "delete", 0, labels=[1], points=[centre(1)])
     assert "changed in another page" in act(client, "delete", 0, status=409, labels=[5], points=[centre(5)])["error"]
-    assert label_at(client, *centre(5)) == 5 and len(read_log(folder, NAMES[0])) == 1
+    assert label_at(client, *centre(5)) == 5 and len(read_actions(folder, NAMES[0])) == 1
 
 
 def test_a_correction_that_cannot_be_written_did_not_happen(client, folder, monkeypatch):

@@ -10,7 +10,8 @@ import sys
 import numpy as np
 import pytest
 
-from dedl_fastai.predict.corrections import checked_mask, corrected_labels, read_log
+from dedl_fastai.io.corrections import checked_mask
+from dedl_fastai.predict.corrections import corrected_labels, read_actions
 
 from .results_folder import NAMES, SHAPE, centre, write_results
 
@@ -175,7 +176,7 @@ def test_look_correct_be_killed_and_go_on(browser, folder, serve):
     tab.click('[data-tool="draw"]')
     page.drag((600, 100), (650, 100), (650, 150), (600, 150))
     page.becomes(4)
-    actions = read_log(folder, NAMES[0])
+    actions = read_actions(folder, NAMES[0])
     assert [a.action for a in actions] == ["delete", "merge", "split", "draw"]
     assert [a.labels for a in actions] == [(1,), (3, 4), (2, 6), (7,)]
 
@@ -184,7 +185,7 @@ def test_look_correct_be_killed_and_go_on(browser, folder, serve):
     tab.keyboard.press("Control+z")
     tab.wait_for_selector("#message:not([hidden])", timeout=WAIT_MS)
     assert "saved" in tab.inner_text("#message")
-    assert len(read_log(folder, NAMES[0])) == 4 and page.errors == []
+    assert len(read_actions(folder, NAMES[0])) == 4 and page.errors == []
     tab.close()
 
     server = serve(folder)
@@ -208,7 +209,7 @@ def test_look_correct_be_killed_and_go_on(browser, folder, serve):
     assert server.stop() == 0
     labels = corrected_labels(folder, NAMES[0])
     assert set(np.unique(labels)) == {0, 2, 3, 5, 6}
-    assert abs(int(checked_mask(folder, NAMES[0], SHAPE).sum()) - 10_000) < 800
+    assert abs(int(checked_mask(read_actions(folder, NAMES[0]), SHAPE).sum()) - 10_000) < 800
 
 
 def test_zoom_cut_offs_and_a_second_page(browser, folder, serve):

@@ -8,8 +8,8 @@ import pytest
 
 from dedl_fastai.errors import UserError
 from dedl_fastai.io import write_ome_tiff
-from dedl_fastai.predict.correcting import Action
-from dedl_fastai.predict.corrections import log_file, read_log
+from dedl_fastai.io.corrections import Action
+from dedl_fastai.predict.corrections import log_file, read_actions
 from dedl_fastai.view.cells import Cells
 from dedl_fastai.view.corrector import Corrector
 from dedl_fastai.view.kept import Kept
@@ -91,7 +91,7 @@ def test_of_actions_that_come_at_the_same_time_one_happens(tmp_path):
         answers = list(pool.map(delete, [1, 2, 3, 4]))
     corrector.close()
     assert answers.count(1) == 1 and sum("changed" in str(a) for a in answers) == 3
-    assert len(read_log(folder, NAMES[0])) == 1
+    assert len(read_actions(folder, NAMES[0])) == 1
 
 
 def test_fields_that_were_not_looked_at_for_long_are_closed_and_lose_nothing(tmp_path, monkeypatch):
