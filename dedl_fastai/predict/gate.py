@@ -9,7 +9,7 @@ from ..phenotypes.gates.fit import Cuts, fit_gates
 from ..phenotypes.gates.gates import FILE, Gates
 from ..phenotypes.gates.options import GateOptions
 from ..phenotypes.rules import Rules
-from .gate_inputs import cell_sources, markers_of
+from .cell_sources import cell_sources, markers_of
 from .gate_page import write_gate_page
 
 
