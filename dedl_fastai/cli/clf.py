@@ -17,7 +17,9 @@ def clf(given: dict, out: OutOption = "", resume: ResumeOption = False) -> None:
     """
     unused = ClfConfig.without_use(given)
     if unused:
-        raise UserError(f"`{unused}` is for networks, and input=measurements has none: leave it out.")
+        raise UserError(
+            f"`{unused}` is for networks on pictures, and input={given.get('input', 'measurements')} has none."
+        )
     run_training("clf", ClfConfig, given, out=out, resume=resume, train=_train)
 
 
