@@ -69,13 +69,8 @@ def train_cell_bags(
     fitted = [_fitted(items, source, i, device=device, seed=options.seed) for i in considered]
     best = min(fitted, key=lambda f: f.loss)
     log.info("validation loss %s", ", ".join(f"{f.loss:.4f} ({f.intensities})" for f in fitted))
-    cells = {
-        "seg": options.seg,
-        "channels": list(source.channels),
-        "seg_channel": options.seg_channel,
-        "intensities": best.intensities,
-        "unit": unit,
-    }
+    nuclei = {"seg": options.seg, "seg_channel": options.seg_channel}
+    cells = {**nuclei, "channels": list(source.channels), "intensities": best.intensities, "unit": unit}
     card = {**clf_model_card(best.spec, facts), "cells": cells}
     open_run(run, options, cohort, card=card, device=device)
     write_labels(labels, run.path / "labels")

@@ -128,13 +128,13 @@ class ClfConfig(TrainOptions):
             raise UserError(f"items={self.items!r} is unknown; it may be {', '.join(ITEM_KINDS)}.")
         if (self.items == "tiles") != bool(self.tile):
             raise UserError(f"items={self.items} tile={self.tile}: `tile` is the edge of the items of items=tiles.")
+        if self.intensities not in INTENSITIES:
+            raise UserError(f"intensities={self.intensities!r} is unknown; it may be {', '.join(INTENSITIES)}.")
         if self.items == "cells":
             if self.input not in CELL_INPUTS:
                 raise UserError(f"input={self.input!r} is not for cells; it may be {' or '.join(CELL_INPUTS)}.")
             if not 0 <= self.min_confidence < 1:
                 raise UserError(f"min_confidence={self.min_confidence:g}: give a probability, 0 to below 1.")
-            if self.intensities not in INTENSITIES:
-                raise UserError(f"intensities={self.intensities!r} is unknown; it may be {', '.join(INTENSITIES)}.")
             if self.lr == FIND:
                 raise UserError(f"lr={FIND} is for fields and tiles: give a number for cells.")
             if self.folds or self.seeds:
