@@ -131,25 +131,35 @@ class ClfConfig(TrainOptions):
         if self.intensities not in INTENSITIES:
             raise UserError(f"intensities={self.intensities!r} is unknown; it may be {', '.join(INTENSITIES)}.")
         if self.items == "cells":
-            if self.input not in CELL_INPUTS:
-                raise UserError(f"input={self.input!r} is not for cells; it may be {' or '.join(CELL_INPUTS)}.")
-            if not 0 <= self.min_confidence < 1:
-                raise UserError(f"min_confidence={self.min_confidence:g}: give a probability, 0 to below 1.")
-            if self.lr == FIND:
-                raise UserError(f"lr={FIND} is for fields and tiles: give a number for cells.")
-            if self.folds or self.seeds:
-                name = "folds" if self.folds else "seeds"
-                raise UserError(f"`{name}` is for fields and tiles: for cells, `test_folds` tests each patient.")
-            return
-        defaults: dict[str, Any] = {"trees": TREES, "crop_um": CROP_UM, "min_confidence": 0.0}
-        if self.input == CELLS:
-            if self.channel:
-                raise UserError("`channel` is for input=markers: of cells, all channels are measured.")
+            self._check_cells()
         else:
-            defaults |= {"seg": "", "seg_channel": "", "intensities": "auto"}
-        given = [name for name, default in defaults.items() if getattr(self, name) != default]
+            self._check_fields()
+
+    def _check_cells(self) -> None:
+        """The same for cells as items."""
+        if self.input not in CELL_INPUTS:
+            raise UserError(f"input={self.input!r} is not for cells; it may be {' or '.join(CELL_INPUTS)}.")
+        if not 0 <= self.min_confidence < 1:
+            raise UserError(f"min_confidence={self.min_confidence:g}: give a probability, 0 to below 1.")
+        if self.lr == FIND:
+            raise UserError(f"lr={FIND} is for fields and tiles: give a number for cells.")
+        if self.folds or self.seeds:
+            name = "folds" if self.folds else "seeds"
+            raise UserError(f"`{name}` is for fields and tiles: for cells, `test_folds` tests each patient.")
+        if self.seg_channel:
+            raise UserError("`seg_channel` is for input=cells of fields and tiles: leave it out.")
+
+    def _check_fields(self) -> None:
+        """The same for fields and tiles as items, which may be classified by their cells."""
+        if self.input == CELLS and self.channel:
+            raise UserError("`channel` is for input=markers: of cells, all channels are measured.")
+        defaults: dict[str, Any] = {"trees": TREES, "crop_um": CROP_UM, "min_confidence": 0.0}
+        of_cells = {} if self.input == CELLS else {"seg": "", "seg_channel": "", "intensities": "auto"}
+        given = [name for name, default in {**of_cells, **defaults}.items() if getattr(self, name) != default]
         if given or self.input == "measurements":
-            raise UserError(f"`{given[0] if given else 'input'}` is for cells: give items=cells too.")
+            name = given[0] if given else "input"
+            hint = "items=cells or input=cells" if name in of_cells else "items=cells"
+            raise UserError(f"`{name}` is for cells: give {hint} too.")
 
     @classmethod
     def resolve(cls, given: Mapping[str, Any]) -> "ClfConfig":
