@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 from ..errors import UserError
-from .neighbours import centres
+from .positions import centres
 
 NEAREST = 5  # neighbouring cells that are averaged
 _MEASURES = ("Nucleus {} mean", "Nucleus {} median", "Ring {} mean", "Cell {} mean")

@@ -1,4 +1,4 @@
-"""`NucleiOptions`: how nuclei are separated and which are kept. Imports only the standard library."""
+"""`NucleiOptions`: how nuclei are separated and which are kept; defaults. Imports only the standard library."""
 
 import math
 from dataclasses import dataclass, replace
@@ -7,6 +7,8 @@ from ..errors import UserError
 
 PART_BY = ("distance", "intensity")
 DEFAULT_H = 0.1
+RADIUS_UM = 30.0  # largest distance between the centres of neighbouring cells
+PERMUTATIONS = 1000  # of the types of cells, which stand for chance
 
 
 @dataclass(frozen=True)

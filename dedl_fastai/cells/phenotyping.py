@@ -10,7 +10,7 @@ from ..phenotypes.classify import classify_cells
 from ..phenotypes.gates.fit import Cuts
 from ..phenotypes.gates.gates import Gates, Origin
 from ..phenotypes.rules import Rules
-from .neighbours import centres, nearest_distances, phenotypes_of
+from .positions import centres, nearest_distances, phenotypes_of
 
 
 def check_thresholds(rules: Rules | None, thresholds: Mapping[str, Cuts] | None) -> None:

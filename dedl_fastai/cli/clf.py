@@ -12,12 +12,14 @@ from .training import OutOption, ResumeOption, run_training
 def clf(given: dict, out: OutOption = "", resume: ResumeOption = False) -> None:
     """Train a model that predicts which cell types a field contains, and compare it with simple baselines.
 
-    With --items cells it learns the type of each cell from the cell tables. Without --data it uses a synthetic cohort.
+    With --items cells it learns the type of each cell from the cell tables, with --input cells the classes of fields
+    from their cells. Without --data it uses a synthetic cohort.
     A run that was stopped with Ctrl-C continues with --resume.
     """
     unused = ClfConfig.without_use(given)
     if unused:
-        raise UserError(f"`{unused}` is for networks, and input=measurements has none: leave it out.")
+        name = given.get("input", "measurements")
+        raise UserError(f"`{unused}` is for networks on pictures, and input={name} has none: leave it out.")
     run_training("clf", ClfConfig, given, out=out, resume=resume, train=_train)
 
 

@@ -65,6 +65,14 @@ def gate(
         str,
         typer.Option(help="Regular expression that finds the patient in a field's name.", rich_help_panel=_FILES),
     ] = "",
+    apply: Annotated[
+        bool,
+        typer.Option(
+            "--apply",
+            help="Also change the types of the cells in RESULTS, which --out is then in; nothing is predicted again.",
+            rich_help_panel=_FILES,
+        ),
+    ] = False,
     out: Annotated[
         str,
         typer.Option(help="File of the cut-offs; the page is next to it, ending with .html.", rich_help_panel=_FILES),
@@ -73,24 +81,30 @@ def gate(
     """Determine the intensity above which cells are positive, for each marker, from all cells.
 
     It says how well positive and negative cells are separated, and gives no cut-off where there are not two groups of
-    cells. The page shows histograms, and cells just below and above the cut-offs. Use the file with predict --gates.
+    cells. The page shows histograms, and cells just below and above the cut-offs. Use the file with predict --gates, or
+    --apply to change the types in finished results.
     """
+    from contextlib import nullcontext
+
+    from ..io.locks import alone_in
     from ..phenotypes.classify import parse_thresholds
     from ..phenotypes.gates.gates import ALL
     from ..phenotypes.gates.options import GateOptions
     from ..predict.gate import gate_cells
 
-    gates = gate_cells(
-        inputs,
-        out,
-        GateOptions(method, per, shift, quantile),
-        markers=[m.strip() for m in markers.split(",") if m.strip()],
-        rules=rules,
-        given=parse_thresholds(given, "given"),
-        control=[control] if control else (),
-        patient=patient,
-    )
+    with alone_in(inputs[0]) if apply else nullcontext():
+        gates = gate_cells(
+            inputs,
+            out,
+            GateOptions(method, per, shift, quantile),
+            markers=[m.strip() for m in markers.split(",") if m.strip()],
+            rules=rules,
+            given=parse_thresholds(given, "given"),
+            control=[control] if control else (),
+            patient=patient,
+            apply=apply,
+        )
     for group, of_group in gates.groups.items():
         for marker, found in of_group.items():
             typer.echo(f"{marker if group == ALL else f'{marker}, {group}'}: {found.statement}")
-    typer.echo(f"cut-offs: {out}")
+    typer.echo(f"types and cut-offs: {inputs[0]}" if apply else f"cut-offs: {out}")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ class Classifier:
     run: RunFolder | None  # None for the model of a Learner
     device: torch.device
     bs: int = 16
+    sees_pictures: ClassVar[bool] = True  # False: it sees the cells of a field
 
     def __post_init__(self):
         self.facts = clf_facts_from_card(self.card)

@@ -1,6 +1,7 @@
 """`load_run`: the trained model of a run folder, ready to predict."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from ..models.device import pick_device
 from ..models.names import NUCLEI
 from ..training.model_card import load_model
 from ..training.run_folder import RunFolder
+from .cells_classifier import CellsClassifier
 from .classifier import Classifier
 from .options import OVERLAP
 from .segmenter import Segmenter
@@ -47,6 +49,8 @@ def load_run(
             channels_last=channels_last,
             tta=tta,
         )
+    if "cells" in card:
+        return CellsClassifier(model, card, run, pick_device(device), load=partial(load_segmenter, device=device))
     return Classifier(model, card, run, pick_device(device))
 
 

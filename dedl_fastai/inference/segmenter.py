@@ -120,15 +120,21 @@ class Segmenter:
         """Probability of nuclei (b, t, t) in tiles (b, C, t, t) in [0, 1]; with a head (b, 1 + maps, t, t)."""
         return self.network(normalised(tiles, self.mean, self.std))
 
-    def bands(self, pixels: FieldPixels, scale: float = 1.0) -> Iterator[Band]:
-        """The probability of a field of any size in bands of finished rows, from top to bottom.
+    def bands(self, pixels: FieldPixels, spread: bool = False, scale: float = 1.0) -> Iterator[Band]:
+        """The probability of a field of any size in bands of finished rows; with `spread` also its deviation, 0.
 
         The network sees the field magnified by `scale`; the bands are in the field's own pixels.
         """
 
         def bands_of(seen: FieldPixels) -> Iterator[Band]:
             return predict_bands(
-                [self.predict_tiles], seen, tile=self.tile, overlap=self.overlap, bs=self.bs, tta=self.tta
+                [self.predict_tiles],
+                seen,
+                tile=self.tile,
+                overlap=self.overlap,
+                bs=self.bs,
+                tta=self.tta,
+                spread=spread,
             )
 
         return bands_at_scale(bands_of, pixels, scale)
@@ -144,7 +150,7 @@ class Segmenter:
 
     def planes(self, field: FieldPixels, scale: float = 1.0) -> np.ndarray:
         """Probability of nuclei and the maps of the head, float32 (1 + maps, H, W), for scaled pixels (C, H, W)."""
-        return whole_planes(self.bands(field, scale))
+        return whole_planes(self.bands(field, scale=scale))
 
     def mask(self, field: str | Path | Field | FieldPixels) -> np.ndarray:
         """Mask of nuclei as bool (H, W), at the tuned threshold."""

@@ -37,6 +37,7 @@ def gates_of_rules(
 
     Raises `UserError` if the gates lack a marker, or the second cut-off of one that the rules ask to be dim or bright.
     """
+    gates = gates and gates.spelt_as(rules.markers)
     gated = {*given, *(_common_markers(gates, rules) if gates else ())}
     measured: dict[str, dict[str, pd.DataFrame]] = {}  # marker -> tables
     for name, table in tables.items():

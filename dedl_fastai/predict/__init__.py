@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "cells": ["predict_cells"],
         "classes": ["predict_classes"],
         "gate": ["gate_cells"],
+        "neighbours": ["find_neighbours"],
         "options": ["CellOptions", "ModelOptions"],
     },
 )

@@ -9,8 +9,9 @@ from ..phenotypes.gates.fit import Cuts, fit_gates
 from ..phenotypes.gates.gates import FILE, Gates
 from ..phenotypes.gates.options import GateOptions
 from ..phenotypes.rules import Rules
-from .gate_inputs import cell_sources, markers_of
+from .cell_sources import cell_sources, markers_of
 from .gate_page import write_gate_page
+from .retype import Retyping
 
 
 def gate_cells(
@@ -23,12 +24,19 @@ def gate_cells(
     given: Mapping[str, Cuts] | None = None,  # marker -> cut-off by hand, or those of dim and bright cells
     control: Sequence[str | Path] = (),  # cells of a negative control, for method=quantile
     patient: str = "",  # regular expression that finds the patient in a field's name
+    apply: bool = False,  # also give the cells of the results the types by these gates; `out` is then their gates.json
 ) -> Gates:
     """Write gates.json and its page, and return the gates. Raises `UserError` for unusable tables and options."""
-    out = Path(out)
-    for path in map(Path, inputs):
+    retyping = _retyping(inputs, rules) if apply else None
+    out = retyping.out / FILE if retyping else Path(out)
+    for path in () if retyping else map(Path, inputs):
         if out.resolve() == (path / FILE).resolve():
-            raise UserError(f"{out} belongs to the results in {path}, which were made with it: choose another `out`.")
+            raise UserError(
+                f"{out} belongs to the results in {path}, which were made with it: choose another `out`, or give "
+                f"`apply` to change them too."
+            )
+    if retyping:
+        rules = retyping.rules
     parsed = rules if isinstance(rules, Rules) else Rules.load(rules) if rules else None
     sources = cell_sources(inputs, patient)
     wanted = list(markers) or (parsed.markers if parsed else markers_of(sources))
@@ -41,9 +49,19 @@ def gate_cells(
         origins={s.name: s.origin for s in sources},
         control=[s.table for s in cell_sources(control)] if control else (),
     )
+    if retyping:
+        retyping.prepare(gates, {s.name: s.origin for s in sources})
     gates.save(out)
     write_gate_page(out.with_suffix(".html"), gates, sources)
+    if retyping:
+        retyping.commit()
     return gates
+
+
+def _retyping(inputs: Sequence[str | Path], rules: str | Path | Rules) -> Retyping:
+    if len(inputs) != 1:
+        raise UserError(f"`apply` changes the types in one folder of results, and {len(inputs)} inputs are given.")
+    return Retyping(inputs[0], rules)
 
 
 def _spelt_as(markers: Sequence[str], given: Mapping[str, Cuts]) -> dict[str, Cuts]:

@@ -11,9 +11,9 @@ import numpy as np
 from ..io.files import write_text
 from ..phenotypes.gates.gate import Gate
 from ..phenotypes.gates.gates import ALL, Gates
+from .cell_sources import CellSource
 from .embedded import figure_uri, picture_uri
 from .gate_figure import gate_figure
-from .gate_inputs import CellSource
 from .gate_thumbnails import cells_at_the_cut
 
 

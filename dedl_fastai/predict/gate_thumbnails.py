@@ -11,7 +11,7 @@ from ..errors import UserError
 from ..io.fields.field import Field
 from ..io.fields.readers import open_field
 from ..phenotypes.columns import plain_name
-from .gate_inputs import CellSource
+from .cell_sources import CellSource
 
 _EACH = 8  # cells below and above
 _UM, _PX = 30.0, 60  # edge of a picture, the latter without a pixel size

@@ -11,6 +11,7 @@ import numpy as np
 from PIL.Image import Image
 
 from ..cells.neighbours import neighbourhoods
+from ..cells.options import RADIUS_UM
 from ..errors import UserError
 from ..extras import optional
 from ..io.anndata import write_h5ad
@@ -35,7 +36,7 @@ class Result:
 
     found: "FieldCells"
     channel: int = 0  # index of the channel that the overlay shows
-    radius_um: float = 30.0  # of neighbourhoods
+    radius_um: float = RADIUS_UM  # of neighbourhoods
 
     @property
     def phenotypes(self) -> list[str]:

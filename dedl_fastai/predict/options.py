@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
-from ..cells.options import NucleiOptions
+from ..cells.options import RADIUS_UM, NucleiOptions
 from ..errors import UserError
 from ..inference.options import BATCH_SIZE, SCALE, parse_scale
 from ..io.limits import PIXEL_SIZES_UM
@@ -84,7 +84,7 @@ class CellOptions(Options):
     )
     ring_um: float = option(2.0, "Width of the ring around a nucleus that is measured, in um.", CELLS, flag="ring")
     radius_um: float = option(
-        30.0, "Largest distance between the centres of neighbouring cells, in um.", CELLS, flag="radius"
+        RADIUS_UM, "Largest distance between the centres of neighbouring cells, in um.", CELLS, flag="radius"
     )
     min_area_um2: float = option(
         NucleiOptions.min_area_um2, "Smallest area of a nucleus, in um2.", CELLS, flag="min-area"

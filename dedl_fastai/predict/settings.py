@@ -1,7 +1,7 @@
 """The settings that results depend on, as stored in their records, and the ensemble that predicts them."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,12 @@ from .. import __version__
 from ..inference.ensemble import Ensemble
 from ..inference.load import own_overlap
 from ..io.files import existing_file
+from ..phenotypes.rules import Rules
 from ..training.run_folder import RunFolder
 from .options import CellOptions, ModelOptions
+
+_OF_FOLDER = "one per marker, from all fields"  # the gates.json of the results
+_SIGNS = {True: "+", False: "-"}
 
 
 def load_ensemble(runs: Sequence[str | Path], model: ModelOptions) -> Ensemble:
@@ -24,7 +28,6 @@ def load_ensemble(runs: Sequence[str | Path], model: ModelOptions) -> Ensemble:
 
 def result_settings(runs: Sequence[str | Path], options: CellOptions, model: ModelOptions) -> dict[str, Any]:
     """Return what the results depend on: all fields in one folder have the same settings."""
-    rules = options.rule_set.classes.items() if options.rule_set else ()
     settings = {
         "runs": [_run_name(run, model.which) for run in runs],
         "channel": options.channel,
@@ -36,13 +39,25 @@ def result_settings(runs: Sequence[str | Path], options: CellOptions, model: Mod
         "scale_per": options.scale_per,
         "pixel_size_um": options.pixel_size_um,
         "ring_um": options.ring_um,
-        "rules": [f"{name} = {_signs(markers)}" for name, markers in rules],
+        "rules": _lines(options.rule_set),
         "thresholds": options.markers_above,
         "gates": _gates_name(options),
         "cell_types": _run_name(options.cell_types, "best") if options.cell_types else "",
         "min_confidence": options.min_confidence,
     }
     return settings | ({"radius_um": options.radius_um} if "neighbours" in options.kinds else {})
+
+
+def retyped_settings(settings: Mapping[str, Any], rules: Rules) -> dict[str, Any]:
+    """The settings of results whose cells have got other types, by rules and the gates.json of their folder."""
+    by_gates: dict[str, Any] = {
+        "rules": _lines(rules),
+        "thresholds": {},
+        "gates": _OF_FOLDER,
+        "cell_types": "",
+        "min_confidence": None,
+    }
+    return {**settings, **by_gates}
 
 
 def provenance(model: ModelOptions) -> dict[str, Any]:
@@ -55,11 +70,13 @@ def _gates_name(options: CellOptions) -> str:
     if options.gates:
         path = existing_file(options.gates)
         return f"{path.name} ({hashlib.sha256(path.read_bytes()).hexdigest()[:8]})"
-    return "one per marker, from all fields" if options.rules else ""
+    return _OF_FOLDER if options.rules else ""
 
 
-def _signs(markers: dict[str, bool]) -> str:
-    return " ".join(f"{m}{'+' if sign else '-'}" for m, sign in markers.items())
+def _lines(rules: Rules | None) -> list[str]:
+    """The rules, one for each class."""
+    classes = rules.classes.items() if rules else ()
+    return [f"{name} = {' '.join(f'{m}{_SIGNS[sign]}' for m, sign in terms.items())}" for name, terms in classes]
 
 
 def _run_name(run: str | Path, which: str) -> str:

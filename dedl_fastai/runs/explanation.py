@@ -15,6 +15,8 @@ from .figures import save_figure
 def draw_explanation(run: str | Path, image: str | Path, label: str, out: str | Path, device: str = "auto") -> float:
     """Write a PNG and return the probability of the class. `UserError` for an unknown class or a segmentation run."""
     model = load_classifier(run, device=device)
+    if not model.sees_pictures:
+        raise UserError(f"{run} classifies fields by their cells, and no picture: types of cells say where they are.")
     if label not in model.classes:
         raise UserError(f"{run} has no class {label!r}; its classes are {', '.join(model.classes)}.")
     picture = picture_of(image, model.facts)

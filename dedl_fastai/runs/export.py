@@ -75,6 +75,8 @@ def export_run(
     if (format == "bioimageio") != (credits is not None):
         raise UserError(f"format={format} credits={credits}: format=bioimageio, and no other, has `credits`.")
     model = load_run(path, which, "cpu")
+    if isinstance(model, Classifier) and not model.sees_pictures:
+        raise UserError(f"{path} classifies fields by their cells: it has no network on pictures to export.")
     source, inputs = example_inputs(model, data)
     network, shape = _network(model), inputs.shape[1:]
     if format == "run":

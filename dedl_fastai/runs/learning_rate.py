@@ -7,7 +7,7 @@ from .classification.training import clf_dataloaders_of, clf_learner_of
 from .cohort import load_clf_cohort, training_part
 from .continued import load_seg_cohort
 from .lr_curve import rate_curve
-from .options.clf import ClfConfig
+from .options.clf import CELLS, ClfConfig
 from .options.seg import SegConfig
 from .segmentation.training import dataloaders_of, learner_of
 
@@ -19,8 +19,10 @@ def find_lr(options: SegConfig | ClfConfig, out: str | Path, steps: int = 100) -
     "steep" the rate at which the loss falls fastest. No weights and no files of a run are changed.
     """
     if isinstance(options, ClfConfig):
-        if options.items == "cells":
-            raise UserError("the learning rate of a classifier of cells has to be given: leave items=cells out.")
+        if CELLS in (options.items, options.input):
+            raise UserError(
+                "the learning rate of a classifier on cells cannot be found: leave items=cells, input=cells out."
+            )
         dls = clf_dataloaders_of(options, training_part(load_clf_cohort(options), options))
     else:
         dls = dataloaders_of(options, training_part(load_seg_cohort(options), options))

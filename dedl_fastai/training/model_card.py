@@ -11,6 +11,7 @@ from ..data.classification.items import ClfFacts
 from ..data.scaling import PercentileScaling
 from ..data.segmentation.facts import SegFacts
 from ..errors import UserError
+from ..models.cell_bags import BagsSpec, rebuild_cell_bags
 from ..models.classification import ClfSpec, rebuild_clf_model
 from ..models.segmentation import SegSpec, rebuild_seg_model
 from ..models.weights import read_tensors
@@ -45,13 +46,13 @@ def seg_model_card(
     }
 
 
-def clf_model_card(spec: ClfSpec, facts: ClfFacts, thresholds: list[float] | None = None) -> dict[str, Any]:
+def clf_model_card(spec: ClfSpec | BagsSpec, facts: ClfFacts, thresholds: list[float] | None = None) -> dict[str, Any]:
     """Return the contents of a classification run's model.json."""
     data = {**asdict(facts), "scaling": facts.scaling.to_dict()}
     return {**_head("classification", spec), "data": data, "classes": list(facts.vocab), "thresholds": thresholds}
 
 
-def _head(task: str, spec: SegSpec | ClfSpec) -> dict[str, Any]:
+def _head(task: str, spec: SegSpec | ClfSpec | BagsSpec) -> dict[str, Any]:
     return {"format": FORMAT, "task": task, "dedl_fastai": __version__, "network": spec.to_dict()}
 
 
@@ -131,6 +132,8 @@ def load_model(run: RunFolder, which: str = "best") -> tuple[nn.Module, dict[str
     try:
         if card["task"] == "segmentation":
             model = rebuild_seg_model(SegSpec.from_dict(card["network"]), tensors, card["tile"])
+        elif "cells" in card:
+            model = rebuild_cell_bags(BagsSpec.from_dict(card["network"]), tensors)
         else:
             model = rebuild_clf_model(ClfSpec.from_dict(card["network"]), tensors)
     except RuntimeError as e:

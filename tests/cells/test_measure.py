@@ -1,4 +1,4 @@
-"""Cell tables: agreement with scikit-image and inForm, phenotypes, distances, densities, neighbourhoods."""
+"""Cell tables: agreement with scikit-image and inForm, phenotypes, distances, densities."""
 
 import time
 
@@ -178,40 +178,6 @@ def test_a_field_without_cells(squares, markers):
     assert len(table) == 0 and "Nucleus CD4 median" in table and "nearest_b" in table
     assert field_summary(table, 1.0)["cells"].tolist() == [0, 0, 0]
     assert neighbourhoods(table, 10)["observed"].isna().all()
-
-
-def scattered(mixed: bool, n: int = 400):
-    rng = np.random.default_rng(1)
-    x, y = rng.uniform(0, 1000, (2, n))
-    sides = x < 500
-    return pd.DataFrame(
-        {"x_um": x, "y_um": y, "phenotype": np.where(rng.permutation(sides) if mixed else sides, "a", "b")}
-    )
-
-
-def test_neighbour_counts_equal_those_over_all_pairs():
-    cells = scattered(mixed=True, n=60)
-    table = neighbourhoods(cells, 150, permutations=20).set_index(["from", "to"])
-    xy, kind = cells[["x_um", "y_um"]].to_numpy(), cells["phenotype"].to_numpy()
-    near = np.hypot(*(xy[:, None] - xy[None]).transpose(2, 0, 1)) <= 150
-    np.fill_diagonal(near, False)
-    for a, b in table.index:
-        assert table.loc[(a, b), "observed"] == pytest.approx(near[kind == a][:, kind == b].sum(axis=1).mean())
-
-
-def test_separated_phenotypes_are_distinguished_from_mixed_ones():
-    apart = neighbourhoods(scattered(mixed=False), 60).set_index(["from", "to"])
-    assert apart.loc[("a", "a"), "z"] > 5 and apart.loc[("a", "b"), "z"] < -5
-    assert apart["p"].max() == pytest.approx(2 / 201)
-    mixed = neighbourhoods(scattered(mixed=True), 60)
-    assert mixed["p"].min() > 0.05
-    np.testing.assert_allclose(mixed["observed"], mixed["expected"], rtol=0.2)
-
-
-def test_permutations_depend_on_the_seed():
-    cells = scattered(mixed=True)
-    pd.testing.assert_frame_equal(neighbourhoods(cells, 60, 30, seed=5), neighbourhoods(cells, 60, 30, seed=5))
-    assert not neighbourhoods(cells, 60, 30, seed=5)["z"].equals(neighbourhoods(cells, 60, 30, seed=6)["z"])
 
 
 @pytest.mark.parametrize(

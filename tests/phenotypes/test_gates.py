@@ -230,6 +230,13 @@ def test_given_gates_are_used_and_thresholds_come_before_them():
         classify_cells(cells, Rules.parse("a = CD4bright"), gates=gates)
 
 
+def test_gates_of_a_marker_that_the_rules_spell_otherwise_are_used():
+    cells = {"f": table(**{"FoxP3": marker(90, 10)})}
+    gates = fit_gates(cells, ["FoxP3"], given={"FoxP3": 3.0})
+    found = classify_cells(cells, Rules.parse("treg = foxp3+"), gates=gates)
+    assert (found.classes["f"] == "treg").sum() == 10 and found.thresholds == {"FOXP3": 3.0}
+
+
 def test_a_table_with_a_binary_column_has_no_levels():
     with pytest.raises(UserError, match="no 0/1 column CD4bright"):
         classify_cells({"f": pd.DataFrame({"CD4": [0, 1]})}, Rules.parse("a = CD4bright"))

@@ -1,6 +1,6 @@
 """`Gates`: the cut-offs of all markers, for a cohort or for each slide or patient; saved as gates.json."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ import pandas as pd
 
 from ...errors import UserError
 from ...io.files import read_json, write_json
-from ..columns import compartment_of, intensity_column
+from ..columns import compartment_of, intensity_column, plain_name
 from .gate import Gate
 from .mixture import Mixture
 
@@ -74,6 +74,16 @@ class Gates:
         """These gates with others of some markers, which hold everywhere and without a shift."""
         groups = {group: {**of_group, **gates} for group, of_group in self.groups.items()}
         return replace(self, groups=groups, factors={m: f for m, f in self.factors.items() if m not in gates})
+
+    def spelt_as(self, markers: Iterable[str]) -> "Gates":
+        """These gates with the markers spelt as here: rules have FOXP3 where a table has FoxP3."""
+        wanted = {plain_name(m): m for m in markers}
+        names = {m: wanted.get(plain_name(m), m) for m in self.markers}
+        groups = {
+            group: {names[m]: replace(gate, marker=names[m]) for m, gate in of_group.items()}
+            for group, of_group in self.groups.items()
+        }
+        return replace(self, groups=groups, factors={names[m]: f for m, f in self.factors.items()})
 
     def values(self, table: pd.DataFrame, marker: str, origin: Origin = Origin()) -> np.ndarray:  # noqa: B008
         """Intensities of a marker in a table, divided by the factor of its slide."""

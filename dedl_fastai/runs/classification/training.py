@@ -14,6 +14,8 @@ from ...data.cohort import Cohort
 from ...data.pixels import parse_channels
 from ...data.scaling import PercentileScaling
 from ...errors import UserError
+from ...io.fields.picture_field import RGB
+from ...io.fields.readers import open_field
 from ...models.classification import ClfSpec
 from ...models.device import pick_device
 from ...models.normalisation import input_stats
@@ -27,7 +29,8 @@ from ...training.trackers.tracker import tracker_of
 from ..cohort import load_clf_cohort, training_part
 from ..lifecycle import close_run, fit_run, metrics_if_complete, open_run, settled, with_found_rate
 from ..options.base import two_percentiles
-from ..options.clf import ClfConfig
+from ..options.clf import CELLS, ClfConfig
+from .cell_bags import train_cell_bags
 from .evaluation import evaluate_clf_run
 
 AUGMENTATIONS = ("paper", "none")
@@ -53,6 +56,8 @@ def train_clf(
     tracker = tracker_of(options.log, run)
     cohort = training_part(cohort or load_clf_cohort(options), options)
     dls = clf_dataloaders_of(options, cohort)
+    if options.input == CELLS:
+        return train_cell_bags(run, options, cohort, facts=dls.facts, labels=dls.labels)
     options, curve = with_found_rate(options, lambda: clf_learner_of(options, dls))
     learn = clf_learner_of(options, dls)
     card = clf_model_card(learn.spec, dls.facts)
@@ -83,7 +88,7 @@ def clf_dataloaders_of(options: ClfConfig, cohort: Cohort) -> DataLoaders:
     is_color = options.input in ("thumbnail", "composite")
     return clf_dataloaders(
         cohort,
-        input=options.input,
+        input=_pictures_of(cohort) if options.input == CELLS else options.input,
         size=options.size,
         bs=options.bs,
         channels=parse_channels(options.channel) if options.channel else (),
@@ -98,6 +103,12 @@ def clf_dataloaders_of(options: ClfConfig, cohort: Cohort) -> DataLoaders:
         device=pick_device(options.device),
         thresholds=options.thresholds or None,
     )
+
+
+def _pictures_of(cohort: Cohort) -> str:
+    """The pictures that the forest beside a classifier of cells sees: all markers, or a coloured picture as it is."""
+    with open_field(cohort.table.image.iloc[0]) as field:
+        return "thumbnail" if field.channels == list(RGB) else "markers"
 
 
 def stats_of(options: ClfConfig) -> str | tuple[tuple[float, ...], tuple[float, ...]]:

@@ -5,10 +5,12 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from ...errors import UserError
+from ...models.names import NUCLEI
 from ...training.options import CLF_RATES
 from .base import check_not_negative, check_positive, numbers, option
 from .training import DATA, ENSEMBLE, FIND, ITEMS, LABELS, LOG, LOSS, MODEL, SCHEDULE, TrainOptions, check_seed
 
+CELLS = "cells"  # items, and the input of fields and tiles that are classified by their cells
 ITEM_KINDS, CELL_INPUTS = ("fields", "tiles", "cells"), ("measurements", "markers")
 TREES, CROP_UM = 200, 24.0
 INTENSITIES = ("auto", "raw", "scaled")
@@ -25,6 +27,7 @@ _FAST: dict[str, Any] = {
     "wd": 1e-2,
     "patience": 0,
 }
+_BAGS: dict[str, Any] = {"size": 128, "augment": "none"}  # of the pictures for the forest
 _CROPS: dict[str, Any] = {**_FAST, "size": 48, "bs": 64, "epochs": 20, "loss": "bce", "class_weight": "none"}
 
 
@@ -56,17 +59,25 @@ class ClfConfig(TrainOptions):
     )
     input: str = option(
         "",
-        "Of fields and tiles: thumbnail (RGB, the paper's, default), autofluorescence, composite, markers. Of cells: "
-        "measurements (default; no network), markers (a crop around each).",
+        "Of fields and tiles: thumbnail (RGB, the paper's, default), autofluorescence, composite, markers, or cells "
+        "(those that --seg finds). Of cells: measurements (default; no network), markers (a crop around each).",
         ITEMS,
     )
     size: int = option(384, "Edge of the model's input in pixels.", ITEMS)
     tile: int = option(0, "Cut fields into tiles of this many pixels, each a separate item (0: whole fields).", ITEMS)
     augment: str = option("paper", "paper (jitter or perspective, jitter or affine, flips), or none.", ITEMS)
-    seg: str = option("", "Of cells: a segmentation RUN that finds the nuclei (default: the cohort's own).", ITEMS)
+    seg: str = option(
+        "",
+        "A segmentation RUN that finds the nuclei. Of --items cells (default: the cohort's own), of --input cells "
+        "(default: nuclei, the model that comes with the package).",
+        ITEMS,
+    )
+    seg_channel: str = option(
+        "", "Of --input cells: channel in which --seg finds nuclei, such as blue (default: as in its training).", ITEMS
+    )
     intensities: str = option(
         "auto",
-        "Of measurements: raw, scaled (within the field, for other exposures), auto (what validates better).",
+        "Of measured cells: raw, scaled (within the field, for other exposures), auto (what validates better).",
         ITEMS,
     )
     crop_um: float = option(
@@ -107,6 +118,8 @@ class ClfConfig(TrainOptions):
             check_seed(seed)
         object.__setattr__(self, "items", self.items or ("tiles" if self.tile else "fields"))
         object.__setattr__(self, "input", self.input or ("measurements" if self.items == "cells" else "thumbnail"))
+        if self.input == CELLS:
+            object.__setattr__(self, "seg", self.seg or NUCLEI)
         self._check_items()
 
     def _check_items(self) -> None:
@@ -115,35 +128,53 @@ class ClfConfig(TrainOptions):
             raise UserError(f"items={self.items!r} is unknown; it may be {', '.join(ITEM_KINDS)}.")
         if (self.items == "tiles") != bool(self.tile):
             raise UserError(f"items={self.items} tile={self.tile}: `tile` is the edge of the items of items=tiles.")
+        if self.intensities not in INTENSITIES:
+            raise UserError(f"intensities={self.intensities!r} is unknown; it may be {', '.join(INTENSITIES)}.")
         if self.items == "cells":
-            if self.input not in CELL_INPUTS:
-                raise UserError(f"input={self.input!r} is not for cells; it may be {' or '.join(CELL_INPUTS)}.")
-            if not 0 <= self.min_confidence < 1:
-                raise UserError(f"min_confidence={self.min_confidence:g}: give a probability, 0 to below 1.")
-            if self.intensities not in INTENSITIES:
-                raise UserError(f"intensities={self.intensities!r} is unknown; it may be {', '.join(INTENSITIES)}.")
-            if self.lr == FIND:
-                raise UserError(f"lr={FIND} is for fields and tiles: give a number for cells.")
-            if self.folds or self.seeds:
-                name = "folds" if self.folds else "seeds"
-                raise UserError(f"`{name}` is for fields and tiles: for cells, `test_folds` tests each patient.")
-            return
-        defaults = {"seg": "", "intensities": "auto", "trees": TREES, "crop_um": CROP_UM, "min_confidence": 0.0}
-        given = [name for name, default in defaults.items() if getattr(self, name) != default]
+            self._check_cells()
+        else:
+            self._check_fields()
+
+    def _check_cells(self) -> None:
+        """The same for cells as items."""
+        if self.input not in CELL_INPUTS:
+            raise UserError(f"input={self.input!r} is not for cells; it may be {' or '.join(CELL_INPUTS)}.")
+        if not 0 <= self.min_confidence < 1:
+            raise UserError(f"min_confidence={self.min_confidence:g}: give a probability, 0 to below 1.")
+        if self.lr == FIND:
+            raise UserError(f"lr={FIND} is for fields and tiles: give a number for cells.")
+        if self.folds or self.seeds:
+            name = "folds" if self.folds else "seeds"
+            raise UserError(f"`{name}` is for fields and tiles: for cells, `test_folds` tests each patient.")
+        if self.seg_channel:
+            raise UserError("`seg_channel` is for input=cells of fields and tiles: leave it out.")
+
+    def _check_fields(self) -> None:
+        """The same for fields and tiles as items, which may be classified by their cells."""
+        if self.input == CELLS and self.channel:
+            raise UserError("`channel` is for input=markers: of cells, all channels are measured.")
+        defaults: dict[str, Any] = {"trees": TREES, "crop_um": CROP_UM, "min_confidence": 0.0}
+        of_cells = {} if self.input == CELLS else {"seg": "", "seg_channel": "", "intensities": "auto"}
+        given = [name for name, default in {**of_cells, **defaults}.items() if getattr(self, name) != default]
         if given or self.input == "measurements":
-            raise UserError(f"`{given[0] if given else 'input'}` is for cells: give items=cells too.")
+            name = given[0] if given else "input"
+            hint = "items=cells or input=cells" if name in of_cells else "items=cells"
+            raise UserError(f"`{name}` is for cells: give {hint} too.")
 
     @classmethod
     def resolve(cls, given: Mapping[str, Any]) -> "ClfConfig":
         """As `TrainOptions.resolve`; crops of cells have settings of their own, the same in all presets."""
         if given.get("items") == "cells" and given.get("input") == "markers":
             given = {**_CROPS, **given}
+        elif given.get("input") == CELLS:
+            given = {**_BAGS, **given}
         return super().resolve(given)
 
     @classmethod
     def without_use(cls, given: Mapping[str, Any]) -> str:
-        """Return the first given option that a classifier on measurements does not have, or ""."""
-        if given.get("items") != "cells" or given.get("input", "measurements") != "measurements":
+        """Return the first given option that a classifier of measured cells does not have, or ""."""
+        by_items = given.get("items") == "cells" and given.get("input", "measurements") == "measurements"
+        if not by_items and given.get("input") != CELLS:
             return ""
         names = {f.name for f in fields(cls) if f.metadata["topic"] in _FOR_NETWORKS}
         return next((name for name in given if name in names | {"size", "augment", "bs", "workers", "amp"}), "")

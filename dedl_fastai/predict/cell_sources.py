@@ -1,4 +1,4 @@
-"""Cells to make gates from: folders that `predict` wrote, inForm's or Van Buren's tables, or folders of them."""
+"""Tables of cells by field: those that `predict` wrote, inForm's or Van Buren's, or folders of them."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
