@@ -29,7 +29,7 @@ lint: install
 	$(BIN)/mypy
 
 unit: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile    # a file's tests share trained runs
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder    # a file's tests share trained runs; the slow files are not last
 
 fuzz: install                          # damaged files of all formats, for an hour or SECONDS; see tests/faults/mutants.py
 	$(BIN)/python -W ignore -m tests.faults.mutants $(or $(SECONDS),3600) 2> /dev/null
