@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
-from scipy.stats import false_discovery_control
 
 from ..errors import UserError
 from .options import PERMUTATIONS, RADIUS_UM
@@ -123,6 +122,8 @@ def _corrected(p: np.ndarray) -> np.ndarray:
 
 def corrected(p: np.ndarray) -> np.ndarray:
     """Benjamini and Hochberg's q of several p; NaN where p is."""
+    from scipy.stats import false_discovery_control  # takes a while to import, and predict has to start quickly
+
     q, is_known = np.full(len(p), np.nan), ~np.isnan(p)
     q[is_known] = false_discovery_control(p[is_known])
     return q

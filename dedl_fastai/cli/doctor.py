@@ -10,6 +10,7 @@ _PACKAGES = {
         "roifile",
         "anndata",
         "spatialdata",
+        "bioimageio.core",
         "pyarrow",
         "starlette",
         "uvicorn",

@@ -40,7 +40,7 @@ def _check_row(row: Any, channels: Sequence[str]) -> list[Problem]:
         if mask is not None and shape is not None and mask.shape != shape:
             sizes = f"{mask.shape[0]} x {mask.shape[1]} pixels, its image {row.image} has {shape[0]} x {shape[1]}"
             problems.append(Problem(row.mask, f"has {sizes}"))
-        if mask is not None and not mask.any():
+        if mask is not None and not (mask > 0).any():
             problems.append(Problem(row.mask, "contains no nucleus"))
     if cells := getattr(row, "cells", ""):
         problems += _attempt(cells, read_cell_table)[1]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..io.corrections import log_of
 from .cohort import Cohort, check_unique
 
 log = logging.getLogger(__name__)
@@ -14,17 +15,18 @@ log = logging.getLogger(__name__)
 def load_cohorts(paths: Sequence[str | Path], patient: str | None = None) -> Cohort:
     """Load cohorts and return their fields as one; of an image in several of them, the first has it.
 
-    So corrections of a field, given first, replace the truth that it had. Raises `UserError` as `Cohort.load` does, and
-    for different images of the same name.
+    So corrections of a field, given first, replace the truth that it had; the field keeps its name, patient and split.
+    Raises `UserError` as `Cohort.load` does, and for different images of the same name.
     """
     cohorts = [Cohort.load(path, patient) for path in paths]
     if len(cohorts) == 1:
         return cohorts[0]
     table = pd.concat([c.table for c in cohorts], ignore_index=True).fillna("")
-    is_again = table.image.map(lambda p: str(Path(p).resolve())).duplicated()
+    same = table.image.map(lambda p: str(Path(p).resolve()))
+    is_again = same.duplicated()
     if is_again.any():
         log.info("%d fields are in several of the cohorts: the first with each is used", is_again.sum())
-    table = table[~is_again]
+    table = _with_names_of_replaced(table, same)[~is_again]
     check_unique(table, cohorts[0].root)
     return Cohort(
         table.sort_values("field", kind="stable").reset_index(drop=True),
@@ -32,3 +34,16 @@ def load_cohorts(paths: Sequence[str | Path], patient: str | None = None) -> Coh
         "+".join(c.layout for c in cohorts),
         [problem for c in cohorts for problem in c.problems],
     )
+
+
+def _with_names_of_replaced(table: pd.DataFrame, same: pd.Series) -> pd.DataFrame:
+    """Give corrected fields the name, patient and split of the row with the same image that they replace.
+
+    Results know only the name of the image file, and a manifest may have other names, patients and splits.
+    """
+    is_corrected = table["mask"].map(lambda path: bool(path) and log_of(path) is not None)
+    known = table[~is_corrected].assign(same=same[~is_corrected]).drop_duplicates("same").set_index("same")
+    replaces = is_corrected & same.isin(known.index)
+    names = [c for c in ("field", "patient", "split") if c in table]
+    table.loc[replaces, names] = known.loc[same[replaces], names].to_numpy()
+    return table

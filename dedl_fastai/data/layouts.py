@@ -220,10 +220,12 @@ def _fault(labels: Path, image: str) -> str:
     return "" if Path(image).is_file() else f"belongs to the image {image}, which does not exist"
 
 
+CORRECTIONS = "corrections"
+
 LAYOUTS: dict[str, Callable[[Path], Found | None]] = {
     "manifest": _manifest_below,
     "van-buren": _van_buren,
     "images": _images_with_truth,
-    "corrections": _corrections,  # before inForm's, whose names the pictures in fields/ may have
+    CORRECTIONS: _corrections,  # before inForm's, whose names the pictures in fields/ may have
     "inform": _inform,
 }

@@ -83,8 +83,10 @@ def read_log(path: str | Path) -> list[Action]:
 
     Raises `UserError` for other lines that are not an action, or not the next one.
     """
-    path = existing_file(path)
-    lines = path.read_bytes().split(b"\n")[:-1]
+    path = Path(path)
+    if path.is_file() and path.stat().st_size == 0:  # of a process that was killed before its first line
+        return []
+    lines = existing_file(path).read_bytes().split(b"\n")[:-1]
     return [_parsed(path, number, line) for number, line in enumerate(lines, 1)]
 
 
@@ -142,7 +144,7 @@ def checked_mask(actions: Sequence[Action], shape: tuple[int, int]) -> np.ndarra
     for action in checks(actions):
         if action.points is None:
             checked[:] = action.action == CHECK
-        else:
+        elif len(action.points) > 2:
             x, y = np.asarray(action.points, float).T - 0.5
             checked[draw_polygon(y, x, shape)] = action.action == CHECK
     return checked

@@ -10,6 +10,8 @@ import pandas as pd
 
 from .files import written_whole
 
+_ROWS = 10_000  # that are in memory as text at a time
+
 
 def write_csv(path: str | Path, table: pd.DataFrame) -> None:
     """Write a table without its index; missing values are empty.
@@ -17,11 +19,11 @@ def write_csv(path: str | Path, table: pd.DataFrame) -> None:
     Numbers have as many digits as they need to be read back unchanged. They differ from those of `DataFrame.to_csv`
     only in the way exponents are written: 1e-7 and 1e-07.
     """
-    head = _quoted(list(map(str, table.columns)))
-    columns = [_fields(column) for _, column in table.items()]
-    lines = [b",".join(head), *map(b",".join, zip(*columns, strict=True))]
-    with written_whole(path) as tmp:
-        tmp.write_bytes(b"\n".join([*lines, b""]))
+    with written_whole(path) as tmp, tmp.open("wb") as f:
+        f.write(b",".join(_quoted(list(map(str, table.columns)))) + b"\n")
+        for start in range(0, len(table), _ROWS):
+            columns = [_fields(column) for _, column in table.iloc[start : start + _ROWS].items()]
+            f.write(b"\n".join([*map(b",".join, zip(*columns, strict=True)), b""]))
 
 
 def _fields(column: pd.Series) -> list[bytes]:
@@ -49,6 +51,6 @@ def _quoted(texts: list[str]) -> list[bytes]:
     fields = []
     for text in texts:
         line = io.StringIO()
-        csv.writer(line, lineterminator="").writerow([text])
-        fields.append(line.getvalue().encode())
+        csv.writer(line).writerow([text])  # its own line end, without which line breaks in the text are not quoted
+        fields.append(line.getvalue().removesuffix("\r\n").encode())
     return fields

@@ -135,6 +135,13 @@ def read_json_object(path: str | Path, *needed: str) -> dict[str, Any]:
     return value
 
 
+def move_over(new: Path, target: Path) -> None:
+    """Move a file or folder to `target`, in place of what is there."""
+    if target.is_dir():  # a folder is not replaced by another
+        shutil.rmtree(target)
+    new.replace(target)
+
+
 def existing_file(path: str | Path) -> Path:
     """Return `path` as a Path; raise a `UserError` if it is not a file or is empty."""
     path = Path(path)

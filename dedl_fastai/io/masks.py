@@ -10,7 +10,7 @@ import numpy as np
 from skimage.measure import label
 
 from ..errors import UserError
-from .corrections import checked_mask, log_of, read_log, with_whole_nuclei
+from .corrections import checked_mask, is_up_to_date, log_of, read_log, with_whole_nuclei
 from .fields.field import Field
 from .fields.inform import read_segmentation_maps
 from .fields.readers import open_field
@@ -104,7 +104,10 @@ def _checked_part(path: Path, log: Path) -> np.ndarray:
     if values.max() >= _MAX_ID:
         raise UserError(f"{path} has ids from {_MAX_ID} on: predict the field again.")
     labels = values.astype(np.int32)
-    checked = checked_mask(read_log(log), labels.shape)
+    actions = read_log(log)
+    if not is_up_to_date(path, actions):
+        raise UserError(f"{path} does not show all corrections of its log: open the folder with `view` once.")
+    checked = checked_mask(actions, labels.shape)
     return np.where(with_whole_nuclei(checked, labels), labels, np.int32(IGNORED))
 
 

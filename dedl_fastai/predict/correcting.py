@@ -76,6 +76,8 @@ class Corrected:
 
     def _step(self, action: Action) -> _Step:
         if action.action in ("check", "uncheck"):
+            if action.points is not None and len(action.points) < 3:
+                raise UserError("a region needs at least three points.")
             return _Step(action)
         if action.action == "type":
             if not action.labels or action.type is None:

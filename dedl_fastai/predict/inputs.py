@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..data.cohort import Cohort
-from ..data.layouts import LAYOUTS, images_in
+from ..data.layouts import CORRECTIONS, LAYOUTS, images_in
 from ..errors import UserError, one_line
 from ..io.fields.zarr_field import is_zarr
 from ..io.text_tables import read_text_table
@@ -94,7 +94,8 @@ def _in_folder(folder: Path) -> tuple[list[str], list[str]]:
 
     Raises `UserError` if there are none.
     """
-    if all(find(folder) is None for find in LAYOUTS.values()):
+    others = [find for name, find in LAYOUTS.items() if name != CORRECTIONS]  # results may be next to their images
+    if all(find(folder) is None for find in others):
         zarrs = [p for p in folder.iterdir() if _is_zarr(p) and not p.name.startswith(".")]
         plain = sorted([*images_in(folder), *zarrs])
         if plain:

@@ -9,7 +9,8 @@ from typing import Any
 
 from ..errors import UserError
 from ..inference.scale import Scale, scale_from_dict
-from ..io.files import written_whole
+from ..io.corrections import FOLDER, LOG, corrected_files
+from ..io.files import move_over, written_whole
 from .kinds import KINDS, Result
 from .measured import MeasuredField
 from .options import CellOptions
@@ -44,6 +45,11 @@ class ResultFolder:
         except OSError as e:
             raise UserError(f"{self.out} cannot be created ({e.strerror}): choose another `out`.") from e
         self.records = {r["field"]: r for r in read_records(self.out)}
+        if self.options.overwrite and (corrected := sorted(corrected_files(self.out).keys() & images.keys())):
+            log_file = self.out / FOLDER / f"{corrected[0]}{LOG}"
+            raise UserError(
+                f"{log_file} has corrections of the labels that would be replaced: choose another `out`, or remove it."
+            )
         for name in self.records.keys() & images.keys():
             check_settings(self.records[name], images[name], self.settings, self.options.overwrite)
         todo = [n for n in images if self.options.overwrite or self._missing(n)]
@@ -97,13 +103,14 @@ class ResultFolder:
             settings = self.records[name]["settings"] | settings  # with the radius of neighbours that stay
         for kind, target in targets.items():
             if KINDS[kind].has_types:
-                KINDS[kind].write(folder.folder / target.name, result)
+                new = folder.folder / target.name
+                if new.is_dir():  # a prediction that was stopped has left it
+                    shutil.rmtree(new)
+                KINDS[kind].write(new, result)
         folder.forget()
         record_file(self.out, name).unlink(missing_ok=True)  # it no longer describes the files from here on
         for target in targets.values():
-            if target.is_dir():  # a folder is not replaced by another
-                shutil.rmtree(target)
-            (folder.folder / target.name).replace(target)
+            move_over(folder.folder / target.name, target)
         record = field_record(name, image, result, settings=settings, made=self.made, kinds={*kept, *targets})
         write_record(self.out, record, result)
         folder.remove()

@@ -10,6 +10,7 @@ from ..errors import UserError
 from ..inference.field_cells import FieldCells
 from ..inference.scale import scale_from_dict
 from ..io.fields.readers import open_field
+from ..io.files import move_over
 from ..io.masks import read_labels
 from ..phenotypes.gates.gates import Gates, Origin
 from ..phenotypes.rules import Rules
@@ -96,7 +97,7 @@ class Retyping:
         for record in self.records:
             place = self._place(record)
             for new, path in self._files(record, place.folder):
-                new.replace(path)
+                move_over(new, path)
             place.remove()
         ResultFolder(self.out, CellOptions(), {}, {}).finish([])
 

@@ -9,6 +9,7 @@ from ..data.cohort import Cohort
 from ..data.segmentation.facts import SegFacts
 from ..data.splits import split_cohort
 from ..errors import UserError
+from ..io.corrections import log_of
 from ..models.names import NUCLEI
 from ..training.model_card import read_card, seg_facts_from_card
 from ..training.run_folder import RunFolder
@@ -18,6 +19,7 @@ from .options.seg import FINETUNE, SegConfig
 log = logging.getLogger(__name__)
 
 _FROM_CONFIG = ("pad", "loss", "overlap", "head_weight")  # options of the run that stay, where it has them
+_LEFT_OUT = "ignore"  # split of fields that a run did not use
 _MIN_PATIENTS = 3  # from which new patients are split, too; fewer are all for training
 
 
@@ -79,11 +81,14 @@ def splits_like(cohort: Cohort, weights: str, seed: int) -> Cohort:
     """Split a cohort as the run did, so that the fields that it was not trained on stay held out.
 
     Fields of other patients are split at random if there are three patients or more, and are for training otherwise.
+    A field that the run left out and that has corrections now is split with its patient, or as a new one.
     """
     run = RunFolder.existing(weights)
     fields = run.read("splits")["fields"] if (run.path / "splits.json").is_file() else {}
-    of_patient = {row.get("patient", ""): row["split"] for row in fields.values()}
     table = cohort.table.copy()
+    corrected = {f for f, mask in zip(table.field, table["mask"], strict=True) if log_of(mask) is not None}
+    fields = {f: row for f, row in fields.items() if row["split"] != _LEFT_OUT or f not in corrected}
+    of_patient = {row.get("patient", ""): row["split"] for row in fields.values() if row["split"] != _LEFT_OUT}
     table["patient"] = [fields.get(f, {}).get("patient") or p for f, p in zip(table.field, table.patient, strict=True)]
     own = zip(table.field, table.patient, strict=True)
     table["split"] = [fields[f]["split"] if f in fields else of_patient.get(p, "") for f, p in own]

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from ..io.files import write_text
 from ..models.weights import write_tensors
 from ..training.model_card import load_model
 from ..training.run_folder import RunFolder
-from .readme import README, write_readme
+from .readme import README, model_card
 
 _BY_FIELD = ("fields", "per_patient")  # of metrics.json
 
@@ -32,7 +33,7 @@ def pack_run(
     if run.is_complete:
         copy.write("metrics", _pooled(run.read("metrics")))
         if not (copy.path / README).exists():
-            write_readme(copy)
+            write_text(copy.path / README, model_card(run))
 
 
 def _pooled(scores: Any) -> Any:

@@ -34,6 +34,12 @@ def write_readme(run: RunFolder) -> None:
     write_text(run.path / README, readme_text(run))
 
 
+def model_card(run: RunFolder) -> str:
+    """The README.md of a run as it is, perhaps with what its owner added; what it would be for a run without one."""
+    path = run.path / README
+    return path.read_text(encoding="utf-8") if path.is_file() else readme_text(run)
+
+
 def readme_text(run: RunFolder) -> str:
     """Return the model card of a run in Markdown."""
     card, options, metrics = run.read("model"), run.read("config"), run.read("metrics")
@@ -71,9 +77,10 @@ def _data(run: RunFolder, card: Mapping[str, Any], options: Mapping[str, Any]) -
     patients = {row["patient"] for row in fields.values()}
     channels = card.get("channels") or card.get("data", {}).get("channels") or ()
     size = f", {card['pixel_size_um']:.3g} um per pixel" if card.get("pixel_size_um") else ""
-    name = Path(options["data"]).name or "a synthetic cohort"
+    names = [Path(data).name.replace("`", "'") for data in (options["data"], *options.get("more_data", []))]
     seen = f"; channels {', '.join(channels)}" if channels else ""
-    return f"`{name}`, {len(fields)} fields of {len(patients)} patients{seen}{size}."
+    shown = " and ".join(f"`{name}`" for name in names if name) or "a synthetic cohort"
+    return f"{shown}, {len(fields)} fields of {len(patients)} patients{seen}{size}."
 
 
 def _split(run: RunFolder) -> str:

@@ -20,9 +20,9 @@ from ..extras import optional
 from ..inference.engines.portable import exported_program, onnx_bytes
 from ..inference.segmenter import Segmenter
 from ..io.fields.readers import open_field
-from ..io.files import existing_file, write_text
+from ..io.files import write_text
 from ..models.heads import HEADS
-from .readme import README
+from .readme import README, model_card
 
 _PAPER = (
     "Singh and Cirrone: A Data-Efficient Deep Learning Framework for Segmentation and Classification of Histopathology "
@@ -83,7 +83,7 @@ def write_zoo_package(
         np.save(folder / "test_input.npy", raw)
         np.save(folder / "test_output.npy", probability)
         _cover(raw, probability).save(folder / "cover.png")
-        write_text(folder / README, _documentation(segmenter))
+        write_text(folder / README, _documentation(segmenter, credits.license))
         save_bioimageio_package(_description(segmenter, folder, credits, opset=opset), output_path=path)
     _check(path)
     return lambda inputs: _as_foreground(_probability(script, inputs))
@@ -138,9 +138,9 @@ def _cover(raw: np.ndarray, probability: np.ndarray) -> Image.Image:
     return picture.resize((512, 256), Image.Resampling.LANCZOS)
 
 
-def _documentation(segmenter: Segmenter) -> str:
+def _documentation(segmenter: Segmenter, licence: str) -> str:
     assert segmenter.run is not None
-    text = existing_file(segmenter.run.path / README).read_text(encoding="utf-8")
+    text = re.sub(r"(?m)^- \*\*Licence\*\*: .*$", f"- **Licence**: {licence}.", model_card(segmenter.run))
     channels = ", ".join(segmenter.facts.channels)
     use = (
         f"\n## Use\n\nThe input has the channels {channels} with the intensities of the file, and is scaled by the "

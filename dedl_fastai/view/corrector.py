@@ -67,15 +67,20 @@ class Corrector:
 
     def _write(self) -> None:
         with self._writing:
-            with self._lock:
-                labels, revision = self.corrected.labels.snapshot(), self.corrected.revision
             try:
-                if revision != shown_revision(labels_file(self.folder, self.name)):  # by another process
-                    write_labels(self.folder, self.name, labels, revision)
+                self._write_newest()
             except (UserError, OSError) as e:  # the log has all of it
                 log.warning("%s", e)
-            finally:
-                labels.close()
+
+    def _write_newest(self) -> None:
+        with self._lock:
+            self.refresh()  # another process may have added actions
+            labels, revision = self.corrected.labels.snapshot(), self.corrected.revision
+        try:
+            if revision != shown_revision(labels_file(self.folder, self.name)):  # by another process
+                write_labels(self.folder, self.name, labels, revision)
+        finally:
+            labels.close()
 
     def close(self) -> None:
         """Write the label image if it is behind, and close the files."""

@@ -39,8 +39,8 @@ class Gating:
     @cached_property
     def gates(self) -> Gates:
         """The cut-offs at first."""
-        found = next((p for p in (self.file, self.folder / FILE) if p.is_file()), None)
-        return Gates({ALL: {}}) if found is None else Gates.load(found)
+        found = [p for p in (self.folder / FILE, self.file) if p.is_file()]
+        return Gates.load(max(found, key=lambda p: p.stat().st_mtime_ns)) if found else Gates({ALL: {}})
 
     @cached_property
     def markers(self) -> list[str]:

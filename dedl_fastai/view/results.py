@@ -1,12 +1,13 @@
 """`ResultsView`: a folder of results as the page shows it: the gallery, and its fields by name."""
 
+import logging
 import threading
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..io.corrections import CHECK, UNCHECK, actions_in_force, checks, corrected_files
+from ..io.corrections import CHECK, UNCHECK, Action, actions_in_force, checks, corrected_files
 from ..io.files import existing_dir
 from ..predict.corrections import is_written, read_actions
 from ..predict.overlay import class_colors
@@ -14,6 +15,8 @@ from ..predict.record import read_records, thumbnail_file
 from .field_view import FieldView
 from .gating import Gating
 from .kept import Kept
+
+log = logging.getLogger(__name__)
 
 _KEPT_BYTES = 128 << 20  # of the pixels of all fields
 _MOST_OPEN = 8  # fields
@@ -37,8 +40,11 @@ class ResultsView:
         self._kept = Kept(_KEPT_BYTES)
         self._lock = threading.Lock()
         for name in corrected_files(self.folder):  # a killed process may have left label images behind their logs
-            if name in self.records and not is_written(self.folder, name):
-                self.field(name).corrector.write_later()
+            try:
+                if name in self.records and not is_written(self.folder, name):
+                    self.field(name).corrector.write_later()
+            except UserError as e:  # the page of the field says so too
+                log.warning("%s", e)
         self.gating = Gating(self.folder, list(self.records))
 
     def field(self, name: str) -> FieldView:
@@ -65,7 +71,7 @@ class ResultsView:
 
     def _row(self, name: str) -> dict[str, Any]:
         record = self.records[name]
-        actions = actions_in_force(read_actions(self.folder, name))
+        actions = self._actions(name)
         checked = checks(actions)
         return {
             **{key: record[key] for key in ("cells", "per_mm2", "area_mm2", "uncertainty")},
@@ -74,6 +80,13 @@ class ResultsView:
             "corrections": sum(a.action not in (CHECK, UNCHECK) for a in actions),
             "checked": "" if not checked else "field" if checked[-1].points is None else "regions",
         }
+
+    def _actions(self, name: str) -> list[Action]:
+        try:
+            return actions_in_force(read_actions(self.folder, name))
+        except UserError as e:
+            log.warning("%s", e)
+            return []
 
     def thumbnail(self, name: str) -> Path | None:
         """The small picture of a field, or None."""

@@ -9,6 +9,7 @@ import tifffile
 import zarr
 
 from dedl_fastai.io import open_field
+from dedl_fastai.io.corrections import Action
 from dedl_fastai.predict import cells as cells_module
 from dedl_fastai.predict.inputs import field_name
 from dedl_fastai.predict.kinds import FileKind
@@ -135,6 +136,19 @@ def test_results_next_to_the_images_are_not_predicted(run, images, tmp_path):
     before = contents(tmp_path)
     assert dedl(*flags).exit_code == 0
     assert contents(tmp_path) == before
+
+
+def test_corrections_next_to_the_images_neither_hide_images_nor_are_overwritten(run, images, tmp_path):
+    for name, image in zip(("x", "y"), images, strict=False):
+        shutil.copy(image, tmp_path / f"{name}.tif")
+    flags = ["predict", run, tmp_path / "x.tif", "--out", tmp_path, "--write", "labels"]
+    assert dedl(*flags).exit_code == 0
+    (tmp_path / "corrections").mkdir()
+    (tmp_path / "corrections" / "x.jsonl").write_text(f"{Action('check', revision=1).line}\n")
+    assert dedl("predict", run, tmp_path, "--out", tmp_path, "--write", "labels").exit_code == 0
+    assert (tmp_path / "y_labels.ome.tif").is_file()
+    again = dedl(*flags, "--overwrite")
+    assert again.exit_code == 2 and "x.jsonl has corrections" in again.stderr
 
 
 def test_zarr_folders_in_a_folder_are_images(run, images, tmp_path):

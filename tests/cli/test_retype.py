@@ -1,11 +1,13 @@
 """`dedl-fastai gate RESULTS --apply`: other types in finished results, without predicting again."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from dedl_fastai.phenotypes import Gates
+from dedl_fastai.predict.kinds import KINDS
 
 from .results import WRITE, contents, dedl
 
@@ -76,3 +78,20 @@ def test_what_cannot_be_applied_is_one_sentence(results, tmp_path):
         path.write_text(json.dumps(record))
     result = dedl("gate", results, "--apply")
     assert result.exit_code == 2 and "give --rules" in result.stderr
+
+
+def test_a_folder_among_the_files_is_replaced(results, monkeypatch):
+    """As a SpatialData store is, which needs an optional package."""
+
+    def write(path, result):
+        path.mkdir()
+        (path / "types").write_text(" ".join(result.found.cells["phenotype"].astype(str)))
+
+    monkeypatch.setitem(KINDS, "overlay", replace(KINDS["overlay"], write=write))
+    for overlay in results.glob("*_overlay.png"):
+        overlay.unlink()
+        overlay.mkdir()
+        (overlay / "old").touch()
+    result = dedl("gate", results, "--apply", "--set", "CD19=0.5")
+    assert result.exit_code == 0, result.output
+    assert (overlay / "types").is_file() and not (overlay / "old").exists()

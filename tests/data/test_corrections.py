@@ -1,11 +1,14 @@
 """Results of `predict` with corrections as a cohort: which fields are in it, and what of them is the truth."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from dedl_fastai.data import Cohort, seg_dataloaders
+from dedl_fastai.data.joined import load_cohorts
 from dedl_fastai.errors import UserError
-from dedl_fastai.io import read_labels
+from dedl_fastai.io import read_labels, write_ome_tiff
 from dedl_fastai.io.corrections import Action
 from dedl_fastai.io.masks import IGNORED
 
@@ -61,3 +64,22 @@ def test_results_without_a_checked_part_say_so(tmp_path, tiny_cohort):
     (tmp_path / "r" / "corrections" / f"{row.field}.jsonl").write_text(f"{Action('check', revision=1).line}\n")
     with pytest.raises(UserError, match="no record"):
         Cohort.load(tmp_path / "r")
+
+
+def test_corrected_fields_keep_the_names_patients_and_splits_of_the_truth_they_replace(results, tiny_cohort, tmp_path):
+    rows = tiny_cohort.table[["image", "mask"]].copy()
+    rows["field"], rows["patient"] = [f"F{i}" for i in range(len(rows))], [f"P{i // 2}" for i in range(len(rows))]
+    rows["split"] = ["test", "test", "train", "train", "valid", "valid", "train"]
+    rows.to_csv(tmp_path / "cohort.csv", index=False)
+    table = load_cohorts([results, tmp_path]).table
+    assert list(table.field) == list(rows.field) and list(table.patient) == list(rows.patient)
+    assert list(table.split) == list(rows.split)
+    assert [Path(m).parent.name for m in table["mask"][:2]] == ["corrections"] * 2
+
+
+def test_labels_behind_their_log_are_no_truth_in_a_manifest_either(results):
+    cohort = Cohort.load(results)
+    mask = Path(cohort.table["mask"][0])
+    write_ome_tiff(mask, np.ones((96, 128), np.uint32), ["nucleus id"], description="corrected by hand, revision 0")
+    with pytest.raises(UserError, match="does not show all corrections"):
+        read_labels(mask)

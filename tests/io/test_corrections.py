@@ -63,6 +63,15 @@ def test_a_line_cut_short_at_the_end_is_left_out_and_other_faults_are_errors(tmp
         read_log(log)
 
 
+def test_an_empty_log_is_that_of_a_process_that_was_killed_at_once(tmp_path):
+    (tmp_path / "a.jsonl").touch()
+    assert read_log(tmp_path / "a.jsonl") == []
+
+
+def test_regions_of_less_than_three_points_are_nothing():
+    assert not checked_mask([Action("check", points=())], (4, 4)).any()
+
+
 def test_corrected_fields_have_a_log(tmp_path):
     folder = tmp_path / "corrections"
     folder.mkdir()

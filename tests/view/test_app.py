@@ -290,6 +290,14 @@ def test_a_field_without_labels_is_shown_and_not_corrected(folder):
         assert "write=labels" in act(client, "delete", 0, status=400, labels=[1], points=[centre(1)])["error"]
 
 
+def test_a_damaged_log_does_not_keep_other_fields_from_being_shown(folder):
+    log_file(folder, NAMES[0]).parent.mkdir()
+    log_file(folder, NAMES[0]).write_text("damaged\n")
+    with client_of(folder) as other:
+        assert len(other.get("api/fields").json()["fields"]) == len(NAMES)
+        assert "line 1" in other.get(A).json()["trouble"]
+
+
 def test_the_page_needs_no_deep_learning_library():
     code = "import dedl_fastai.view.server, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,7 +7,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-COMMANDS = ("seg", "clf", "lr-find", "evaluate", "predict", "gate", "data", "bench", "export", "explain", "doctor")
+COMMANDS = (
+    *("seg", "clf", "lr-find", "evaluate", "predict", "gate", "neighbours", "view"),
+    *("data", "bench", "export", "explain", "doctor"),
+)
 _TO_FIRST_FIELD = (
     "from dedl_fastai.predict import cells; from dedl_fastai.predict.options import ModelOptions; "
     "from dedl_fastai.predict.settings import load_ensemble; load_ensemble(['nuclei'], ModelOptions(device='cpu'))"

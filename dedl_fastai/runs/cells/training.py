@@ -64,7 +64,7 @@ def train_cells(
             metrics = evaluate_measured(design, fitted, options.min_confidence)
     run.write("metrics", metrics)
     draw_type_figures(metrics, run.figure)
-    if tracker:
+    if tracker and is_network:
         tracker.finish(metrics)
     close_run(run, time.perf_counter() - started)
     return metrics

@@ -1,12 +1,14 @@
 """Training that continues from a run with corrections: its options, its facts, its split, and the comparison."""
 
 import json
+import shutil
 
 import pytest
 from typer.testing import CliRunner
 
 from dedl_fastai.cli import app
 from dedl_fastai.data import Cohort
+from dedl_fastai.data.joined import load_cohorts
 from dedl_fastai.errors import UserError
 from dedl_fastai.runs import SegConfig, train_seg
 from dedl_fastai.runs.continued import splits_like, with_run_options
@@ -101,6 +103,18 @@ def test_new_patients_are_for_training_unless_there_are_three(run, tiny_cohort, 
         split = splits_like(both, str(run), seed=1).table.set_index("field").split
         assert all(split[f] == row["split"] for f, row in own.items())
         assert set(split[table.field]) == ({"train"} if n_fields == 4 else {"train", "valid", "test"})
+
+
+def test_a_field_that_the_run_left_out_is_trained_on_once_it_has_corrections(run, results, tiny_folder, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    splits = read(run, "splits")
+    cohort = load_cohorts([results, tiny_folder])
+    for row in splits["fields"].values():
+        row["split"] = "ignore" if row["split"] == "train" else row["split"]
+    (tmp_path / "run" / "splits.json").write_text(json.dumps(splits))
+    table = splits_like(cohort, str(tmp_path / "run"), seed=1).table
+    assert list(table.field[table.split == "train"]) == list(Cohort.load(results).table.field)
+    assert (table.split == "ignore").sum() > 0
 
 
 def test_given_options_and_presets_replace_those_of_the_run(run, tmp_path):
