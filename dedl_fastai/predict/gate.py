@@ -6,7 +6,8 @@ from pathlib import Path
 from ..errors import UserError
 from ..phenotypes.columns import plain_name
 from ..phenotypes.gates.fit import Cuts, fit_gates
-from ..phenotypes.gates.gates import FILE, Gates
+from ..phenotypes.gates.gate import HAND
+from ..phenotypes.gates.gates import ALL, FILE, Gates
 from ..phenotypes.gates.options import GateOptions
 from ..phenotypes.rules import Rules
 from .cell_sources import cell_sources, markers_of
@@ -40,11 +41,14 @@ def gate_cells(
     parsed = rules if isinstance(rules, Rules) else Rules.load(rules) if rules else None
     sources = cell_sources(inputs, patient)
     wanted = list(markers) or (parsed.markers if parsed else markers_of(sources))
+    given = _spelt_as(wanted, given or {})
+    if retyping:
+        given = {m: cuts for m, cuts in _cuts_by_hand(out).items() if m in wanted} | given
     gates = fit_gates(
         {s.name: s.table for s in sources},
         wanted,
         options,
-        given=_spelt_as(wanted, given or {}),
+        given=given,
         two_cuts=parsed.with_two_cuts if parsed else (),
         origins={s.name: s.origin for s in sources},
         control=[s.table for s in cell_sources(control)] if control else (),
@@ -62,6 +66,12 @@ def _retyping(inputs: Sequence[str | Path], rules: str | Path | Rules) -> Retypi
     if len(inputs) != 1:
         raise UserError(f"`apply` changes the types in one folder of results, and {len(inputs)} inputs are given.")
     return Retyping(inputs[0], rules)
+
+
+def _cuts_by_hand(path: Path) -> dict[str, Cuts]:
+    """Cut-offs by hand among those that results were made with: they stay unless others are given."""
+    gates = Gates.load(path).groups.get(ALL, {}) if path.is_file() else {}
+    return {m: gate.threshold for m, gate in gates.items() if gate.method == HAND}
 
 
 def _spelt_as(markers: Sequence[str], given: Mapping[str, Cuts]) -> dict[str, Cuts]:

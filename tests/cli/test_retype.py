@@ -37,6 +37,9 @@ def test_a_cut_off_by_hand_changes_types_everywhere_and_predict_continues_with_i
     assert Gates.load(results / "gates.json").of()["CD19"].cut == 0.5
     again = dedl("predict", run, *images, "--out", results, "--rules", "tfh5", "--write", WRITE)
     assert again.exit_code == 0 and contents(results) == after
+    assert dedl("gate", results, "--apply", "--set", "CD4=0.7").exit_code == 0
+    gates = Gates.load(results / "gates.json").of()
+    assert (gates["CD19"].cut, gates["CD4"].cut) == (0.5, 0.7)  # the first one stays
 
 
 def test_other_rules(results, tmp_path):
