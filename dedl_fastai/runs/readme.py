@@ -65,11 +65,15 @@ def _command(task: str) -> str:
 def _model(card: Mapping[str, Any], options: Mapping[str, Any]) -> str:
     if "network" not in card:
         return f"{card['kind']} on measurements of cells; classes {', '.join(card['classes'])}."
+    classes = f"classes {', '.join(card['classes'])}"
+    if "cells" in card:
+        seg = Path(card["cells"]["seg"]).name
+        return f"small networks on the measurements of the cells that `{seg}` finds, from random weights; {classes}."
     net = card["network"]
     name = f"{net['arch']} on {net['encoder']}, depth {net['depth']}" if "arch" in net else net["model"]
     head = f", with the {net['head']} beside the mask" if net.get("head", "mask") != "mask" else ""
     weights = Path(options["weights"]).name
-    return f"{name}{head}, from the weights `{weights}`; classes {', '.join(card['classes'])}."
+    return f"{name}{head}, from the weights `{weights}`; {classes}."
 
 
 def _data(run: RunFolder, card: Mapping[str, Any], options: Mapping[str, Any]) -> str:
@@ -94,7 +98,8 @@ def _split(run: RunFolder) -> str:
 
 
 def _training(run: RunFolder, options: Mapping[str, Any]) -> str:
-    if "network" not in run.read("model"):
+    card = run.read("model")
+    if "network" not in card or "cells" in card:
         return f"seed {options['seed']}; every option is in `config.json`."
     done = len(run.history()) if (run.path / "history.csv").is_file() else f"up to {options['epochs']}"
     given = f"preset `{options['preset']}`, batches of {options['bs']}, learning rate {options['lr']:g}"

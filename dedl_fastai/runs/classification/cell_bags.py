@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from ...io.fields.readers import open_field
 from ...io.files import write_text, written_whole
 from ...models.cell_bags import BagsSpec, CellBags
 from ...models.device import pick_device
+from ...models.names import NUCLEI
 from ...scores.class_labels import clf_scores
 from ...training.model_card import clf_model_card
 from ...training.run_folder import RunFolder, history_text
@@ -69,7 +71,8 @@ def train_cell_bags(
     fitted = [_fitted(items, source, i, device=device, seed=options.seed) for i in considered]
     best = min(fitted, key=lambda f: f.loss)
     log.info("validation loss %s", ", ".join(f"{f.loss:.4f} ({f.intensities})" for f in fitted))
-    nuclei = {"seg": options.seg, "seg_channel": options.seg_channel}
+    seg = options.seg if options.seg == NUCLEI else str(Path(options.seg).resolve())
+    nuclei = {"seg": seg, "seg_channel": options.seg_channel}
     cells = {**nuclei, "channels": list(source.channels), "intensities": best.intensities, "unit": unit}
     card = {**clf_model_card(best.spec, facts), "cells": cells}
     open_run(run, options, cohort, card=card, device=device)

@@ -68,6 +68,11 @@ def test_a_run_has_the_files_and_metrics_of_a_classification(options, finished):
     assert card["cells"]["seg"] == "nuclei" and card["cells"]["unit"] == "um" and "DAPI" in card["cells"]["channels"]
 
 
+def test_the_model_card_says_what_the_cells_are(finished):
+    text = (finished / "README.md").read_text()
+    assert "the cells that `nuclei` finds, from random weights" in text and "learning rate" not in text
+
+
 def test_evaluate_and_predict_give_what_training_gave(finished, many_folder):
     again, before = evaluate_run([finished]), json.loads((finished / "metrics.json").read_text())
     assert again["test"] == before["test"]
