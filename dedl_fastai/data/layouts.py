@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ..errors import UserError
-from ..io.corrections import FOLDER, checks, corrected_files, is_up_to_date, log_of, read_log
+from ..io.corrections import BEHIND, FOLDER, actions_on, checks, corrected_files, is_up_to_date
 from ..io.files import existing_dir, existing_file, read_json_object
 from ..io.text_tables import read_text_table
 
@@ -210,11 +210,11 @@ def _corrections(root: Path) -> Found | None:
 
 def _fault(labels: Path, image: str) -> str:
     """Why a corrected field is no truth; "" if it is."""
-    actions = read_log(log_of(labels) or labels)
+    actions = actions_on(labels)
     if not checks(actions):
         return "has corrections, but no part of it is marked as checked"
     if not is_up_to_date(labels, actions):
-        return "does not show all corrections of its log: open the folder with `view` once"
+        return BEHIND
     if not image:
         return "has no record in fields/"
     return "" if Path(image).is_file() else f"belongs to the image {image}, which does not exist"

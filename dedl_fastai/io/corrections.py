@@ -21,6 +21,7 @@ from .files import existing_file
 FOLDER, LABELS, LOG = "corrections", ".ome.tif", ".jsonl"
 _REVISION = re.compile(r"revision (\d+)")  # in the description of a label image: the actions that it shows
 CHECK, UNCHECK, UNDO, REDO = "check", "uncheck", "undo", "redo"
+BEHIND = "does not show all corrections of its log: open the folder with `view` once"  # of a label image
 ACTIONS = ("delete", "merge", "split", "draw", "type", CHECK, UNCHECK, UNDO, REDO)
 
 
@@ -88,6 +89,12 @@ def read_log(path: str | Path) -> list[Action]:
         return []
     lines = existing_file(path).read_bytes().split(b"\n")[:-1]
     return [_parsed(path, number, line) for number, line in enumerate(lines, 1)]
+
+
+def actions_on(labels: str | Path) -> list[Action]:
+    """Return the actions in the log of a corrected label image, which itself may be missing; [] without a log."""
+    log = log_of(labels)
+    return read_log(log) if log else []
 
 
 def _parsed(path: Path, number: int, line: bytes) -> Action:

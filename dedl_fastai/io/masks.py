@@ -10,7 +10,7 @@ import numpy as np
 from skimage.measure import label
 
 from ..errors import UserError
-from .corrections import checked_mask, is_up_to_date, log_of, read_log, with_whole_nuclei
+from .corrections import BEHIND, checked_mask, is_up_to_date, log_of, read_log, with_whole_nuclei
 from .fields.field import Field
 from .fields.inform import read_segmentation_maps
 from .fields.readers import open_field
@@ -106,7 +106,7 @@ def _checked_part(path: Path, log: Path) -> np.ndarray:
     labels = values.astype(np.int32)
     actions = read_log(log)
     if not is_up_to_date(path, actions):
-        raise UserError(f"{path} does not show all corrections of its log: open the folder with `view` once.")
+        raise UserError(f"{path} {BEHIND}.")
     checked = checked_mask(actions, labels.shape)
     return np.where(with_whole_nuclei(checked, labels), labels, np.int32(IGNORED))
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UserError
-from ..io.corrections import FOLDER, LABELS, LOG, Action, is_up_to_date, read_log
+from ..io.corrections import FOLDER, LABELS, LOG, Action, actions_on, is_up_to_date
 from ..io.fields.readers import open_field
 from ..io.locks import held
 from ..io.ome_tiff import write_ome_tiff
@@ -39,8 +39,7 @@ def labels_file(folder: Path, name: str) -> Path:
 
 def read_actions(folder: Path, name: str) -> list[Action]:
     """Return all actions on a field; [] without a log."""
-    path = log_file(folder, name)
-    return read_log(path) if path.is_file() else []
+    return actions_on(labels_file(folder, name))
 
 
 def append(folder: Path, name: str, action: Action, after: int) -> Action:

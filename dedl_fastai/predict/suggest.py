@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from ..io.corrections import checks, corrected_files, log_of, read_log
+from ..io.corrections import actions_on, checks, corrected_files
 from .record import Record
 
 _TYPICAL_DOUBT = 0.05  # of fields that an earlier version predicted
@@ -51,4 +51,4 @@ def _mean_area(record: Record) -> float:
 
 def checked_fields(out: Path) -> list[str]:
     """Return the fields of which a part is checked already."""
-    return [name for name, labels in corrected_files(out).items() if checks(read_log(log_of(labels) or labels))]
+    return [name for name, labels in corrected_files(out).items() if checks(actions_on(labels))]
