@@ -59,9 +59,9 @@ class Forked:
         return (self.folder / "stdout").read_text(), (self.folder / "stderr").read_text()
 
 
-def forked_command(*args: object) -> Forked:
+def forked_command(*args: object, env: Mapping[str, str] | None = None) -> Forked:
     """Start `dedl-fastai` with these arguments."""
-    return Forked(_command, *map(str, args))
+    return Forked(_command, *map(str, args), env=env)
 
 
 @contextmanager

@@ -26,7 +26,11 @@ def demo(
     size: Annotated[str, typer.Option(help="HEIGHTxWIDTH in pixels; 'full' is the paper's 1408x1876.")] = "256x384",
     seed: Annotated[int, typer.Option(help="Seed; the same seed gives the same bytes.")] = 0,
     difficulty: Annotated[
-        str, typer.Option(help="easy, or hard: dim and rare cells, autofluorescence, spill-over, gains of slides.")
+        str,
+        typer.Option(
+            help="easy; hard: dim and rare cells, autofluorescence, spill-over, gains of slides; packed: nuclei that "
+            "fill the field and touch, with ids in the masks."
+        ),
     ] = "easy",
 ) -> None:
     """Write a synthetic cohort in Van Buren's layout: component TIFFs, masks, outlines, cell tables."""

@@ -30,14 +30,22 @@ class Cells:
 
 
 def scatter_cells(
-    rng: np.random.Generator, shape: tuple[int, int], inflammation: float, rules: Rules, *, rare: float = 1.0
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    inflammation: float,
+    rules: Rules,
+    *,
+    rare: float = 1.0,
+    crowding: float = 0.0,
 ) -> Cells:
     """Draw the cells of a field at random.
 
-    `inflammation` in 0..1 sets the density of the infiltrates, and `rare` is a factor of the share of immune cells.
+    `inflammation` in 0..1 sets the density of the infiltrates, `rare` is a factor of the share of immune cells, and
+    `crowding` in 0..1 makes infiltrates larger and fills them with nuclei.
     """
-    density = infiltrate_density(rng, shape, inflammation)
-    radii, centres = _place(rng, density, mean_radius=6.5)
+    density = infiltrate_density(rng, shape, min(1.0, inflammation + crowding))
+    packed = density * (1 + crowding)
+    radii, centres = _place(rng, packed, mean_radius=6.5, tries=3 + 9 * crowding)
     classes = _draw_classes(rng, density, centres, inflammation=inflammation, rare=rare)
     positive = _draw_markers(rng, classes, rules)
     return Cells(centres, _outlines(rng, centres, radii), classes, positive)
@@ -59,10 +67,12 @@ def infiltrate_density(rng: np.random.Generator, shape: tuple[int, int], inflamm
     return 0.04 + 0.46 * infiltrate
 
 
-def _place(rng: np.random.Generator, density: np.ndarray, mean_radius: float) -> tuple[np.ndarray, np.ndarray]:
+def _place(
+    rng: np.random.Generator, density: np.ndarray, *, mean_radius: float, tries: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Radii and centres by dart throwing: a nucleus may touch its neighbours and overlap them slightly."""
     height, width = density.shape
-    n_tries = int(3 * density.sum() / (np.pi * mean_radius**2)) + 8
+    n_tries = int(tries * density.sum() / (np.pi * mean_radius**2)) + 8
     ys, xs = rng.uniform(0, height, n_tries), rng.uniform(0, width, n_tries)
     keep = rng.uniform(0, 0.6, n_tries) < density[ys.astype(int), xs.astype(int)]
     radii = np.clip(rng.lognormal(np.log(mean_radius), 0.22, n_tries), 3.5, 12.0)

@@ -28,7 +28,7 @@ def demo_cohort(
     patients: int = 7,  # the first seven have the paper's names, so that split=paper works
     size: tuple[int, int] = (256, 320),  # (H, W) in pixels; FULL_SIZE is the paper's
     seed: int = 0,
-    difficulty: str = "easy",  # easy or hard: of telling which cells are positive for a marker
+    difficulty: str = "easy",  # easy; hard: of telling which cells are positive; packed: of telling nuclei apart
 ) -> Cohort:
     """Write a synthetic cohort into the folder `path` and return it.
 
@@ -40,7 +40,8 @@ def demo_cohort(
 
     In the hard cohort, immune cells are rarer and a part of the positive cells is dim, some cells are autofluorescent
     (bright in every channel, and negative), channels receive signal of their neighbours in the spectrum, and the gain
-    of each channel varies between slides.
+    of each channel varies between slides. In the packed cohort, nuclei fill the field and touch, as in lymphoid tissue,
+    and the masks hold their ids, so that `head="distance"` can be trained on them.
     """
     root = Path(path)
     if patients < 1 or fields < patients:
@@ -69,10 +70,10 @@ def _write_field(
     rng = np.random.default_rng([seed, index])
     inflammation = np.random.default_rng([seed, 10_000, int(patient[3:])]).uniform(0.1, 0.9)  # one level per patient
     inflamed = float(np.clip(inflammation + rng.normal(0, 0.12), 0, 1))
-    cells = scatter_cells(rng, size, inflamed, rules, rare=difficulty.rare)
+    cells = scatter_cells(rng, size, inflamed, rules, rare=difficulty.rare, crowding=difficulty.crowding)
     of_field, of_slide = ([seed, kind, n] for kind, n in ((20_000, index), (30_000, int(patient[3:]))))
     cells, flaws = draw_flaws(cells, difficulty, np.random.default_rng(of_field), np.random.default_rng(of_slide))
-    planes, mask = render_field(rng, size, cells, flaws)
+    planes, nuclei = render_field(rng, size, cells, flaws, difficulty.haze)
     origin = (7000.0 + 950 * (index % 7), 39000.0 + 720 * (index // 7))
     base = f"121919_{patient}_[{origin[0]:.0f},{origin[1]:.0f}]_component"
     write_component_tiff(
@@ -85,7 +86,8 @@ def _write_field(
         slide_id=f"121919_{patient}",
         software="dedl_fastai demo cohort (made up, not a measurement)",
     )
-    write_label_tiff(root / _LABELS / "Mask Labels" / f"{base}_data.tifMask.tif", mask * np.uint8(255), PIXEL_SIZE_UM)
+    mask = nuclei.astype(np.uint16) if difficulty.ids else (nuclei > 0) * np.uint8(255)
+    write_label_tiff(root / _LABELS / "Mask Labels" / f"{base}_data.tifMask.tif", mask, PIXEL_SIZE_UM)
     _write_table(root / _LABELS / f"{base}_datalabels", _outline_table(cells))
     _write_table(root / _PHENOTYPES / f"{base}_dataMeasured", _measured_table(cells, planes))
 

@@ -1,4 +1,4 @@
-"""What makes the hard synthetic cohort hard: dim and rare cells, autofluorescence, spill-over, gains of slides."""
+"""What makes a synthetic cohort hard: dim and rare cells, autofluorescence, spill-over, gains of slides; crowding."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,8 +11,19 @@ from .cells import Cells
 
 
 @dataclass(frozen=True)
+class Haze:
+    """How clearly nuclei are seen."""
+
+    brightness_sd: float = 0.5  # standard deviation of the logarithm of the nuclei's brightness
+    below: float = 0.55  # nuclei below the focal plane for each nucleus in it
+
+
+USUAL_HAZE = Haze()
+
+
+@dataclass(frozen=True)
 class Difficulty:
-    """How far the markers of a cohort are from ideal ones."""
+    """How far the markers of a cohort are from ideal ones, and how densely its nuclei are packed."""
 
     rare: float = 1.0  # factor of the share of immune cells
     dim: float = 0.0  # share of the positive cells that are dim
@@ -20,11 +31,20 @@ class Difficulty:
     autofluorescent: float = 0.0  # share of the cells that are bright in every channel, and negative
     spill: float = 0.0  # share of a channel's signal that the next channel of the spectrum receives; the last one: half
     gain_sd: float = 0.0  # standard deviation over slides of the logarithm of each channel's gain
+    crowding: float = 0.0  # how far infiltrates grow and fill with nuclei, 0 to 1
+    haze: Haze = USUAL_HAZE
+    ids: bool = False  # masks hold the ids of the nuclei; otherwise they are binary, as Van Buren's
+
+    @property
+    def has_flaws(self) -> bool:
+        """Whether the markers have any of these flaws."""
+        return replace(self, crowding=0.0, haze=USUAL_HAZE, ids=False) != Difficulty()
 
 
 DIFFICULTIES = {
     "easy": Difficulty(),
     "hard": Difficulty(rare=0.6, dim=0.3, autofluorescent=0.04, spill=0.1, gain_sd=0.3),
+    "packed": Difficulty(crowding=1.0, haze=Haze(brightness_sd=0.3, below=0.2), ids=True),
 }
 
 
@@ -52,7 +72,7 @@ def draw_flaws(
 
     Nothing is drawn from the random stream of the cells, so that an easy cohort does not depend on this module.
     """
-    if difficulty == Difficulty():
+    if not difficulty.has_flaws:
         return cells, None
     n, markers = len(cells.centres), cells.positive.columns
     bright = (field_rng.random(n) < difficulty.autofluorescent) & (cells.classes == "other")

@@ -5,7 +5,7 @@ from scipy import ndimage as ndi
 
 from ...io.outlines import label_image
 from .cells import Cells, smooth_noise
-from .difficulty import Flaws, with_spill_and_gain
+from .difficulty import USUAL_HAZE, Flaws, Haze, with_spill_and_gain
 
 CHANNELS = {  # page order of the paper (its 4.1) with display colours
     "DAPI": (0, 0, 255),
@@ -20,17 +20,22 @@ CHANNELS = {  # page order of the paper (its 4.1) with display colours
 
 
 def render_field(
-    rng: np.random.Generator, shape: tuple[int, int], cells: Cells, flaws: Flaws | None = None
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    cells: Cells,
+    flaws: Flaws | None = None,
+    haze: Haze = USUAL_HAZE,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Return the channels as float32 (H, W) in the range of inForm's counts (0 to ~100), and the mask (H, W) of 0/1.
+    """Return the channels as float32 (H, W) in the range of inForm's counts (0 to ~100), and the ids (H, W).
 
-    With `flaws`, the markers are those of the hard cohort.
+    The ids are those of the nuclei. With `flaws`, the markers are those of the hard cohort; `haze` says how clearly
+    nuclei are seen.
     """
     nuclei = label_image(shape, cells.outlines)
     rims = label_image(shape, _scaled(cells, 1.35)), label_image(shape, _scaled(cells, 0.75))
     fibres = _fibres(rng, shape)
     light = 1 + 0.16 * smooth_noise(rng, shape, 90.0)
-    planes = {"DAPI": _dapi(rng, nuclei, cells=cells, fibres=fibres, light=light)}
+    planes = {"DAPI": _dapi(rng, nuclei, cells=cells, fibres=fibres, light=light, haze=haze)}
     glow = ndi.gaussian_filter(_painted(rims[0], flaws.autofluorescence), 1.2) if flaws else 0.0
     markers = {}
     for name in list(CHANNELS)[1:-1]:
@@ -46,7 +51,7 @@ def render_field(
         )
     planes |= with_spill_and_gain(markers, flaws) if flaws else markers
     planes["Autofluorescence"] = _noisy(rng, light * (1.5 + 4 * fibres + glow), gain=0.05)
-    return planes, (nuclei > 0).astype(np.uint8)
+    return planes, nuclei
 
 
 def _painted(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -59,18 +64,18 @@ def _scaled(cells: Cells, factor: float) -> np.ndarray:
 
 
 def _dapi(
-    rng: np.random.Generator, nuclei: np.ndarray, *, cells: Cells, fibres: np.ndarray, light: np.ndarray
+    rng: np.random.Generator, nuclei: np.ndarray, *, cells: Cells, fibres: np.ndarray, light: np.ndarray, haze: Haze
 ) -> np.ndarray:
     """Sharp nuclei of very different brightness with chromatin texture, and haze of nuclei below the focal plane."""
     n = len(cells.centres)
-    brightness = rng.lognormal(np.log(16), 0.5, n)
+    brightness = rng.lognormal(np.log(16), haze.brightness_sd, n)
     chromatin = 1 + ndi.gaussian_filter(rng.standard_normal(nuclei.shape), 1.3)
     sharp = ndi.gaussian_filter(_painted(nuclei, brightness) * np.clip(chromatin, 0.3, 2.0), 1.1)
     outlines = _scaled(cells, 1.25) + rng.normal(0, 14, (n, 1, 2))
-    is_below = rng.random(n) < 0.55
+    is_below = rng.random(n) < haze.below
     below = _painted(label_image(nuclei.shape, outlines[is_below]), 0.9 * brightness[is_below])
-    haze = ndi.gaussian_filter(below, 5.0) + 0.5 * ndi.gaussian_filter(sharp, 14.0)
-    return _noisy(rng, light * (2.0 + sharp + haze + 2.5 * fibres), gain=0.22)
+    blurred = ndi.gaussian_filter(below, 5.0) + 0.5 * ndi.gaussian_filter(sharp, 14.0)
+    return _noisy(rng, light * (2.0 + sharp + blurred + 2.5 * fibres), gain=0.22)
 
 
 def _marker(

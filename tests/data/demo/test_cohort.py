@@ -5,12 +5,15 @@ import pandas as pd
 import pytest
 from skimage.draw import polygon
 from skimage.filters import threshold_otsu
+from skimage.morphology import dilation, disk
+from skimage.segmentation import expand_labels
 
 from dedl_fastai.data import FULL_SIZE, demo_cohort
 from dedl_fastai.data.demo.cells import scatter_cells
 from dedl_fastai.data.demo.difficulty import DIFFICULTIES, draw_flaws
 from dedl_fastai.errors import UserError
 from dedl_fastai.io import open_field, read_cell_table, read_mask, read_outlines
+from dedl_fastai.io.masks import holds_ids, read_labels
 from dedl_fastai.phenotypes import Rules
 
 
@@ -192,3 +195,14 @@ def test_the_flaws_of_the_hard_cohort_are_in_their_shares():
 def test_an_unknown_difficulty_is_refused(tmp_path):
     with pytest.raises(UserError, match="difficulty='medium'"):
         demo_cohort(tmp_path / "d", difficulty="medium")
+
+
+def test_nuclei_of_the_packed_cohort_touch_and_masks_hold_their_ids(cohort, tmp_path):
+    packed = demo_cohort(tmp_path / "packed", fields=3, patients=3, size=(128, 128), seed=2, difficulty="packed")
+    for mask, usual in zip(packed.table["mask"], cohort.table["mask"], strict=False):
+        ids, loose = read_labels(mask), read_labels(usual)
+        assert holds_ids(mask, ids) and not holds_ids(usual, loose)
+        assert (ids > 0).mean() > 1.5 * (loose > 0).mean()
+        grown = expand_labels(ids, 1)
+        touches = [len(np.unique(grown[dilation(ids == i, disk(2))])) > 2 for i in np.unique(ids)[1:]]
+        assert np.mean(touches) > 0.6
