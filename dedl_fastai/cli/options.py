@@ -48,19 +48,22 @@ def _parameter(classes: Sequence[type[Options]], field: dataclasses.Field, show_
     text = " Or: ".join(dict.fromkeys(c.__dataclass_fields__[field.name].metadata["help"] for c in holders))
     text += _defaults(holders[0], field.name) if show_defaults else ""
     option = typer.Option(*flags, help=text, show_default=False, rich_help_panel=field.metadata["topic"])
-    read_as: Any = str if "parse" in field.metadata else list[str] if "more" in field.metadata else field.type
+    is_list = "more" in field.metadata or "repeats" in field.metadata
+    read_as: Any = str if "parse" in field.metadata else list[str] if is_list else field.type
     annotation = Annotated[read_as | None, option]
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
 def _parsed(fields: dict[str, dataclasses.Field], given: dict[str, Any]) -> dict[str, Any]:
-    """The values of the command line by option; of a flag that is repeated, the first, and the others as one option."""
+    """The values of the command line by option; some of a flag's values are two options: the first, and the others."""
     values: dict[str, Any] = {}
     for name, value in given.items():
         metadata = fields[name].metadata
         if "more" in metadata:
             values |= {name: value[0]} if value else {}
             values |= {metadata["more"]: tuple(value[1:])} if len(value) > 1 else {}
+        elif "repeats" in metadata:
+            values |= {name: tuple(value)} if value else {}
         else:
             values[name] = metadata["parse"](value) if "parse" in metadata else value
     return values
@@ -71,7 +74,7 @@ def _defaults(options: type[Options], name: str) -> str:
     default = options.default_of(name)
     by_preset = {p: options.default_of(name, p) for p in options.presets}
     changed = [f"{p} {_shown(v)}" for p, v in by_preset.items() if v != default]
-    return f"  [{'; '.join([_shown(default), *changed])}]" if default not in ("", None) or changed else ""
+    return f"  [{'; '.join([_shown(default), *changed])}]" if default not in ("", None, ()) or changed else ""
 
 
 def _shown(value: Any) -> str:

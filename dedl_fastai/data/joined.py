@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -34,6 +35,15 @@ def load_cohorts(paths: Sequence[str | Path], patient: str | None = None) -> Coh
         "+".join(c.layout for c in cohorts),
         [problem for c in cohorts for problem in c.problems],
     )
+
+
+def with_training_fields(cohort: Cohort, more: Cohort) -> Cohort:
+    """Return the split cohort with further training fields. Raises `UserError` if it has an image of the same name."""
+    table = pd.concat([cohort.table, more.table.assign(split="train")]).fillna("")
+    table = table.sort_values("field", kind="stable").reset_index(drop=True)
+    check_unique(table, more.root)
+    drawn_from = cohort.drawn_from and cohort.drawn_from + len(more)
+    return replace(cohort, table=table, layout=f"{cohort.layout}+{more.layout}", drawn_from=drawn_from)
 
 
 def _with_names_of_replaced(table: pd.DataFrame, same: pd.Series) -> pd.DataFrame:

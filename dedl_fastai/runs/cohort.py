@@ -13,7 +13,7 @@ from ..data.classification.labels import field_labels
 from ..data.classification.tile_labels import has_one_patient, splits_by_place
 from ..data.cohort import Cohort
 from ..data.demo.cohort import demo_cohort
-from ..data.joined import load_cohorts
+from ..data.joined import load_cohorts, with_training_fields
 from ..data.outer_folds import outer_folds
 from ..data.splits import apply_splits, check_no_leak, split_cohort
 from ..data.subsets import draw_training_fields
@@ -34,13 +34,17 @@ def with_demo_data(given: dict[str, Any], task: str = "seg") -> dict[str, Any]:
         return with_whole_paths(given)
     folder = demo_folder(*(CLF_DEMO if task == "clf" else (DEMO_FIELDS, DEMO_PATIENTS, DEMO_SIZE)))
     log.info("no `data` given: the demo cohort in %s and preset=%s are used", folder, given.get("preset", "demo"))
-    return {"preset": "demo", **given, "data": str(folder)}
+    return with_whole_paths({"preset": "demo", **given, "data": str(folder)})
 
 
 def with_whole_paths(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the given options with the folders of the fields as absolute paths."""
-    whole = [str(Path(path).expanduser().resolve()) for path in (given["data"], *given.get("more_data", ()))]
-    return {**given, "data": whole[0], **({"more_data": tuple(whole[1:])} if whole[1:] else {})}
+    several = {n: tuple(map(_whole_path, given[n])) for n in ("more_data", "train_only") if given.get(n)}
+    return {**given, "data": _whole_path(given["data"]), **several}
+
+
+def _whole_path(path: str) -> str:
+    return str(Path(path).expanduser().resolve())
 
 
 def demo_folder(fields: int, patients: int, size: tuple[int, int]) -> Path:
@@ -66,8 +70,15 @@ def load_split_cohort(options: DataOptions, fold: int = 0) -> Cohort:
 
 
 def training_part(cohort: Cohort, options: TrainOptions) -> Cohort:
-    """Return the cohort with the part of its training fields that the options name, drawn with their seed."""
-    return draw_training_fields(cohort, options.train_fields, options.train_share, seed=options.seed)
+    """Return the cohort with the part of its training fields that the options name, drawn with their seed.
+
+    The fields of `train_only` are added. Raises `UserError` if their patients validate or are tested.
+    """
+    cohort = draw_training_fields(cohort, options.train_fields, options.train_share, seed=options.seed)
+    if not options.train_only:
+        return cohort
+    more = load_cohorts(options.train_only, options.patient or None)
+    return check_no_leak(with_training_fields(cohort, more))
 
 
 def load_cohort(options: DataOptions) -> Cohort:

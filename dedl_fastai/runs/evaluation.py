@@ -28,7 +28,6 @@ from .classification.evaluation import evaluate_clf_again
 from .options.clf import ClfConfig
 from .options.seg import SegConfig
 from .options.tasks import CONFIGS
-from .options.training import DataOptions
 from .out_of_fold import score_test_folds
 from .outer_fold import OuterFold
 from .segmentation.evaluation import evaluate_seg_again
@@ -213,12 +212,12 @@ def _own_cohort_of(path: Path) -> Cohort:
     return _own_cohort(run, options_of(run))
 
 
-def _own_cohort(run: RunFolder, options: DataOptions) -> Cohort:
+def _own_cohort(run: RunFolder, options: SegConfig | ClfConfig) -> Cohort:
     fields = set(run.read("splits")["fields"])
-    missing = [folder for folder in options.folders if not Path(folder).exists()]
+    missing = [folder for folder in options.all_folders if not Path(folder).exists()]
     if missing:
         raise UserError(f"the fields that {run.path.name} was trained on ({missing[0]}) are not here: give `data`.")
-    cohort = load_cohorts(options.folders, options.patient or None)
+    cohort = load_cohorts(options.all_folders, options.patient or None)
     cohort = cohort.where(cohort.table.field.isin(fields))
     is_by_place = isinstance(options, ClfConfig) and options.items != "fields" and has_one_patient(cohort)
     if not is_by_place:

@@ -37,7 +37,7 @@ Training = TypeVar("Training", bound=TrainOptions)
 # Options that may change when a run is resumed: locations, hardware and log, and those that define the data and its
 # split, which the fingerprint of the data covers.
 _MAY_CHANGE = (
-    *("preset", "data", "more_data", "split", "splits", "patient", "limit_fields"),
+    *("preset", "data", "more_data", "train_only", "split", "splits", "patient", "limit_fields"),
     *("workers", "device", "log"),
 )
 

@@ -28,7 +28,8 @@ def pack_run(
     copy.write("model", {k: v for k, v in card.items() if not k.endswith("_of_weights")})
     if run.is_started:
         options = run.read("config")
-        copy.write("config", {**options, "data": Path(options["data"]).name, "more_data": [], "splits": ""})
+        names = {"data": Path(options["data"]).name, "more_data": [], "train_only": []}
+        copy.write("config", {**options, **names, "splits": ""})
         copy.write("splits", run.read("splits"))
     if run.is_complete:
         copy.write("metrics", _pooled(run.read("metrics")))

@@ -81,10 +81,14 @@ def _data(run: RunFolder, card: Mapping[str, Any], options: Mapping[str, Any]) -
     patients = {row["patient"] for row in fields.values()}
     channels = card.get("channels") or card.get("data", {}).get("channels") or ()
     size = f", {card['pixel_size_um']:.3g} um per pixel" if card.get("pixel_size_um") else ""
-    names = [Path(data).name.replace("`", "'") for data in (options["data"], *options.get("more_data", []))]
+    names = [Path(data).name.replace("`", "'") for data in _folders(options)]
     seen = f"; channels {', '.join(channels)}" if channels else ""
     shown = " and ".join(f"`{name}`" for name in names if name) or "a synthetic cohort"
     return f"{shown}, {len(fields)} fields of {len(patients)} patients{seen}{size}."
+
+
+def _folders(options: Mapping[str, Any]) -> list[str]:
+    return [options["data"], *options.get("more_data", []), *options.get("train_only", [])]
 
 
 def _split(run: RunFolder) -> str:

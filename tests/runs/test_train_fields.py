@@ -1,10 +1,12 @@
 """Runs on a part of their training fields: as many steps, the same validation and test fields, found again later."""
 
+import pandas as pd
 import pytest
 
-from dedl_fastai.data import Cohort, seg_dataloaders, split_cohort
+from dedl_fastai.data import Cohort, demo_cohort, seg_dataloaders, split_cohort
 from dedl_fastai.data.classification.block import clf_block
 from dedl_fastai.data.subsets import draw_training_fields
+from dedl_fastai.errors import UserError
 from dedl_fastai.io.files import read_json
 from dedl_fastai.runs.evaluation import evaluate_run
 from dedl_fastai.runs.options.seg import SegConfig
@@ -34,3 +36,29 @@ def test_an_epoch_is_as_long_as_with_all_fields_in_both_tasks(tiny_folder):
     items = [clf_block(c, size=32).get_items(c) for c in (whole, part)]
     n_train = [sum(item.split == "train" for item in found) for found in items]
     assert n_train[0] == n_train[1] and len({i.field for i in items[1] if i.split == "train"}) == 1
+
+
+def test_fields_that_only_train_are_added_to_the_training_part_and_known_to_evaluate(tiny_folder, tmp_path, caplog):
+    packed = demo_cohort(tmp_path / "packed", fields=2, patients=2, size=(64, 64), difficulty="packed")
+    options = SegConfig.resolve({**TINY, "data": str(tiny_folder), "epochs": 1, "train_only": [str(packed.root)]})
+    metrics = train_seg(options, tmp_path / "run")
+    whole = split_cohort(Cohort.load(tiny_folder), "paper")
+    splits = read_json(tmp_path / "run" / "splits.json")["fields"]
+    assert {f for f, row in splits.items() if row["split"] == "train"} == {
+        *whole.part("train").table.field,
+        *packed.table.field,
+    }
+    assert {f for f, row in splits.items() if row["split"] == "test"} == set(whole.part("test").table.field)
+    assert evaluate_run(tmp_path / "run")["test"]["iou"] == pytest.approx(metrics["test"]["iou"])
+    assert "have changed since the run" not in caplog.text
+
+
+def test_fields_that_only_train_may_not_be_of_patients_that_are_tested(tiny_folder, tmp_path):
+    tested = split_cohort(Cohort.load(tiny_folder), "paper").part("test").rows()[0]
+    row = {"field": "other", "patient": tested.patient, "image": tested.image, "mask": tested.mask}
+    pd.DataFrame([row]).to_csv(tmp_path / "cohort.csv", index=False)
+    for folder, message in ((tiny_folder, "claim the field"), (tmp_path, "has fields in test and train")):
+        options = SegConfig.resolve({**TINY, "data": str(tiny_folder), "train_only": [str(folder)]})
+        with pytest.raises(UserError, match=message):
+            train_seg(options, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

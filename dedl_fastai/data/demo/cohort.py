@@ -41,7 +41,8 @@ def demo_cohort(
     In the hard cohort, immune cells are rarer and a part of the positive cells is dim, some cells are autofluorescent
     (bright in every channel, and negative), channels receive signal of their neighbours in the spectrum, and the gain
     of each channel varies between slides. In the packed cohort, nuclei fill the field and touch, as in lymphoid tissue,
-    and the masks hold their ids, so that `head="distance"` can be trained on them.
+    and the masks hold their ids, so that `head="distance"` can be trained on them. Its patients are named Syn089, ...:
+    they train beside real ones.
     """
     root = Path(path)
     if patients < 1 or fields < patients:
@@ -51,7 +52,7 @@ def demo_cohort(
     if root.exists() and any(root.iterdir()):
         raise UserError(f"{root} is not empty: choose a new folder for the demo cohort.")
     hardness = difficulty_of(difficulty)
-    names = patient_names(patients)
+    names = [name.replace("Myo", hardness.prefix) for name in patient_names(patients)]
     rules = Rules.load("tfh5")
     for i in range(fields):
         _write_field(root, i, names[i % patients], size=size, seed=seed, rules=rules, difficulty=hardness)

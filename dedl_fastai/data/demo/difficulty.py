@@ -33,18 +33,20 @@ class Difficulty:
     gain_sd: float = 0.0  # standard deviation over slides of the logarithm of each channel's gain
     crowding: float = 0.0  # how far infiltrates grow and fill with nuclei, 0 to 1
     haze: Haze = USUAL_HAZE
+    prefix: str = "Myo"  # of the patients' names
     ids: bool = False  # masks hold the ids of the nuclei; otherwise they are binary, as Van Buren's
 
     @property
     def has_flaws(self) -> bool:
         """Whether the markers have any of these flaws."""
-        return replace(self, crowding=0.0, haze=USUAL_HAZE, ids=False) != Difficulty()
+        usual = Difficulty()
+        return any(getattr(self, n) != getattr(usual, n) for n in ("dim", "autofluorescent", "spill", "gain_sd"))
 
 
 DIFFICULTIES = {
     "easy": Difficulty(),
     "hard": Difficulty(rare=0.6, dim=0.3, autofluorescent=0.04, spill=0.1, gain_sd=0.3),
-    "packed": Difficulty(crowding=1.0, haze=Haze(brightness_sd=0.3, below=0.2), ids=True),
+    "packed": Difficulty(crowding=1.0, haze=Haze(brightness_sd=0.3, below=0.2), prefix="Syn", ids=True),
 }
 
 

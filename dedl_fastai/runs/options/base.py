@@ -14,7 +14,8 @@ def option(default: Any, help: str, topic: str, flag: str = "", **metadata: Any)
     """Return a field of an `Options` class. `flag` is its name on the command line if it differs.
 
     Metadata: `parse` reads the text of the command line; `formerly` is an earlier name, which is still accepted; `more`
-    names the option that takes further values if the flag is repeated, and `own=False` an option without a flag.
+    names the option that takes further values if the flag is repeated, `repeats=True` is for an option that takes all
+    of them, and `own=False` for one without a flag.
     """
     return dataclasses.field(default=default, metadata={"help": help, "topic": topic, "flag": flag, **metadata})
 

@@ -109,6 +109,13 @@ class TrainOptions(DataOptions):
     """How a model of either task is trained; the defaults are those of the paper's segmentation (section 7.5)."""
 
     percentiles: str = option("1,99.8", "Percentiles of a field's intensities that are scaled to 0 and 1.", DATA)
+    train_only: tuple[str, ...] = option(
+        (),
+        "Folder whose fields are trained on and never validated or tested on, such as those of `data demo --difficulty "
+        "packed`; may be repeated.",
+        DATA,
+        repeats=True,
+    )
     train_fields: int = option(
         0, "Train on this many of the training fields, to see how many are needed (0: all, or --train-share).", DATA
     )
@@ -136,6 +143,11 @@ class TrainOptions(DataOptions):
         "", "Show the run in tensorboard (files in the run folder), mlflow or wandb too (with the extra log).", LOG
     )
 
+    @property
+    def all_folders(self) -> tuple[str, ...]:
+        """The folders of the fields, and those that only train."""
+        return (*self.folders, *self.train_only)
+
     @classmethod
     def resolve(cls: type[T], given: Mapping[str, Any]) -> T:
         """As `Options.resolve`; with `lr` alone, the floor is as far below it as the preset's is below its rate."""
@@ -151,6 +163,7 @@ class TrainOptions(DataOptions):
 
     def __post_init__(self):
         object.__setattr__(self, "lr", rate(self.lr))
+        object.__setattr__(self, "train_only", tuple(self.train_only))  # a list in config.json
         super().__post_init__()
         check_positive(self, "epochs", "bs", "accumulate")
         if self.log and self.log not in TRACKERS:
