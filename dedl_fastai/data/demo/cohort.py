@@ -74,7 +74,7 @@ def _write_field(
     cells = scatter_cells(rng, size, inflamed, rules, rare=difficulty.rare, crowding=difficulty.crowding)
     of_field, of_slide = ([seed, kind, n] for kind, n in ((20_000, index), (30_000, int(patient[3:]))))
     cells, flaws = draw_flaws(cells, difficulty, np.random.default_rng(of_field), np.random.default_rng(of_slide))
-    planes, nuclei = render_field(rng, size, cells, flaws, difficulty.haze)
+    planes, nuclei = render_field(rng, size, cells, flaws=flaws, haze=difficulty.haze)
     origin = (7000.0 + 950 * (index % 7), 39000.0 + 720 * (index // 7))
     base = f"121919_{patient}_[{origin[0]:.0f},{origin[1]:.0f}]_component"
     write_component_tiff(

@@ -23,6 +23,7 @@ def render_field(
     rng: np.random.Generator,
     shape: tuple[int, int],
     cells: Cells,
+    *,
     flaws: Flaws | None = None,
     haze: Haze = USUAL_HAZE,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
