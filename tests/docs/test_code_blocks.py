@@ -7,13 +7,15 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.main import get_command
 
 from dedl_fastai.bench.paper.tables import load_table
 from dedl_fastai.cli import app
-from dedl_fastai.data import demo_cohort
+from dedl_fastai.data import Cohort
 from dedl_fastai.errors import UserError
+from dedl_fastai.io import write_component_tiff
 from dedl_fastai.predict.kinds import KINDS
 from dedl_fastai.predict.options import CellOptions, ModelOptions
 from dedl_fastai.runs.options.clf import ClfConfig
@@ -34,6 +36,7 @@ NO_CODE = {"{toctree}", "yaml", "text", "json", "csv"}
 RUN = {  # Python blocks that are run, on synthetic files of the names that they use
     "nuclei = Segmenter.nuclei()",
     'field = open_field("sample_[7559,39143]_component_data.tif")',
+    'cohort = split_cohort(demo_cohort("fields", fields=7, size=(96, 128)))',
 }
 NOT_RUN = {  # and why not
     'cohort = split_cohort(Cohort.load("FOLDER"))': "trains for minutes; nbs/00_segmentation.ipynb runs these verbs",
@@ -205,12 +208,14 @@ def test_every_python_block_is_run_or_has_a_reason_why_not():
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    """A folder with the files that the blocks open: one field of 512 x 512."""
-    image = demo_cohort(tmp_path_factory.mktemp("demo"), fields=1, patients=1, size=(512, 512)).table.image[0]
+def folder(tmp_path_factory, tiny_folder) -> Path:
+    """A folder with the files that the blocks open."""
     folder = tmp_path_factory.mktemp("blocks")
-    for name in ("field_component_data.tif", "sample_[7559,39143]_component_data.tif"):
-        shutil.copy(image, folder / name)
+    shutil.copy(Cohort.load(tiny_folder).table.image[0], folder / "field_component_data.tif")
+    planes = {"DAPI": np.zeros((512, 520), np.float32), "CXCR3 (Opal 520)": np.ones((512, 520), np.float32)}
+    thumbnail, colors = np.zeros((128, 130, 3), np.uint8), [(0, 0, 255), (0, 255, 0)]
+    file = folder / "sample_[7559,39143]_component_data.tif"
+    write_component_tiff(file, planes, colors, thumbnail=thumbnail, pixel_size_um=0.5)
     return folder
 
 
