@@ -1,7 +1,7 @@
 """`sitc_text`: what the records know of a study, by the topics of the SITC guidelines on multiplex IHC and IF.
 
-The topics are those that the abstracts of the three articles name. The rows of the checklist itself (reference 3) are
-more detailed, and are not repeated here.
+The topics are those that the abstracts of the three articles name. The rows of the checklist itself are in reference 3,
+and are not repeated here.
 """
 
 from collections.abc import Callable, Sequence
@@ -84,8 +84,8 @@ def sitc_text(study: Study) -> str:
 
 _INTRODUCTION = (
     "The topics are those that the abstracts of the guidelines of the Society for Immunotherapy of Cancer (SITC) on",
-    "multiplex immunohistochemistry and immunofluorescence name. Their checklist, STORMI [3], has more detailed rows:",
-    "what is known here can be copied to them. All of it is from the records of dedl-fastai.",
+    "multiplex immunohistochemistry and immunofluorescence name. The rows of their checklist, STORMI, are in [3]: what is",
+    "known here can be copied to them. All of it is from the records of dedl-fastai.",
 )
 
 

@@ -29,6 +29,7 @@ _INTRO = """# Python interface
 in `from dedl_fastai.io import open_field`; `io`, `phenotypes`, `cells` and `scores` import no deep-learning library.
 """
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_UNSEEN = ("_", "before_", "after_")  # private methods, and the events of fastai's callbacks
 _SHOWN = {"property", "cached_property", "classmethod", "staticmethod"}
 
 
@@ -191,7 +192,7 @@ def _class(public: Public) -> Iterator[str]:
     inside = [f"    {line}" for block in (*fields, *made) for line in block.splitlines()]
     yield from ("```python", f"class {node.name}{bases}", *inside, "```", "", _docstring(node) or "", "")
     for method in methods:
-        if not method.name.startswith("_") and _docstring(method):
+        if not method.name.startswith(_UNSEEN) and _docstring(method):
             yield from (f"### {node.name}.{method.name}", "", *_function(module, method))
     for source, function, verb in public.patched:
         yield from (f"### {node.name}.{verb}", "", *_function(source, function))
