@@ -84,8 +84,8 @@ def sitc_text(study: Study) -> str:
 
 _INTRODUCTION = (
     "The topics are those that the abstracts of the guidelines of the Society for Immunotherapy of Cancer (SITC) on",
-    "multiplex immunohistochemistry and immunofluorescence name. The rows of their checklist, STORMI, are in [3]: what is",
-    "known here can be copied to them. All of it is from the records of dedl-fastai.",
+    "multiplex immunohistochemistry and immunofluorescence name. The rows of their checklist, STORMI, are in [3]: what",
+    "is known here can be copied to them. All of it is from the records of dedl-fastai.",
 )
 
 
