@@ -1,5 +1,6 @@
 # make demo  -> a trained model, a metrics table and pictures from a synthetic cohort, without network after installation
 # make test  -> what CI runs: install, linters, types, unit tests, notebooks
+# make docs  -> the documentation site in _docs/site
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -7,7 +8,7 @@ BIN    := $(VENV)/bin
 export HF_HUB_OFFLINE = 1
 export MPLBACKEND = Agg
 
-.PHONY: install demo test lint unit notebooks notebooks-outputs nuclei-model fuzz clean
+.PHONY: install demo test lint unit notebooks notebooks-outputs nuclei-model docs fuzz clean
 
 install: $(VENV)/.installed
 
@@ -39,6 +40,15 @@ notebooks: install
 
 notebooks-outputs: install             # after a change of a notebook: runs them and stores their outputs
 	PYTHONWARNINGS=ignore::FutureWarning $(BIN)/python -m tests.notebooks
+
+docs: $(VENV)/.docs                    # warnings, such as a broken link, are errors
+	$(BIN)/python docs/site/pages.py _docs/source
+	$(BIN)/python -m sphinx -W --keep-going -q -c docs/site _docs/source _docs/site
+	@echo "the site: _docs/site/index.html"
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet -e ".[docs]"
+	touch $@
 
 DSB2018 ?= dsb2018_fluo
 nuclei-model: install                  # trains the model in dedl_fastai/models/nuclei again: 80 minutes on one core

@@ -19,6 +19,7 @@ from .gate import gate
 from .lr_find import app as lr_find_app
 from .neighbours import neighbours
 from .predict import predict
+from .report import report
 from .seg import seg
 from .view import view
 
@@ -37,6 +38,7 @@ app.command(cls=Command, short_help="Find cells in new fields, or classify them.
 app.command(cls=Command, short_help="Find the cut-offs of markers, with pictures.")(gate)
 app.command(cls=Command, short_help="Look at results in the browser, and correct them.")(view)
 app.command(cls=Command, short_help="Find which cell types are neighbours, and compare groups of patients.")(neighbours)
+app.command(cls=Command, short_help="Write the report of results again, or one for the SITC checklist.")(report)
 app.command(cls=Command, short_help="Draw which parts of a field are evidence for a class.")(explain)
 app.command(cls=Command, short_help="Write a run's network as ONNX or a torch program.")(export)
 app.add_typer(lr_find_app, name="lr-find")

@@ -17,18 +17,25 @@ from .histogram import histogram_svg
 from .overlay import NO_CLASS, NO_RULES, Color, class_colors
 from .record import AREA_STEPS, Record, thumbnail_file
 
+REPORT = "report.html"
 
-def write_report(
+
+def write_report(out: Path, records: Sequence[Record], failed: Sequence[str] = (), look_at: Sequence[str] = ()) -> None:
+    """Write `out`/report.html, the page of `report_page`."""
+    write_text(out / REPORT, report_page(out, records, failed, look_at))
+
+
+def report_page(
     out: Path,
     records: Sequence[Record],
     failed: Sequence[str] = (),
     look_at: Sequence[str] = (),  # fields to look at next, the most useful first
-) -> None:
-    """Write `out`/report.html. All text is escaped; the page loads nothing and holds no date or time."""
+) -> str:
+    """Return the page of the results in `out`. All text is escaped; it loads nothing and holds no date or time."""
     template = Template((files(__package__) / "report.html").read_text(encoding="utf-8"))
     colors = class_colors(_unique(name for r in records for name in r["phenotypes"]))
     cells = sum(r["cells"] for r in records)
-    page = template.substitute(
+    return template.substitute(
         title=f"{len(records)} {'field' if len(records) == 1 else 'fields'}, {cells} nuclei",
         sentence=escape(_sentence(records)),
         failed=_failed(failed),
@@ -39,7 +46,6 @@ def write_report(
         gallery="".join(_figure(out, r) for r in records),
         made=_made(records),
     )
-    write_text(out / "report.html", page)
 
 
 def _unique(names: Iterable[str]) -> list[str]:

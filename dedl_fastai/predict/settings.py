@@ -29,7 +29,7 @@ def load_ensemble(runs: Sequence[str | Path], model: ModelOptions) -> Ensemble:
 def result_settings(runs: Sequence[str | Path], options: CellOptions, model: ModelOptions) -> dict[str, Any]:
     """Return what the results depend on: all fields in one folder have the same settings."""
     settings = {
-        "runs": [_run_name(run, model.which) for run in runs],
+        "runs": [run_name(run, model.which) for run in runs],
         "channel": options.channel,
         "tta": model.tta,
         "overlap": own_overlap(runs) if model.overlap is None else model.overlap,
@@ -42,7 +42,7 @@ def result_settings(runs: Sequence[str | Path], options: CellOptions, model: Mod
         "rules": _lines(options.rule_set),
         "thresholds": options.markers_above,
         "gates": _gates_name(options),
-        "cell_types": _run_name(options.cell_types, "best") if options.cell_types else "",
+        "cell_types": run_name(options.cell_types, "best") if options.cell_types else "",
         "min_confidence": options.min_confidence,
     }
     return settings | ({"radius_um": options.radius_um} if "neighbours" in options.kinds else {})
@@ -79,7 +79,7 @@ def _lines(rules: Rules | None) -> list[str]:
     return [f"{name} = {' '.join(f'{m}{_SIGNS[sign]}' for m, sign in terms.items())}" for name, terms in classes]
 
 
-def _run_name(run: str | Path, which: str) -> str:
+def run_name(run: str | Path, which: str) -> str:
     """Return the run folder's name and a hash of its weights, which changes when the run is trained again."""
     folder = RunFolder.existing(run)
     weights = folder.path / f"{which}.safetensors"

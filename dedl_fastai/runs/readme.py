@@ -42,20 +42,24 @@ def model_card(run: RunFolder) -> str:
 
 def readme_text(run: RunFolder) -> str:
     """Return the model card of a run in Markdown."""
-    card, options, metrics = run.read("model"), run.read("config"), run.read("metrics")
-    task = card["task"]
-    facts = {
+    task, metrics = run.read("model")["task"], run.read("metrics")
+    licence = "not chosen yet. Whoever owns the data and the model names one here before it is passed on."
+    lines = [f"# {_TITLES[task]}", "", f"A run of `dedl-fastai {_command(task)}`.", ""]
+    lines += [f"- **{name}**: {text}" for name, text in {**run_facts(run), "Licence": licence}.items() if text]
+    lines += ["", "## Measured", "", *score_lines(run), "", "## Limits", "", *_limits(run, metrics, task)]
+    return "\n".join(lines) + "\n"
+
+
+def run_facts(run: RunFolder) -> dict[str, str]:
+    """Return a sentence each on Model, Data, Split, Training and Software of a run; "" where nothing is known."""
+    card, options = run.read("model"), run.read("config")
+    return {
         "Model": _model(card, options),
         "Data": _data(run, card, options),
         "Split": _split(run),
         "Training": _training(run, options),
         "Software": _software(run),
-        "Licence": "not chosen yet. Whoever owns the data and the model names one here before it is passed on.",
     }
-    lines = [f"# {_TITLES[task]}", "", f"A run of `dedl-fastai {_command(task)}`.", ""]
-    lines += [f"- **{name}**: {text}" for name, text in facts.items() if text]
-    lines += ["", "## Measured", "", *_measured(metrics, task), "", "## Limits", "", *_limits(run, metrics, task)]
-    return "\n".join(lines) + "\n"
 
 
 def _command(task: str) -> str:
@@ -120,9 +124,10 @@ def _software(run: RunFolder) -> str:
     return f"dedl_fastai {made['dedl_fastai']}, {packages}, on {made['gpu'] or made['cpu'] or made['device']}."
 
 
-def _measured(metrics: Mapping[str, Any], task: str) -> list[str]:
-    """The scores of each split and of the baselines, with intervals over patients."""
-    names, lines = _SCORES[task], []
+def score_lines(run: RunFolder) -> list[str]:
+    """Return tables of the scores of each split and of the baselines, with intervals over patients."""
+    metrics, lines = run.read("metrics"), []
+    names = _SCORES[run.read("model")["task"]]
     for split in ("test", "valid"):
         if split not in metrics:
             continue
