@@ -10,7 +10,6 @@ import pandas as pd
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 
-from ..cells.features import cell_features, length_unit
 from ..cells.phenotyping import with_types
 from ..cells.trees import Trees
 from ..errors import UserError
@@ -19,6 +18,7 @@ from ..io.files import existing_file
 from ..scores.confidence import Calibration, decided
 from ..training.model_card import read_card
 from ..training.run_folder import RunFolder
+from .cell_measurements import features_for
 
 
 class CellTyper(Protocol):
@@ -103,19 +103,9 @@ class MeasuredTypes:
         """What the classifier is and sees, in a phrase."""
         return f"a {self.card['kind']} on {self.card['intensities']} measurements"
 
-    def features(self, cells: pd.DataFrame) -> np.ndarray:
-        """The features (N, F) of the cells of a field. Raises `UserError` for a missing channel or pixel size."""
-        unit = length_unit(cells)
-        if len(cells) and unit != self.card["unit"]:
-            raise UserError(
-                f"the classifier of cells was trained with lengths in {self.card['unit']}, and this field has them in "
-                f"{unit}: give pixel_size_um, or train on fields that do not give theirs."
-            )
-        return cell_features(cells, self.card["channels"], self.card["intensities"]).to_numpy()
-
     def probabilities(self, cells: pd.DataFrame, field: Field | None = None, labels: Any = None) -> np.ndarray:
         """Calibrated probabilities (N, K); field and labels are not needed."""
-        return self.of_features(self.features(cells))
+        return self.of_features(features_for(cells, self.card, self.channels))
 
     def of_features(self, x: np.ndarray) -> np.ndarray:
         """Calibrated probabilities (N, K) of features (N, F), NaN where a feature is."""

@@ -28,7 +28,8 @@ class CellsClassifier(Classifier):
         super().__post_init__()
         cells = self.card["cells"]
         assert self.load is not None
-        self.bags = FieldBags(cells["seg"], self.load, tuple(cells["channels"]), cells["seg_channel"])
+        digest = cells.get("seg_digest", "")  # earlier versions did not keep it
+        self.bags = FieldBags(cells["seg"], self.load, tuple(cells["channels"]), cells["seg_channel"], digest)
 
     def probabilities(self, pictures: Sequence[np.ndarray | ClfItem] | np.ndarray) -> np.ndarray:
         """(N, K) probabilities of items of the DataBlock."""

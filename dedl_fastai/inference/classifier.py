@@ -56,14 +56,23 @@ class Classifier:
         """Probability at which each class is present: tuned on the validation items, or 0.5 if not tuned."""
         return np.array(self.card["thresholds"] or [0.5] * len(self.classes))
 
-    @torch.inference_mode()
     def probabilities(self, pictures: Sequence[np.ndarray | ClfItem] | np.ndarray) -> np.ndarray:
         """(N, K) probabilities of pictures (C, size, size) in [0, 1], or of items of the DataBlock."""
+        return self.joined_probabilities(pictures, None)
+
+    @torch.inference_mode()
+    def joined_probabilities(
+        self, pictures: Sequence[np.ndarray | ClfItem] | np.ndarray, measurements: np.ndarray | None
+    ) -> np.ndarray:
+        """The same for a network that takes the measurements (N, F), float32, of a cell next to its picture."""
         batches = []
         for i in range(0, len(pictures), self.bs):
             arrays = [p.pixels() if isinstance(p, ClfItem) else p for p in pictures[i : i + self.bs]]
             x = torch.from_numpy(np.stack(arrays)).to(self.device)
-            batches.append(self.model((x - self.mean) / self.std).float().sigmoid().cpu().numpy())
+            inputs = [(x - self.mean) / self.std]
+            if measurements is not None:
+                inputs.append(torch.from_numpy(measurements[i : i + self.bs]).to(self.device))
+            batches.append(self.model(*inputs).float().sigmoid().cpu().numpy())
         return np.concatenate(batches) if batches else np.zeros((0, len(self.classes)), dtype=np.float32)
 
     def probability(self, field: str | Path | Field) -> dict[str, float]:

@@ -18,6 +18,7 @@ from ..models.weights import read_tensors
 from ..scores.confidence import Calibration
 from ..training.model_card import clf_facts_from_card, read_card
 from ..training.run_folder import RunFolder
+from .cell_measurements import features_for
 from .classifier import Classifier
 
 _ROWS = 256  # of a field whose cells are predicted together
@@ -70,11 +71,18 @@ class CropTypes:
     @property
     def how(self) -> str:
         """What the classifier is and sees, in a phrase."""
-        return f"a {self.card['network']['model']} on crops of {self.card['crop_um']:g} um"
+        joined = f" and {self.joined['intensities']} measurements" if self.joined else ""
+        return f"a {self.card['network']['model']} on crops of {self.card['crop_um']:g} um{joined}"
+
+    @property
+    def joined(self) -> dict[str, Any]:
+        """Which measurements join the crops: their intensities and the unit of lengths; empty if none do."""
+        return self.card.get("joined", {})  # earlier versions had none
 
     def probabilities(self, cells: pd.DataFrame, field: Field | None, labels: Any) -> np.ndarray:
         """Calibrated probabilities (N, K) for the cells of a field, with some rows of it in memory at a time."""
         assert field is not None
+        measured = features_for(cells, self.joined, self.channels) if self.joined else None
         edge, p = crop_edge(self.card["crop_um"], field.pixel_size_um), np.zeros((len(cells), len(self.classes)))
         pixels = ScaledField(field, self.facts.channels, self.facts.scaling)
         height = field.shape[0]
@@ -85,10 +93,11 @@ class CropTypes:
             planes, ids = pixels[:, top:bottom], np.asarray(labels[top:bottom, :])
             own = np.flatnonzero(band == number)
             for some in np.array_split(own, -(-len(own) // 256)):
-                p[some] = self.classifier.probabilities(
+                p[some] = self.classifier.joined_probabilities(
                     [
                         crop_of(planes, ids, n, y=y - top, x=x, edge=edge, size=self.facts.size)
                         for n, y, x in at[some].tolist()
-                    ]
+                    ],
+                    None if measured is None else measured[some],
                 )
         return Calibration(**self.card["calibration"])(p / np.maximum(p.sum(axis=1, keepdims=True), 1e-12))

@@ -1,8 +1,10 @@
 """`FieldBags`: the cells of fields and tiles as features, found by a segmentation run and kept in the cache."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,8 @@ from ..errors import UserError
 from ..io.fields.readers import open_field
 from ..training.run_folder import RunFolder
 from .field_cells import FieldModel, predict_field
+
+log = logging.getLogger(__name__)
 
 RING_UM = 2.0  # width of the ring around a nucleus that is measured
 _VERSION = "cells of a field 1"
@@ -27,6 +31,7 @@ class FieldBags:
     load: Callable[[str], FieldModel]  # loads the run, which is needed unless all cells are in the cache
     channels: tuple[str, ...]  # that are measured
     seg_channel: str = ""  # in which nuclei are found; default: as in the run's training
+    trained_with: str = ""  # digest of the weights of `seg` when the classifier was trained; "": not known
     known: dict[str, np.ndarray] = field(default_factory=dict)  # image -> rows of all its cells
     model: FieldModel | None = None
 
@@ -53,14 +58,19 @@ class FieldBags:
         """All cells of an image: y and x in pixels, whether lengths are in um, raw and scaled features."""
         key = str(image)
         if key not in self.known:
-            settings = [_VERSION, self._digest(), self.seg_channel, RING_UM, list(self.channels)]
+            settings = [_VERSION, self.digest, self.seg_channel, RING_UM, list(self.channels)]
             entry, _ = cached_array(image, settings, cache_folder(), lambda: self._measured(image))
             self.known[key] = np.load(entry)[1:]
         return self.known[key]
 
-    def _digest(self) -> str:
+    @cached_property
+    def digest(self) -> str:
+        """Digest of the weights of the segmentation run; a warning says if it was trained again meanwhile."""
         path = RunFolder.existing(self.seg).path / "best.safetensors"
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if self.trained_with not in ("", digest):
+            log.warning("%s has other weights than those that the classifier was trained with", self.seg)
+        return digest
 
     def _measured(self, image: str | Path) -> np.ndarray:
         """The rows of `_rows`, below one of zeros, so that an image without cells has an array too."""

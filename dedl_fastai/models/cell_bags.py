@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-_LIMIT = 5.0  # standardised measurements beyond it are those of artefacts
-_SMALLEST = 1e-6  # spread of a measurement
+from .measurements import Standardising
+
 _NEVER = -1e-6  # largest log-probability that no cell has a class
 
 
@@ -32,30 +32,20 @@ class BagsSpec:
         return cls(**{name: value for name, value in values.items() if name != "model"})
 
 
-class CellBags(nn.Module):
+class CellBags(Standardising):
     """Small networks give each cell a probability of each class; the field's is that of at least one (noisy or).
 
     They learn from labels of fields alone (multiple-instance learning): no cell needs a type.
     """
 
-    mean: torch.Tensor
-    std: torch.Tensor
-
     def __init__(self, spec: BagsSpec, cells_per_field: float = 1.0):
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(spec.features))
-        self.register_buffer("std", torch.ones(spec.features))
+        super().__init__(spec.features)
         start = math.log(0.7 / max(1.0, cells_per_field))  # a field then has each class with a probability of a half
         self.members = nn.ModuleList(_member(spec, start) for _ in range(spec.members))
 
-    def standardise(self, mean: torch.Tensor, std: torch.Tensor) -> None:
-        """Set mean and standard deviation (F,) of the measurements, by which they are standardised."""
-        self.mean.copy_(mean)
-        self.std.copy_(std.clamp(min=_SMALLEST))
-
     def forward(self, cells: torch.Tensor, bag: torch.Tensor, n: int) -> torch.Tensor:
         """Return the log-odds (members, n, K) of n fields; `cells` are (N, F), `bag` (N,) their fields."""
-        x = ((cells - self.mean) / self.std).clamp(-_LIMIT, _LIMIT).nan_to_num(0.0)
+        x = self.standardised(cells)
         return torch.stack([_any_cell(member(x), bag, n) for member in self.members])
 
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any, cast
 
@@ -12,12 +12,15 @@ from torch import nn
 
 from ..errors import UserError
 from .dry_run import DOES_NOT_RUN, first_line, run_on_meta
+from .measurements import JoinedModel
 from .names import WEIGHTS, EncoderChoice, timm_has_fixed_size
 from .packaged import packaged_tensors
 from .paper_models import clf_model_name, pretrained_name
 from .weights import pretrained_errors, quicken_statistics, read_weights_option
 
 log = logging.getLogger(__name__)
+
+_BODY = "picture."  # beginning of the names of the tensors of the network in a `JoinedModel`
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class ClfSpec:
     in_channels: int = 3
     classes: int = 5
     drop: float = 0.0  # dropout before the last layer
+    measurements: int = 0  # of a cell, that join the features of its picture before the head
 
     def __post_init__(self):
         object.__setattr__(self, "model", clf_model_name(self.model))
@@ -51,17 +55,19 @@ class ClfSpec:
 
 
 def create_clf_model(spec: ClfSpec, weights: str = "imagenet") -> nn.Module:
-    """Build the network: (B, in_channels, size, size) -> logits (B, classes).
+    """Build the network: (B, in_channels, size, size) -> logits (B, classes); with measurements, a `JoinedModel`.
 
     `weights`: "none", "imagenet", "advprop", "noisy-student", "packaged", or the path of a file. Published weights are
     loaded without their head (unless there are 1000 classes, ImageNet's), and their first convolution is adapted to the
     channels. Raises `UserError` for sizes that do not run, and for unavailable weights.
     """
     check_size(spec)
+    if spec.measurements:
+        return _joined(create_clf_model(replace(spec, measurements=0), weights), spec)
     if weights == "packaged":
         return _with_tensors(spec, packaged_tensors(spec.model), "packaged weights")
     if weights not in WEIGHTS:
-        return _with_tensors(spec, read_weights_option(weights), weights)
+        return _with_tensors(spec, _of_body(read_weights_option(weights)), weights)
     name = pretrained_name(spec.model, weights)
     with pretrained_errors(EncoderChoice(f"tu-{name}", None if weights == "none" else True)):
         model = _build(spec, name, pretrained=weights != "none")
@@ -76,8 +82,26 @@ def rebuild_clf_model(spec: ClfSpec, tensors: Mapping[str, torch.Tensor]) -> nn.
     Raises `RuntimeError` if they are of another network.
     """
     model = _build(spec, spec.model)
+    if spec.measurements:
+        model = _joined(model, spec)
     model.load_state_dict(tensors)
     return model
+
+
+def _joined(model: nn.Module, spec: ClfSpec) -> JoinedModel:
+    """The network without its head, in a `JoinedModel`."""
+    cast(Any, model).reset_classifier(0)  # a method of every model in timm
+    is_training = model.training
+    with torch.no_grad():
+        width = model.eval()(torch.zeros(1, spec.in_channels, spec.size, spec.size)).shape[1]
+    joined = JoinedModel(model, width, measurements=spec.measurements, classes=spec.classes, drop=spec.drop)
+    return joined.train(is_training)
+
+
+def _of_body(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors of the network in a `JoinedModel`; those of others as they are."""
+    own = {name.removeprefix(_BODY): t for name, t in tensors.items() if name.startswith(_BODY)}
+    return own or tensors
 
 
 def head_parameters(model: nn.Module) -> list[nn.Parameter]:

@@ -1,6 +1,7 @@
 """Classification networks: every model of the tables, sizes, channels, weights from a file, and errors offline."""
 
 import logging
+import math
 
 import pytest
 import timm
@@ -175,3 +176,32 @@ def test_error_offline_names_the_file_and_three_ways_to_proceed(tmp_path, monkey
         create_clf_model(ClfSpec(model, 64), weights)
     for part in (file, "weights=none", "weights=FILE", "Hugging Face cache (HF_HOME)"):
         assert part in str(error.value)
+
+
+JOINED = ClfSpec("test_resnet", size=32, in_channels=2, classes=3, measurements=4)
+
+
+def test_measurements_join_the_features_before_the_head():
+    model = create_clf_model(JOINED, "none").eval()
+    pictures, measurements = torch.rand(2, 2, 32, 32), torch.rand(2, 4)
+    logits = model(pictures, measurements)
+    assert logits.shape == (2, 3)
+    assert not torch.equal(model(pictures, measurements + 1), logits)
+    assert not torch.equal(model(1 - pictures, measurements), logits)
+    n_head = len(head_parameters(model))
+    assert n_head == 4 and n_head + len(body_parameters(model)) == len(list(model.parameters()))
+
+
+def test_measurements_are_standardised_by_those_of_training_and_nan_is_the_mean():
+    model = create_clf_model(JOINED, "none")
+    model.standardise_by(torch.tensor([[1.0, 0.0, 5.0, math.nan], [3.0, 0.0, math.nan, math.nan]]))
+    found = model.standardised(torch.tensor([[4.0, 0.0, 5.0, 1.0], [math.nan, 1.0, 1e9, 2.0]]))
+    assert found.tolist() == [[2.0, 0.0, 0.0, 0.0], [0.0, 5.0, 5.0, 0.0]]
+
+
+def test_a_network_with_measurements_starts_from_one_with_or_without(tmp_path):
+    plain = create_clf_model(ClfSpec("test_resnet", 32, 2, classes=3), "none")
+    joined = create_clf_model(JOINED, save(tmp_path / "plain.safetensors", plain.state_dict()))
+    assert torch.equal(joined.picture.conv1[0].weight, plain.conv1[0].weight)
+    again = create_clf_model(JOINED, save(tmp_path / "joined.safetensors", joined.state_dict()))
+    assert torch.equal(again.picture.conv1[0].weight, plain.conv1[0].weight)

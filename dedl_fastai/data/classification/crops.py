@@ -1,13 +1,14 @@
 """Crops of single cells: the channels around a nucleus, its mask and its neighbours' as planes; DataLoaders of them."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from fastai.callback.data import WeightedDL
+from fastai.data.block import TransformBlock
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import FuncSplitter, Normalize
 from fastai.torch_core import set_seed
@@ -31,6 +32,7 @@ class CellItem(ClfItem):
 
     nuclei: str = ""  # .npy file of the labels of the field
     label: int = 0
+    measurements: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32), compare=False, repr=False)
 
     def pixels(self) -> np.ndarray:
         """Return the crop as float32 (C + 2, size, size) in [0, 1]."""
@@ -48,6 +50,11 @@ def crop_of(planes: np.ndarray, nuclei: np.ndarray, label: int, *, y: int, x: in
     return resized(np.concatenate([cut(planes, y, x, size=edge, pad="reflect"), masks]), size)
 
 
+def measurements_of(item: CellItem) -> torch.Tensor:
+    """Return the measurements of a cell as float32 (F,), as a network takes them next to the crop."""
+    return torch.from_numpy(item.measurements)
+
+
 def crop_edge(crop_um: float, pixel_size_um: float | None) -> int:
     """The edge of a crop in pixels of the field."""
     return max(4, round(crop_um / (pixel_size_um or UNKNOWN_UM)))
@@ -59,18 +66,23 @@ def corners_of(cells: pd.DataFrame, edge: int) -> Iterator[tuple[int, int, int]]
         yield int(label), round(y) - edge // 2, round(x) - edge // 2
 
 
-def cell_items(cells: pd.DataFrame, facts: ClfFacts, image: str, nuclei: str, edge: int) -> list[CellItem]:
-    """Return the cells of a field as items, with their `type` as target; cells of other types have none."""
+def cell_items(
+    cells: pd.DataFrame, measurements: np.ndarray, facts: ClfFacts, *, image: str, nuclei: str, edge: int
+) -> list[CellItem]:
+    """Return the cells of a field as items, with their `type` as target; cells of other types have none.
+
+    `measurements` are (N, F), those of `facts`.
+    """
     picture = cache_file(image, facts.channels, facts.scaling).pixels
-    keys = zip(cells["field"], cells["patient"], cells["split"], cells["type"], strict=True)
+    keys = zip(cells["field"], cells["patient"], cells["split"], cells["type"], measurements, strict=True)
     return [
         CellItem(
-            field=field,
+            field=name,
             patient=patient,
             image=image,
             split=split,
-            labels=(name,),
-            target=tuple(float(c == name) for c in facts.vocab),
+            labels=(kind,),
+            target=tuple(float(c == kind) for c in facts.vocab),
             picture=picture,
             size=facts.size,
             y=y,
@@ -78,14 +90,23 @@ def cell_items(cells: pd.DataFrame, facts: ClfFacts, image: str, nuclei: str, ed
             tile=edge,
             nuclei=nuclei,
             label=label,
+            measurements=measured,
         )
-        for (label, y, x), (field, patient, split, name) in zip(corners_of(cells, edge), keys, strict=True)
+        for (label, y, x), (name, patient, split, kind, measured) in zip(corners_of(cells, edge), keys, strict=True)
     ]
 
 
-def crop_facts(channels: Sequence[str], vocab: Sequence[str], *, size: int, scaling: PercentileScaling) -> ClfFacts:
+def crop_facts(
+    channels: Sequence[str],
+    vocab: Sequence[str],
+    *,
+    size: int,
+    scaling: PercentileScaling,
+    measurements: Sequence[str] = (),  # names of those that the network takes too
+) -> ClfFacts:
     """`ClfFacts` of crops, before they are read."""
-    return ClfFacts("markers", tuple(channels), scaling=scaling, size=size, tile=0, vocab=tuple(vocab))
+    facts = ClfFacts("markers", tuple(channels), scaling=scaling, size=size, tile=0, vocab=tuple(vocab))
+    return replace(facts, measurements=tuple(measurements))
 
 
 def with_statistics(facts: ClfFacts, items: Sequence[CellItem]) -> ClfFacts:
@@ -105,15 +126,20 @@ def crop_dataloaders(
     seed: int,
     device: torch.device,
 ) -> DataLoaders:
-    """Return `DataLoaders` of crops and their types; each type is drawn equally often in training."""
+    """Return `DataLoaders` of crops, their measurements if there are any, and their types.
+
+    Each type is drawn equally often in training.
+    """
     set_seed(seed, reproducible=True)
     used = list(items)
     names = pd.Series([i.labels[0] for i in used if not is_valid(i)])
     weights = (1 / names.map(names.value_counts())).to_numpy(float)
     normalize = Normalize.from_stats(list(facts.mean), list(facts.std), cuda=False)
     known: dict[str, Any] = {"facts": facts, "vocab": list(facts.vocab), "c": len(facts.vocab)}
+    inputs = [PictureBlock(normalize), *([TransformBlock(type_tfms=measurements_of)] if facts.measurements else [])]
     block = FieldDataBlock(
-        blocks=(PictureBlock(normalize), ClassesBlock(facts.vocab)),
+        blocks=(*inputs, ClassesBlock(facts.vocab)),
+        n_inp=len(inputs),
         items_of=lambda path: [],
         known=known,
         get_items=lambda source: source,

@@ -43,6 +43,7 @@ class ClfFacts:
     rules_text: str = ""
     how: str = ""
     thresholds: dict[str, Cuts] = field(default_factory=dict)  # marker -> intensity above which a cell is positive
+    measurements: tuple[str, ...] = ()  # of cells, that a network takes next to their crops
 
     @property
     def n_planes(self) -> int:

@@ -3,7 +3,18 @@
 from dataclasses import asdict
 from typing import Any
 
-from ...data.classification.crops import CellItem, cell_items, crop_dataloaders, crop_edge, crop_facts, with_statistics
+import numpy as np
+import torch
+
+from ...data.classification.crops import (
+    CellItem,
+    cell_items,
+    crop_dataloaders,
+    crop_edge,
+    crop_facts,
+    measurements_of,
+    with_statistics,
+)
 from ...data.classification.items import ClfFacts
 from ...data.cohort import Cohort
 from ...data.scaling import PercentileScaling
@@ -20,9 +31,9 @@ from ..classification.training import averaging_of, clf_learner_of
 from ..figures import curves_figure, save_figure
 from ..lifecycle import fit_run, open_run
 from ..options.base import two_percentiles
-from ..options.clf import ClfConfig
+from ..options.clf import MEASUREMENTS, ClfConfig
 from .design import Design
-from .labelled import RING_UM, LabelledCells
+from .labelled import RING_UM
 from .scores import probabilities_of
 
 _MEASURED = 2000  # training crops that give the mean and the deviation of each plane
@@ -33,6 +44,8 @@ def train_crops(
     options: ClfConfig,
     cohort: Cohort,
     design: Design,
+    *,
+    intensities: str,  # of the measurements that join the crops
     facts: dict[str, Any],
     tracker: Tracker | None = None,
 ) -> CropTypes:
@@ -41,8 +54,9 @@ def train_crops(
     Raises `UserError` if there are no labelled training or validation cells.
     """
     cells, scaling = design.cells, PercentileScaling(*two_percentiles(options.percentiles))
-    own = crop_facts(design.channels, cells.vocab, size=options.size, scaling=scaling)
-    items = _items(cells, own, options.crop_um)
+    names = design.names(intensities) if options.join == MEASUREMENTS else []
+    own = crop_facts(design.channels, cells.vocab, size=options.size, scaling=scaling, measurements=names)
+    items = _items(design, own, crop_um=options.crop_um, intensities=intensities)
     training = [i for i in items if i.split == "train"]
     own = with_statistics(own, training[:: max(1, len(training) // _MEASURED)])
     dls = crop_dataloaders(
@@ -55,6 +69,8 @@ def train_crops(
         device=pick_device(options.device),
     )
     learn = clf_learner_of(options, dls)
+    if names:
+        learn.model.standardise_by(torch.stack([measurements_of(i) for i in training]))
     card = {
         **clf_model_card(learn.spec, own),
         **facts,
@@ -63,6 +79,7 @@ def train_crops(
         "channels": design.channels,
         "ring_um": RING_UM,
         "calibration": asdict(Calibration()),
+        **({"joined": {"intensities": intensities, "unit": design.unit}} if names else {}),
     }
     open_run(run, options, cohort, card=card, device=dls.device)
     keeper = Keeper(run.path, "f1_macro", patience=options.patience)
@@ -74,14 +91,19 @@ def train_crops(
     return CropTypes.load(run, device=options.device)
 
 
-def _items(cells: LabelledCells, facts: ClfFacts, crop_um: float) -> list[CellItem]:
+def _items(design: Design, facts: ClfFacts, *, crop_um: float, intensities: str) -> list[CellItem]:
     """The labelled cells of training and validation, as items."""
     items: list[CellItem] = []
+    cells, start = design.cells, 0
     for name, table in cells.tables.items():
-        used = table[table["split"].isin(["train", "valid"]) & table["type"].isin(cells.vocab)]
+        is_used = table["split"].isin(["train", "valid"]) & table["type"].isin(cells.vocab)
+        rows = start + np.flatnonzero(is_used)
+        measured = design.x(intensities)[rows] if facts.measurements else np.zeros((len(rows), 0), np.float32)
         with open_field(cells.images[name]) as field:
             edge = crop_edge(crop_um, field.pixel_size_um)
-        items += cell_items(used, facts, cells.images[name], cells.label_files[name], edge=edge)
+        files = {"image": cells.images[name], "nuclei": cells.label_files[name]}
+        items += cell_items(table[is_used], measured, facts, edge=edge, **files)
+        start += len(table)
     missing = [s for s in ("train", "valid") if not any(i.split == s for i in items)]
     if missing:
         raise UserError(f"there are no labelled {missing[0]} cells: a network needs cells to train and to validate.")

@@ -54,7 +54,9 @@ def train_cells(
         design = Design.of(cells, channels_of(options, cohort))
         fitted = fit_measured(design, options.intensities, options.trees, options.seed)
         if is_network:
-            typer = train_crops(run, options, cohort, design, facts=facts_of(options, cells), tracker=tracker)
+            intensities = next(iter(fitted.values())).typer.card["intensities"]
+            facts = facts_of(options, cells)
+            typer = train_crops(run, options, cohort, design, intensities=intensities, facts=facts, tracker=tracker)
             metrics = evaluate_network(design, typer, fitted, options.min_confidence)
         else:
             best = next(iter(fitted.values()))

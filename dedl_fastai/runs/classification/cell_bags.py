@@ -72,7 +72,7 @@ def train_cell_bags(
     best = min(fitted, key=lambda f: f.loss)
     log.info("validation loss %s", ", ".join(f"{f.loss:.4f} ({f.intensities})" for f in fitted))
     seg = options.seg if options.seg == NUCLEI else str(Path(options.seg).resolve())
-    nuclei = {"seg": seg, "seg_channel": options.seg_channel}
+    nuclei = {"seg": seg, "seg_channel": options.seg_channel, "seg_digest": source.digest}
     cells = {**nuclei, "channels": list(source.channels), "intensities": best.intensities, "unit": unit}
     card = {**clf_model_card(best.spec, facts), "cells": cells}
     open_run(run, options, cohort, card=card, device=device)
@@ -105,8 +105,7 @@ def _fitted(
     cells = data["train"].cells
     spec = BagsSpec(cells.shape[1], data["train"].truth.shape[1])
     model = CellBags(spec, cells_per_field=len(cells) / len(bags["train"])).to(device)
-    mean = cells.nanmean(dim=0)
-    model.standardise(mean, (cells - mean).square().nanmean(dim=0).sqrt())
+    model.standardise_by(cells)
     loss, history = _fit(model, data["train"], data["valid"])
     return _Fitted(model, spec, intensities, loss=loss, history=history)
 

@@ -49,7 +49,8 @@ def clf_learner(
     if body_lr <= 0:
         raise UserError(f"body_lr={body_lr} must be greater than 0; to train the head alone, use `freeze`.")
     facts = dls.facts
-    spec = ClfSpec(model, facts.size, in_channels=len(facts.mean), classes=len(facts.vocab), drop=drop)
+    shape = {"in_channels": len(facts.mean), "classes": len(facts.vocab), "measurements": len(facts.measurements)}
+    spec = ClfSpec(model, facts.size, drop=drop, **shape)
     seeded = seed_callbacks(seed)
     if isinstance(loss, str):
         loss = clf_loss(loss, class_weights(class_weight, facts.prevalence, facts.n_train), gamma)

@@ -73,6 +73,14 @@ def test_the_model_card_says_what_the_cells_are(finished):
     assert "the cells that `nuclei` finds, from random weights" in text and "learning rate" not in text
 
 
+def test_a_segmentation_with_other_weights_is_noticed(finished, caplog):
+    kept = json.loads((finished / "model.json").read_text())["cells"]["seg_digest"]
+    assert FieldBags("nuclei", lambda seg: None, (), trained_with=kept).digest == kept
+    assert load_run(finished).bags.trained_with == kept and not caplog.messages
+    assert FieldBags("nuclei", lambda seg: None, (), trained_with="0").digest == kept
+    assert "nuclei has other weights than those that the classifier was trained with" in caplog.messages
+
+
 def test_evaluate_and_predict_give_what_training_gave(finished, many_folder):
     again, before = evaluate_run([finished]), json.loads((finished / "metrics.json").read_text())
     assert again["test"] == before["test"]
