@@ -10,6 +10,7 @@ import typer
 from .bench.app import app as bench_app
 from .clf import clf
 from .command import Command
+from .correct import correct
 from .data import app as data_app
 from .doctor import doctor
 from .evaluate import evaluate
@@ -37,6 +38,7 @@ app.command(cls=Command, short_help="Recompute the metrics of a run.")(evaluate)
 app.command(cls=Command, short_help="Find cells in new fields, or classify them.")(predict)
 app.command(cls=Command, short_help="Find the cut-offs of markers, with pictures.")(gate)
 app.command(cls=Command, short_help="Look at results in the browser, and correct them.")(view)
+app.command(cls=Command, short_help="Let tables and counts follow the corrections.")(correct)
 app.command(cls=Command, short_help="Find which cell types are neighbours, and compare groups of patients.")(neighbours)
 app.command(cls=Command, short_help="Write the report of results again, or one for the SITC checklist.")(report)
 app.command(cls=Command, short_help="Draw which parts of a field are evidence for a class.")(explain)

@@ -18,7 +18,7 @@ from skimage.draw import polygon as draw_polygon
 from ..errors import UserError
 from .files import existing_file
 
-FOLDER, LABELS, LOG = "corrections", ".ome.tif", ".jsonl"
+FOLDER, LABELS, LOG, PREDICTED = "corrections", ".ome.tif", ".jsonl", "_predicted.csv"
 _REVISION = re.compile(r"revision (\d+)")  # in the description of a label image: the actions that it shows
 CHECK, UNCHECK, UNDO, REDO = "check", "uncheck", "undo", "redo"
 BEHIND = "does not show all corrections of its log: open the folder with `view` once"  # of a label image
@@ -50,6 +50,11 @@ def corrected_files(results: Path) -> dict[str, Path]:
     """
     logs = sorted(p for p in (results / FOLDER).glob(f"*{LOG}") if not p.name.startswith("."))
     return {p.name.removesuffix(LOG): p.with_name(p.name.removesuffix(LOG) + LABELS) for p in logs}
+
+
+def predicted_table(results: Path, name: str) -> Path:
+    """Return where the table of the predicted cells of a field is kept, once that in the results has corrections."""
+    return results / FOLDER / f"{name}{PREDICTED}"
 
 
 def shown_revision(labels: Path) -> int | None:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from ..data.patients import patient_of, slide_of
 from ..errors import UserError
+from ..io.corrections import FOLDER
 from ..phenotypes.columns import intensity_column
 from ..phenotypes.gates.gates import FILE, Gates, Origin
 from ..phenotypes.marker_levels import gates_of_rules, given_by_marker
@@ -47,6 +48,20 @@ def known_gates(out: Path, options: CellOptions, kept: Iterable[Record], setting
         )
     log.info("the cut-offs of %s are used, with which %d fields were made", out / FILE, len(alike))
     return Gates.load(out / FILE)
+
+
+def newest_gates(out: Path) -> Path | None:
+    """The gates.json that counts in a folder of results: the page's, in its corrections, or its own if that is newer.
+
+    None if there is neither.
+    """
+    found = [p for p in (out / FILE, moved_gates(out)) if p.is_file()]
+    return max(found, key=lambda p: p.stat().st_mtime_ns, default=None)
+
+
+def moved_gates(out: Path) -> Path:
+    """Where the page writes the cut-offs that were moved on it; the results stay next to those they were made with."""
+    return out / FOLDER / FILE
 
 
 def makes_gates(options: CellOptions) -> bool:

@@ -1,5 +1,6 @@
 """`gate_cells`: determine the cut-offs of markers from tables of cells; writes gates.json and a page with pictures."""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,8 +12,12 @@ from ..phenotypes.gates.gates import ALL, FILE, Gates
 from ..phenotypes.gates.options import GateOptions
 from ..phenotypes.rules import Rules
 from .cell_sources import cell_sources, markers_of
+from .correct import correct_results
+from .folder_gates import newest_gates
 from .gate_page import write_gate_page
 from .retype import Retyping
+
+log = logging.getLogger(__name__)
 
 
 def gate_cells(
@@ -28,7 +33,9 @@ def gate_cells(
     apply: bool = False,  # also give the cells of the results the types by these gates; `out` is then their gates.json
 ) -> Gates:
     """Write gates.json and its page, and return the gates. Raises `UserError` for unusable tables and options."""
-    retyping = _retyping(inputs, rules) if apply else None
+    retyping = _retyping(inputs, rules) if apply else None  # it checks what is needed
+    if retyping and correct_results(retyping.out):
+        retyping = _retyping(inputs, rules)
     out = retyping.out / FILE if retyping else Path(out)
     for path in () if retyping else map(Path, inputs):
         if out.resolve() == (path / FILE).resolve():
@@ -43,7 +50,7 @@ def gate_cells(
     wanted = list(markers) or (parsed.markers if parsed else markers_of(sources))
     given = _spelt_as(wanted, given or {})
     if retyping:
-        given = {m: cuts for m, cuts in _cuts_by_hand(out).items() if m in wanted} | given
+        given = {m: cuts for m, cuts in _cuts_by_hand(retyping.out).items() if m in wanted} | given
     gates = fit_gates(
         {s.name: s.table for s in sources},
         wanted,
@@ -54,7 +61,7 @@ def gate_cells(
         control=[s.table for s in cell_sources(control)] if control else (),
     )
     if retyping:
-        retyping.prepare(gates, {s.name: s.origin for s in sources})
+        retyping.prepare_types(gates, {s.name: s.origin for s in sources})
     gates.save(out)
     write_gate_page(out.with_suffix(".html"), gates, sources)
     if retyping:
@@ -68,10 +75,13 @@ def _retyping(inputs: Sequence[str | Path], rules: str | Path | Rules) -> Retypi
     return Retyping(inputs[0], rules)
 
 
-def _cuts_by_hand(path: Path) -> dict[str, Cuts]:
-    """Cut-offs by hand among those that results were made with: they stay unless others are given."""
-    gates = Gates.load(path).groups.get(ALL, {}) if path.is_file() else {}
-    return {m: gate.threshold for m, gate in gates.items() if gate.method == HAND}
+def _cuts_by_hand(out: Path) -> dict[str, Cuts]:
+    """Cut-offs by hand, of the page or of the last `apply`, whichever is newer: they stay unless others are given."""
+    path = newest_gates(out)
+    gates = Gates.load(path) if path else Gates({})
+    if any(gate.method == HAND for group, own in gates.groups.items() if group != ALL for gate in own.values()):
+        log.warning("%s: cut-offs by hand of single slides or patients are not applied: give `given`", path)
+    return {m: gate.threshold for m, gate in gates.common().items() if gate.method == HAND}
 
 
 def _spelt_as(markers: Sequence[str], given: Mapping[str, Cuts]) -> dict[str, Cuts]:

@@ -7,9 +7,11 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import pandas as pd
+
 from ..errors import UserError
 from ..inference.scale import Scale, scale_from_dict
-from ..io.corrections import FOLDER, LOG, corrected_files
+from ..io.corrections import FOLDER, LOG, corrected_files, predicted_table
 from ..io.files import move_over, written_whole
 from .kinds import KINDS, Result
 from .measured import MeasuredField
@@ -109,6 +111,8 @@ class ResultFolder:
                 KINDS[kind].write(new, result)
         folder.forget()
         record_file(self.out, name).unlink(missing_ok=True)  # it no longer describes the files from here on
+        if "cells" in targets:
+            predicted_table(self.out, name).unlink(missing_ok=True)  # of an earlier prediction
         for target in targets.values():
             move_over(folder.folder / target.name, target)
         record = field_record(name, image, result, settings=settings, made=self.made, kinds={*kept, *targets})
@@ -122,12 +126,23 @@ class ResultFolder:
         with written_whole(self.out / "summary.csv") as tmp:
             summary_table(records, look_at).to_csv(tmp, index=False)
 
-    def finish(self, failed: Sequence[str]) -> None:
-        """Write summary and report of all fields in the folder, including those that another process wrote."""
+    def finish(self, failed: Sequence[str], look_at: Sequence[str] = ()) -> None:
+        """Write summary and report of all fields in the folder, including those that another process wrote.
+
+        `look_at` are fields that were suggested before.
+        """
         records = read_records(self.out)
-        look_at = suggested(records, self.options.suggest, checked_fields(self.out)) if self.options.suggest else []
-        if look_at:
+        if self.options.suggest:
+            look_at = suggested(records, self.options.suggest, checked_fields(self.out))
+        if self.options.suggest and look_at:
             log.info("look at these fields next: %s", ", ".join(look_at))
         if records:
             self._write_summary(records, look_at)
         write_report(self.out, records, failed, look_at)
+
+
+def ranked_fields(out: Path) -> list[str]:
+    """The fields that summary.csv suggests to look at next, by their rank in `look_at`."""
+    path = out / "summary.csv"
+    table = pd.read_csv(path, dtype={"field": str}) if path.is_file() else pd.DataFrame()
+    return table.dropna(subset="look_at").sort_values("look_at")["field"].tolist() if "look_at" in table else []

@@ -10,14 +10,13 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UserError
-from ..io.corrections import FOLDER
 from ..phenotypes.columns import intensity_column, markers_in
 from ..phenotypes.gates.fit import fit_gates
 from ..phenotypes.gates.gate import Gate
-from ..phenotypes.gates.gates import ALL, FILE, Gates
+from ..phenotypes.gates.gates import ALL, Gates
 from ..phenotypes.gates.one_marker import gate_of
 from ..phenotypes.gates.options import GateOptions
-from ..predict.folder_gates import origin_of
+from ..predict.folder_gates import moved_gates, newest_gates, origin_of
 from ..predict.kinds import KINDS
 
 _BINS = 100
@@ -32,15 +31,14 @@ class Gating:
 
     def __init__(self, folder: Path, fields: Sequence[str]):
         self.folder, self.fields = folder, list(fields)
-        self.file = folder / FOLDER / FILE
         self._lock = threading.RLock()
         self._tables = lru_cache(maxsize=4)(self._read)
 
     @cached_property
     def gates(self) -> Gates:
         """The cut-offs at first."""
-        found = [p for p in (self.folder / FILE, self.file) if p.is_file()]
-        return Gates.load(max(found, key=lambda p: p.stat().st_mtime_ns)) if found else Gates({ALL: {}})
+        path = newest_gates(self.folder)
+        return Gates.load(path) if path else Gates({ALL: {}})
 
     @cached_property
     def markers(self) -> list[str]:
@@ -145,5 +143,5 @@ class Gating:
                 for group, of_group in self.gates.groups.items()
             }
             self.gates = Gates(groups, self.gates.per, self.gates.shift, self.gates.factors)
-            self.gates.save(self.file)
+            self.gates.save(moved_gates(self.folder))
             return moved
