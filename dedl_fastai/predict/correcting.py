@@ -54,7 +54,7 @@ class Corrected:
         elif action.action == "redo":
             self._move(self._undone, self._done, back=False)
         else:
-            step = self._step(action)
+            step = self._step(replace(action, revision=self.revision + 1))
             self._write(step, step.after)
             self._done.append(step)
             self._undone.clear()

@@ -16,6 +16,7 @@ from .results import ResultsView, UnknownError
 
 VIEW = ("view", "The pages of results")  # extra and subject of the arguments of `optional`
 _ASSETS = Path(__file__).parent / "assets"
+_LISTED = 20  # cells in a list
 _A_DAY = {"cache-control": "private, max-age=86400"}
 _NEVER = {"cache-control": "no-store"}
 
@@ -41,6 +42,8 @@ def create_app(results: ResultsView, token: str, port: int) -> Any:
         Route("/api/fields/{name}/state", handlers.state),
         Route("/api/fields/{name}/contrast/{layer:int}", handlers.contrast),
         Route("/api/fields/{name}/at", handlers.at),
+        Route("/api/fields/{name}/unsure", handlers.unsure),
+        Route("/api/correct", handlers.correct, methods=["POST"]),
         Route("/api/fields/{name}/actions", handlers.act, methods=["POST"]),
         Route("/api/fields/{name}/tiles/{level:int}/{x:int}/{y:int}", handlers.tile),
         Route("/api/fields/{name}/outlines/{level:int}/{x:int}/{y:int}", handlers.outlines),
@@ -95,6 +98,18 @@ class _Handlers:
         """The nucleus at a place."""
         x, y = (number(request, name) for name in "xy")
         return _json(self._field(request).at(x, y))
+
+    def unsure(self, request: Any) -> Any:
+        """The cells of a field next to a cut-off, or without one those with the least probable types."""
+        field, marker = self._field(request), request.query_params.get("marker")
+        if not marker:
+            return _json(field.cells.unsure(_LISTED))
+        return _json(self.results.gating.nearest(marker, field.name, number(request, "cut"), _LISTED))
+
+    async def correct(self, request: Any) -> Any:
+        """Let tables and counts follow the corrections."""
+        await json_body(request)
+        return _json({"fields": await _in_thread(self.results.correct)})
 
     def tile(self, request: Any) -> Any:
         """A tile of the layers that are shown."""

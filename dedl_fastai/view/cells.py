@@ -11,7 +11,8 @@ import pandas as pd
 
 from ..predict.edited_labels import Box
 
-_IN_MEMORY = ("label", "x_px", "y_px", "phenotype")
+_PROBABILITY = "phenotype_probability"
+_IN_MEMORY = ("label", "x_px", "y_px", "phenotype", _PROBABILITY)
 _WAIT_S = 0.3  # for a table, before a tile is drawn without it
 _BLOCK = 1 << 24  # bytes
 
@@ -27,6 +28,7 @@ class Cells:
         self.types: list[str] = []
         self.type_codes = np.zeros(1, np.int32)  # by label: 1 + index in `types`; 0 for cells without a type
         self._places = np.zeros((0, 3), np.float32)  # label, y, x
+        self._probability: np.ndarray | None = None  # of the type of each cell, if a classifier gave it
         self._rows: dict[str, Any] = {"label": np.zeros(0, np.int64), "start": np.zeros(1, np.int64), "names": []}
         self._thread = threading.Thread(target=self._read, name=f"cells of {path.name}", daemon=True)
         self._thread.start()
@@ -46,6 +48,8 @@ class Cells:
         self._rows = {"label": label, "order": np.argsort(label), "start": starts, "names": names}
         if {"x_px", "y_px"} <= set(table):
             self._places = table[["label", "y_px", "x_px"]].to_numpy(np.float64)
+        if _PROBABILITY in table:
+            self._probability = table[_PROBABILITY].to_numpy(np.float32)
         if "phenotype" in table:
             found = table["phenotype"].astype("category")
             codes = np.zeros(int(label.max(initial=0)) + 1, np.int32)
@@ -71,12 +75,31 @@ class Cells:
         pairs = ((name, _value(text)) for name, text in zip(rows["names"], values, strict=False))
         return {name: value for name, value in pairs if value is not None}
 
+    @property
+    def has_probability(self) -> bool:
+        """Whether the types have a probability."""
+        return self._probability is not None
+
+    def unsure(self, n: int) -> list[dict[str, Any]]:
+        """The n cells with the least probable types, as label, place (x, y) and value; none if that is not known."""
+        self.wait()
+        if self._probability is None or not len(self._places):
+            return []
+        order = np.argsort(np.nan_to_num(self._probability, nan=-1.0), kind="stable")[:n]
+        return [listed(self._places[i], float(self._probability[i])) for i in order]
+
     def inside(self, box: Box, level: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Labels of the cells in a box of a reduced level, and their rows and columns in it."""
         label, y, x = self._places.T
         rows, columns = ((v / (1 << level)).astype(np.int64) for v in (y, x))
         found = (rows >= box[0]) & (rows < box[2]) & (columns >= box[1]) & (columns < box[3])
         return label[found].astype(np.int64), rows[found] - box[0], columns[found] - box[1]
+
+
+def listed(place: np.ndarray, value: float) -> dict[str, Any]:
+    """A cell, given as (label, y, x), in a list of the page: its centre in pixels from the corner of the field."""
+    label, y, x = place.tolist()
+    return {"label": int(label), "x": x + 0.5, "y": y + 0.5, "value": value if math.isfinite(value) else None}
 
 
 def _line_starts(path: Path) -> np.ndarray:

@@ -85,6 +85,7 @@ class FieldView:
             "levels": n_levels(self.layers.shape),
             "um_per_px": self.layers.pixel_size_um,
             "layers": self.layers.described(),
+            "has_probability": self.cells.has_probability,
             **self.state(),
         }
 
@@ -177,6 +178,7 @@ class FieldView:
     def at(self, x: float, y: float) -> dict[str, Any]:
         """The nucleus at a place: its id, type, outline, and its row in the table of cells; only the id 0 elsewhere."""
         labels, corrected = self.labels(), self.corrector.corrected
+        newer = [a for a in corrected.actions if a.revision > self.record.get("corrected", 0)]
         if not (0 <= x < labels.shape[1] and 0 <= y < labels.shape[0]):
             return {"label": 0}
         place = box_of_points(np.array([[x, y]]))
@@ -194,9 +196,14 @@ class FieldView:
             "type": given.get(label, row.get("phenotype", "")),
             "outline": [[round(px + box[1], 2), round(py + box[0], 2)] for py, px in ring.tolist()],
             "area_px": int(mask.sum()),
-            "is_changed": any(label in a.labels for a in corrected.actions if a.action in ("merge", "split", "draw")),
+            "is_changed": any(label in a.labels for a in newer if a.action in ("merge", "split", "draw")),
             "row": row,
         }
+
+    def renew(self, record: Record) -> None:
+        """Take over a record and a table of cells that were written anew."""
+        with self._opening:
+            self.record, self._cells = record, None
 
     def act(self, action: Action, after: int) -> dict[str, Any]:
         """Apply a correction that follows revision `after`, and return the state."""

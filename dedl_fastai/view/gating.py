@@ -18,6 +18,7 @@ from ..phenotypes.gates.one_marker import gate_of
 from ..phenotypes.gates.options import GateOptions
 from ..predict.folder_gates import moved_gates, newest_gates, origin_of
 from ..predict.kinds import KINDS
+from .cells import listed
 
 _BINS = 100
 
@@ -60,7 +61,7 @@ class Gating:
             if path.is_file():
                 column = intensity_column(pd.read_csv(path, nrows=100), marker)
                 if column is not None:
-                    tables[name] = pd.read_csv(path, usecols=["label", column])
+                    tables[name] = pd.read_csv(path, usecols=["label", "y_px", "x_px", column])
                     tables[name].attrs["path"] = str(path)
         return tables
 
@@ -117,6 +118,14 @@ class Gating:
             "all": int((of_all > cut).sum()),
             "cells": len(of_all),
         }
+
+    def nearest(self, marker: str, field: str, cut: float, n: int) -> list[dict[str, Any]]:
+        """The n cells of a field next to a cut-off on the marker's logarithmic scale, as label, place and value."""
+        scale, values = self.gate(marker, field).scale, self.values(marker, field)[1]
+        distance = np.abs(scale.log(values) - scale.log(np.array([cut])))
+        order = np.argsort(np.nan_to_num(distance, nan=np.inf), kind="stable")[:n]
+        places = self._tables(marker)[field][["label", "y_px", "x_px"]].to_numpy(float)
+        return [listed(places[i], float(values[i])) for i in order if np.isfinite(values[i])]
 
     def positive(self, marker: str, field: str, cut: float) -> np.ndarray:
         """Whether the nucleus with each label is above a cut-off."""

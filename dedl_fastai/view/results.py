@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import UserError
 from ..io.corrections import CHECK, UNCHECK, Action, actions_in_force, checks, corrected_files
 from ..io.files import existing_dir
+from ..io.locks import alone_in
 from ..predict.corrections import is_written, read_actions
 from ..predict.overlay import class_colors
 from ..predict.record import read_records, thumbnail_file
@@ -71,22 +72,41 @@ class ResultsView:
 
     def _row(self, name: str) -> dict[str, Any]:
         record = self.records[name]
-        actions = self._actions(name)
+        actions, n_logged = self._actions(name)
         checked = checks(actions)
         return {
             **{key: record[key] for key in ("cells", "per_mm2", "area_mm2", "uncertainty")},
             "field": name,
             "types": {n: values["cells"] for n, values in record["phenotypes"].items()},
+            "is_behind": n_logged != record.get("corrected", 0),
             "corrections": sum(a.action not in (CHECK, UNCHECK) for a in actions),
             "checked": "" if not checked else "field" if checked[-1].points is None else "regions",
         }
 
-    def _actions(self, name: str) -> list[Action]:
+    def _actions(self, name: str) -> tuple[list[Action], int]:
+        """The actions in force, and the number of all in the log."""
         try:
-            return actions_in_force(read_actions(self.folder, name))
+            actions = read_actions(self.folder, name)
+            return actions_in_force(actions), len(actions)
         except UserError as e:
             log.warning("%s", e)
-            return []
+            return [], 0
+
+    def correct(self) -> list[str]:
+        """Let tables and counts follow the corrections, and return the names of the fields that were behind.
+
+        Raises `UserError` if a file that this needs is missing, or if another process writes into the folder.
+        """
+        from ..predict.correct import correct_results  # it needs PyTorch, which takes seconds to import
+
+        with alone_in(self.folder):
+            names = correct_results(self.folder)
+        with self._lock:
+            self.records = {str(r["field"]): r for r in read_records(self.folder)}
+            self.gating = Gating(self.folder, list(self.records))
+            for name in self._fields.keys() & names:
+                self._fields[name].renew(self.records[name])
+        return names
 
     def thumbnail(self, name: str) -> Path | None:
         """The small picture of a field, or None."""

@@ -37,6 +37,8 @@ def write_results(folder: Path) -> Path:
         write_ome_tiff(folder / f"{name}_labels.ome.tif", labels, ["nucleus id"], 0.5)
         table = pd.DataFrame({"label": list(PLACES)})
         table["x_px"], table["y_px"] = zip(*(centre(i) for i in PLACES), strict=True)
+        table["x_um"], table["y_um"] = (table["x_px"] + 0.5) / 2, (table["y_px"] + 0.5) / 2
+        table["area_um2"], table["solidity"] = EDGE**2 / 4, 1.0
         table["area_px"], table["Cell CD8 mean"], table["phenotype"] = EDGE**2, [1.0, 2.0, 4.0, 8.0, 16.0], types
         table.to_csv(folder / f"{name}_cells.csv", index=False)
         (folder / "fields" / f"{name}.json").write_text(json.dumps(_record(name, path, n)))
@@ -56,6 +58,8 @@ def _record(name: str, image: Path, n: int) -> dict:
         "threshold": 0.5,
         "phenotypes": {"t": {"cells": 2, "per_mm2": 2 / mm2}, "other": {"cells": 3, "per_mm2": 3 / mm2}},
         "phenotyping": "",
+        "scale": {"factor": 1.0, "by": "none", "agreement": []},
+        "kinds": ["labels", "cells"],
         "areas": {"unit": "px", "counts": [0]},
         "settings": {},
         "made": {},

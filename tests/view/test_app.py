@@ -7,6 +7,7 @@ import sys
 from urllib.parse import quote
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -311,3 +312,46 @@ def test_a_folder_without_results_is_refused(tmp_path):
     (tmp_path / "fields").mkdir()
     with pytest.raises(UserError, match="no finished field"):
         serve(tmp_path)
+
+
+def test_tables_and_counts_follow_the_corrections_when_the_page_asks(client, folder):
+    x, y = centre(1)
+    assert act(client, "delete", 0, labels=[1], points=[[x, y]])["revision"] == 1
+    assert act(client, "draw", 1, points=[[200, 200], [240, 200], [240, 230], [200, 230]])["labels"] == [6]
+    assert client.get(f"{A}/at", params={"x": 220, "y": 215}).json()["is_changed"]
+    assert [row["is_behind"] for row in client.get("api/fields").json()["fields"]] == [True, False]
+    assert client.post("api/correct", json={}).json() == {"fields": [NAMES[0]]}
+    rows = client.get("api/fields").json()["fields"]
+    assert [row["is_behind"] for row in rows] == [False, False] and rows[0]["cells"] == 5
+    table = pd.read_csv(folder / f"{NAMES[0]}_cells.csv").set_index("label")
+    assert list(table.index) == [2, 3, 4, 5, 6] and table["area_px"][6] == 40 * 30
+    drawn = client.get(f"{A}/at", params={"x": 220, "y": 215}).json()
+    assert not drawn["is_changed"] and drawn["row"]["area_px"] == 1200
+    assert client.get("api/gates/CD8", params={"field": NAMES[0], "cut": 3}).json()["cells_of_field"] == 5
+
+
+def test_a_correction_of_the_tables_that_fails_is_a_sentence(client, folder):
+    act(client, "delete", 0, labels=[1], points=[list(centre(1))])
+    (folder / f"{NAMES[0]}_cells.csv").unlink()
+    answer = client.post("api/correct", json={})
+    assert answer.status_code == 400 and "_cells.csv does not exist" in answer.json()["error"]
+    assert client.post("api/correct", content="{}", headers={"content-type": "text/plain"}).status_code == 400
+
+
+def test_the_cells_next_to_a_cut_off_are_listed_with_their_places(looking):
+    near = looking.get(f"{A}/unsure", params={"marker": "CD8", "cut": 7}).json()
+    assert [cell["label"] for cell in near[:3]] == [4, 3, 5] and near[0]["value"] == 8
+    for cell in near:
+        assert label_at(looking, cell["x"], cell["y"]) == cell["label"]
+    assert not looking.get(A).json()["has_probability"] and looking.get(f"{A}/unsure").json() == []
+
+
+def test_the_cells_with_the_least_probable_types_are_listed(folder):
+    path = folder / f"{NAMES[0]}_cells.csv"
+    table = pd.read_csv(path)
+    table["phenotype_probability"] = [0.9, 0.5, None, 0.4, 0.8]
+    table.to_csv(path, index=False)
+    with client_of(folder) as client:
+        cells = client.get(f"{A}/unsure").json()
+        assert client.get(A).json()["has_probability"]
+    assert [cell["label"] for cell in cells] == [3, 4, 2, 5, 1] and cells[0]["value"] is None

@@ -150,6 +150,18 @@ export class FieldPage {
     return cell.label ? { ...cell, place: [x, y] } : null;
   }
 
+  // Moves to a cell and selects it.
+  async showCellAt([x, y]) {
+    try {
+      this.picture.goTo(x, y, Math.min(this.about.width, 40 / (this.about.um_per_px || 0.5)));
+      const cell = await this.cellAt([x, y]);
+      this.select(cell ? [cell] : []);
+      if (!cell) say("There is no nucleus any more at this place.");
+    } catch (error) {
+      say(error.message);
+    }
+  }
+
   #followPointer() {
     const viewer = this.find(".viewer");
     const look = calm(async (position) => {

@@ -1,6 +1,6 @@
 // The gallery: a row for each field, sorted by any column; the most uncertain first.
 
-import { calm, element, fieldPath, get, rgb } from "./api.js";
+import { calm, element, fieldPath, get, post, rgb, say } from "./api.js";
 
 const KEY = "order"; // of the session: the field page goes through the fields in the order of the gallery
 const number = (v) => (v === null || v === undefined ? "-" : Number.isInteger(v) ? String(v) : v.toPrecision(4));
@@ -28,11 +28,27 @@ export function ordered() {
   return JSON.parse(sessionStorage.getItem(KEY) || "[]");
 }
 
+async function updateTables(button, root) {
+  button.disabled = true;
+  try {
+    await post("api/correct", {});
+  } finally {
+    button.disabled = false;
+  }
+  for (const part of ["thead tr", "tbody"]) root.querySelector(part).replaceChildren();
+  await showGallery(root);
+}
+
 export async function showGallery(root) {
   const { folder, fields, types } = await get("api/fields");
   document.title = `${folder} - dedl-fastai view`;
   const nuclei = fields.reduce((sum, f) => sum + f.cells, 0);
   root.querySelector("h1").textContent = `${folder}: ${fields.length} fields, ${nuclei} nuclei`;
+  const button = root.querySelector(".correct");
+  const behind = fields.filter((f) => f.is_behind).length;
+  button.hidden = !behind;
+  button.textContent = `update tables (${behind} behind their corrections)`;
+  button.onclick = () => updateTables(button, root).catch((error) => say(error.message));
   const all = columns(types);
   const body = root.querySelector("tbody");
   const heads = all.map((column) => {

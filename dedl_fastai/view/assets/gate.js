@@ -2,6 +2,7 @@
 
 import { calm, element, get, post, say } from "./api.js";
 
+const TYPES = "\n"; // no marker has this name
 const SVG = "http://www.w3.org/2000/svg";
 
 function svg(name, attributes) {
@@ -15,8 +16,11 @@ export class GatePanel {
     this.page = page;
     this.plot = root.querySelector(".plot");
     this.select = root.querySelector(".marker");
-    root.hidden = !page.about.markers.length;
-    this.select.append(element("option", { value: "" }, "marker ..."), ...page.about.markers.map((m) => element("option", { value: m }, m)));
+    this.unsure = root.querySelector(".unsure");
+    const { markers, has_probability: hasTypes } = page.about;
+    root.hidden = !markers.length && !hasTypes;
+    const types = hasTypes ? [element("option", { value: TYPES }, "types: the least probable")] : [];
+    this.select.append(element("option", { value: "" }, "marker ..."), ...types, ...markers.map((m) => element("option", { value: m }, m)));
     this.select.onchange = () => this.#show(this.select.value).catch((error) => say(error.message));
     this.moved = calm(() => this.#counted().catch((error) => say(error.message)), 60);
   }
@@ -26,10 +30,12 @@ export class GatePanel {
   }
 
   async #show(marker) {
-    if (!marker) {
+    this.unsure.replaceChildren();
+    if (!marker || marker === TYPES) {
       this.plot.replaceChildren();
       this.page.gating = null;
       await this.page.showOutlines();
+      if (marker) this.#list("Least probable types", await get(`${this.page.path}/unsure`));
       return;
     }
     const gate = await get(this.#path(marker));
@@ -94,6 +100,17 @@ export class GatePanel {
     this.counts.textContent = `Above ${cut.toPrecision(4)}: ${counts.field} of ${counts.cells_of_field} cells here, `
       + `${counts.all} of ${counts.cells} in all.`;
     await this.page.showOutlines();
+    const near = await get(`${this.page.path}/unsure?marker=${encodeURIComponent(marker)}&cut=${cut}`);
+    if (cut === this.cut && marker === this.select.value) this.#list("Next to the cut-off", near);
+  }
+
+  // Cells that are hard to decide: a click shows one in the middle.
+  #list(title, cells) {
+    const buttons = cells.map((cell) => {
+      const value = cell.value === null ? "?" : cell.value.toPrecision(3);
+      return element("button", { title: `nucleus ${cell.label}`, onclick: () => this.page.showCellAt([cell.x, cell.y]) }, value);
+    });
+    this.unsure.replaceChildren(element("p", {}, cells.length ? `${title}:` : "There is no such cell."), ...buttons);
   }
 
   async #save() {
