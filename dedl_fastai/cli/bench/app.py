@@ -4,6 +4,7 @@ import typer
 
 from ..command import Command
 from .anchors import anchors
+from .correction import correction
 from .grid import report, run
 from .measurements import app_cost, engines, loader, slide, step
 from .prediction import predict, startup
@@ -15,6 +16,7 @@ app.command("list", cls=Command, short_help="The paper's tables, their runs and 
 app.command(cls=Command, short_help="The runs of a table, and their report.")(run)
 app.command(cls=Command, short_help="Results of a grid next to the published values.")(report)
 app.command(cls=Command, short_help="StarDist, Cellpose and InstanSeg beside our runs.")(anchors)
+app.command(cls=Command, short_help="F1 against nuclei that a simulated annotator corrects.")(correction)
 app.command(cls=Command, short_help="Training, APP, engines and loader; comparison.")(speed)
 app.command(cls=Command, short_help="Tiles from the cache, from TIFFs and from .npy.")(loader)
 app.command(cls=Command, short_help="A training step and a bare PyTorch loop.")(step)
