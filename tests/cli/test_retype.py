@@ -8,6 +8,7 @@ import pytest
 
 from dedl_fastai.phenotypes import Gates
 from dedl_fastai.predict.kinds import KINDS
+from dedl_fastai.view.gating import Gating
 
 from .results import WRITE, contents, dedl
 
@@ -40,6 +41,18 @@ def test_a_cut_off_by_hand_changes_types_everywhere_and_predict_continues_with_i
     assert dedl("gate", results, "--apply", "--set", "CD4=0.7").exit_code == 0
     gates = Gates.load(results / "gates.json").of()
     assert (gates["CD19"].cut, gates["CD4"].cut) == (0.5, 0.7)  # the first one stays
+
+
+def test_cut_offs_that_were_moved_on_the_page_are_applied(results):
+    names = sorted(p.stem for p in (results / "fields").glob("*.json"))
+    Gating(results, names).save("CD19", names[0], 0.5)
+    assert dedl("gate", results, "--apply").exit_code == 0
+    assert Gates.load(results / "gates.json").of()["CD19"].cut == 0.5
+    b = cells(results)["phenotype"] == "b"
+    assert b.any() and (cells(results)["Cell CD19 (Opal 540) mean"][b] > 0.5).all()
+    assert dedl("gate", results, "--apply", "--set", "CD19=0.7").exit_code == 0  # newer than the page's
+    assert dedl("gate", results, "--apply").exit_code == 0
+    assert Gates.load(results / "gates.json").of()["CD19"].cut == 0.7
 
 
 def test_other_rules(results, tmp_path):
