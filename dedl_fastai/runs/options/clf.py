@@ -12,7 +12,7 @@ from .training import DATA, ENSEMBLE, FIND, ITEMS, LABELS, LOG, LOSS, MODEL, SCH
 
 CELLS = "cells"  # items, and the input of fields and tiles that are classified by their cells
 MEASUREMENTS = "measurements"
-ITEM_KINDS, CELL_INPUTS, JOINED = ("fields", "tiles", "cells"), (MEASUREMENTS, "markers"), (MEASUREMENTS, "none")
+ITEM_KINDS, CELL_INPUTS, JOINED = ("fields", "tiles", "cells"), (MEASUREMENTS, "markers"), ("none", MEASUREMENTS)
 TREES, CROP_UM = 200, 24.0
 INTENSITIES = ("auto", "raw", "scaled")
 _FOR_NETWORKS = (MODEL, LOSS, SCHEDULE, LOG)  # topics whose options trees do not have
@@ -85,7 +85,9 @@ class ClfConfig(TrainOptions):
         CROP_UM, "Of crops: edge of the square around a cell in um, which is resized to --size.", ITEMS, flag="crop"
     )
     join: str = option(
-        "", "Of crops: measurements (default) join the network's features of the crop before its head; or none.", ITEMS
+        "none",
+        "Of crops: measurements of the cell join the network's features of the crop before its head; or none.",
+        ITEMS,
     )
     trees: int = option(TREES, "Of measurements: trees of the forest; boosting has half as many rounds.", ITEMS)
     min_confidence: float = option(
@@ -124,14 +126,7 @@ class ClfConfig(TrainOptions):
         object.__setattr__(self, "input", self.input or ("measurements" if self.items == "cells" else "thumbnail"))
         if self.input == CELLS:
             object.__setattr__(self, "seg", self.seg or NUCLEI)
-        if self.has_crops:
-            object.__setattr__(self, "join", self.join or MEASUREMENTS)
         self._check_items()
-
-    @property
-    def has_crops(self) -> bool:
-        """Whether crops around cells are classified."""
-        return self.items == "cells" and self.input == "markers"
 
     def _check_items(self) -> None:
         """Raise a `UserError` for items and options that do not go together."""
@@ -150,8 +145,10 @@ class ClfConfig(TrainOptions):
         """The same for cells as items."""
         if self.input not in CELL_INPUTS:
             raise UserError(f"input={self.input!r} is not for cells; it may be {' or '.join(CELL_INPUTS)}.")
-        if self.join not in JOINED if self.has_crops else self.join:
-            raise UserError(f"join={self.join!r}: it is for input=markers, {' or '.join(JOINED)}.")
+        if self.join not in JOINED:
+            raise UserError(f"join={self.join!r} is unknown; it may be {' or '.join(JOINED)}.")
+        if self.join == MEASUREMENTS and self.input == MEASUREMENTS:
+            raise UserError("`join` is for input=markers: measurements join crops.")
         if not 0 <= self.min_confidence < 1:
             raise UserError(f"min_confidence={self.min_confidence:g}: give a probability, 0 to below 1.")
         if self.lr == FIND:
@@ -166,7 +163,7 @@ class ClfConfig(TrainOptions):
         """The same for fields and tiles as items, which may be classified by their cells."""
         if self.input == CELLS and self.channel:
             raise UserError("`channel` is for input=markers: of cells, all channels are measured.")
-        defaults: dict[str, Any] = {"trees": TREES, "crop_um": CROP_UM, "join": "", "min_confidence": 0.0}
+        defaults: dict[str, Any] = {"trees": TREES, "crop_um": CROP_UM, "join": "none", "min_confidence": 0.0}
         of_cells = {} if self.input == CELLS else {"seg": "", "seg_channel": "", "intensities": "auto"}
         given = [name for name, default in {**of_cells, **defaults}.items() if getattr(self, name) != default]
         if given or self.input == "measurements":
@@ -182,12 +179,6 @@ class ClfConfig(TrainOptions):
         elif given.get("input") == CELLS:
             given = {**_BAGS, **given}
         return super().resolve(given)
-
-    @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> "ClfConfig":
-        """As `TrainOptions.from_dict`; the crops of earlier versions had no measurements."""
-        is_earlier = value.get("items") == "cells" and value.get("input") == "markers" and "join" not in value
-        return super().from_dict({**value, "join": "none"} if is_earlier else value)
 
     @classmethod
     def without_use(cls, given: Mapping[str, Any]) -> str:

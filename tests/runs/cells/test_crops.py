@@ -23,14 +23,15 @@ OPTIONS = {"items": "cells", "input": "markers", "model": "test_resnet", "size":
 @pytest.fixture(scope="module")
 def finished(one_field, tmp_path_factory):
     run = tmp_path_factory.mktemp("crops") / "run"
-    train_cells(ClfConfig.resolve({"data": str(one_field), **OPTIONS, "trees": 10}), run)
+    options = {**OPTIONS, "join": "measurements", "trees": 10}
+    train_cells(ClfConfig.resolve({"data": str(one_field), **options}), run)
     return run
 
 
 @pytest.fixture(scope="module")
 def without_measurements(one_field, tmp_path_factory):
     run = tmp_path_factory.mktemp("crops") / "plain"
-    options = {**OPTIONS, "epochs": 1, "swa_start": 1, "join": "none", "trees": 2}
+    options = {**OPTIONS, "epochs": 1, "swa_start": 1, "trees": 2}
     train_cells(ClfConfig.resolve({"data": str(one_field), **options}), run)
     return run
 
@@ -69,7 +70,7 @@ def test_probabilities_of_a_field_do_not_depend_on_the_cells_predicted_together(
     assert p.sum(axis=1) == pytest.approx(1) and typer.needs_pixels
 
 
-def test_measurements_join_the_crops_unless_the_options_say_otherwise(finished, without_measurements, measured_field):
+def test_measurements_join_the_crops_if_the_options_say_so(finished, without_measurements, measured_field):
     field, labels, cells = measured_field
     other = cells.assign(**{"Nucleus CD8 mean": cells["Nucleus CD8 mean"].to_numpy()[::-1]})
     changed = {}
@@ -111,7 +112,7 @@ def test_runs_of_earlier_versions_have_no_measurements(without_measurements, tmp
     assert options.join == "none" and train_cells(options, run)["kind"] == "network"  # it is complete
 
 
-@pytest.mark.parametrize("given", [{"join": "all"}, {"input": "measurements", "join": "none"}, {"items": "fields"}])
+@pytest.mark.parametrize("given", [{"join": "all"}, {"input": "measurements"}, {"items": "fields"}])
 def test_measurements_join_crops_alone(given):
     with pytest.raises(UserError, match="join"):
         ClfConfig.resolve({"items": "cells", "input": "markers", "join": "measurements", **given})
