@@ -29,7 +29,8 @@ class CellsClassifier(Classifier):
         cells = self.card["cells"]
         assert self.load is not None
         digest = cells.get("seg_digest", "")  # earlier versions did not keep it
-        self.bags = FieldBags(cells["seg"], self.load, tuple(cells["channels"]), cells["seg_channel"], digest)
+        how = {"seg_channel": cells["seg_channel"], "trained_with": digest}
+        self.bags = FieldBags(cells["seg"], self.load, tuple(cells["channels"]), **how)
 
     def probabilities(self, pictures: Sequence[np.ndarray | ClfItem] | np.ndarray) -> np.ndarray:
         """(N, K) probabilities of items of the DataBlock."""
