@@ -34,14 +34,14 @@ def _trained(job: Job) -> tuple[models.CellposeModel, str]:
 
     model = models.CellposeModel(gpu=False, pretrained_model=False)
     with tempfile.TemporaryDirectory() as folder, job.timed("train"):
-        _, model_path = train.train_seg(
+        model_path = train.train_seg(
             model.net,
             train_data=job.images("train"),
             train_labels=job.ids("train"),
             channels=[0, 0],
             save_path=folder,
             **({"n_epochs": job.epochs} if job.epochs else {}),
-        )[:2]
+        )[0]  # then the losses
         model = models.CellposeModel(gpu=False, pretrained_model=str(model_path))
     return model, "from scratch"
 
