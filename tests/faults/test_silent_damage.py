@@ -95,6 +95,32 @@ def test_a_header_that_claims_fewer_pixels_than_the_file_has_is_refused(tmp_path
     refused(open_field, path, "is damaged")
 
 
+@pytest.mark.parametrize("how", [{}, {"rowsperstrip": 16}, {"tile": (32, 32)}], ids=["plain", "strips", "tiles"])
+@pytest.mark.parametrize("codec", ["lzw", "lzma", "zlib", "packbits", "zstd"])
+@pytest.mark.parametrize(("name", "value"), [("BitsPerSample", 8), ("BitsPerSample", 12), ("Compression", 4)])
+def test_a_compressed_page_whose_tags_claim_fewer_bytes_is_refused(tmp_path, how, codec, name, value):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, 257 * SQUARES.astype(np.uint16), metadata=None, compression=codec, **how)
+    with_tag(path, 0, name, value)
+    refused(planes_of, path, "is damaged")
+
+
+@pytest.mark.parametrize("bits", [8, 12])
+def test_pixels_of_lzw_are_not_taken_for_others_by_their_number_of_bits(tmp_path, bits):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, 257 * SQUARES.astype(np.uint16), metadata=None, compression="lzw", predictor=True)
+    np.testing.assert_array_equal(planes_of(path)[0], 257.0 * SQUARES)
+    with_tag(path, 0, "BitsPerSample", bits)
+    refused(planes_of, path, f"holds 8192 bytes of pixels, and its tags say {64 * 64 * bits // 8}")
+
+
+def test_compressed_blocks_are_not_taken_for_pixels(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, STACK[0], metadata=None, compression="lzw", rowsperstrip=16)  # noise: longer than its pixels
+    with_tag(path, 0, "Compression", 1)
+    refused(open_field, path, "is damaged")
+
+
 def test_a_zarr_store_without_some_of_its_chunks_is_warned_of(tmp_path, caplog):
     store = tmp_path / "a.zarr"
     array = zarr.open_array(str(store), mode="w", shape=(64, 64), chunks=(16, 16), dtype="u2")

@@ -1,5 +1,6 @@
 """PNG and JPEG files as fields with the channel grey, or the channels red, green and blue."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image
 from ...errors import UserError
 from ..limits import check_pixels
 from .field import Field
+from .jpeg_damage import fault_of_picture
 
 RGB = ("red", "green", "blue")
 RGB_COLORS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
@@ -48,21 +50,31 @@ def _opened(path: Path) -> Image.Image:
 def _decode(path: Path) -> np.ndarray:
     with _opened(path) as image:
         check_pixels(path, image.height, image.width)
+        is_jpeg = image.format == "JPEG"
         try:
             image.verify()  # a PNG's checksums and its last chunk, which decoding ignores
         except (OSError, ValueError, SyntaxError) as e:
             raise _damaged(path, e) from e
-    with _opened(path) as image:
-        try:
-            if image.mode == "LA":
-                image = image.convert("L")
-            elif image.mode not in ("1", "L", "F", "RGB") and not image.mode.startswith("I"):
-                image = image.convert("RGB")
-            pixels = np.asarray(image)
-        except (OSError, ValueError, SyntaxError) as e:
-            raise _damaged(path, e) from e
+    raw = path.read_bytes()
+    try:
+        pixels = _pixels(raw)
+    except (OSError, ValueError, SyntaxError) as e:
+        raise _damaged(path, e) from e
+    fault = fault_of_picture(raw, pixels, _pixels) if is_jpeg else ""
+    if fault:
+        raise _damaged(path, fault)
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def _damaged(path: Path, e: Exception) -> UserError:
+def _pixels(raw: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(raw)) as opened:
+        image: Image.Image = opened
+        if image.mode == "LA":
+            image = image.convert("L")
+        elif image.mode not in ("1", "L", "F", "RGB") and not image.mode.startswith("I"):
+            image = image.convert("RGB")
+        return np.asarray(image)
+
+
+def _damaged(path: Path, e: Exception | str) -> UserError:
     return UserError(f"{path} is damaged or cut short ({e}): copy or export it again.")

@@ -8,8 +8,9 @@ import tifffile
 
 from ...errors import UserError
 from .field import Field
+from .tiff_blocks import Page, keyframe
 from .tiff_metadata import describe
-from .tiff_pages import DAMAGED, Page, keyframe, open_tiff, read_page, read_region
+from .tiff_pages import DAMAGED, open_tiff, read_page, read_region
 
 
 class TiffField(Field):

@@ -1,7 +1,7 @@
 """Pages of a TIFF: checks that a file is complete, and reading of regions from only the segments they touch."""
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,8 +10,7 @@ import tifffile
 
 from ...errors import UserError
 from ..limits import check_pixels
-
-Page = tifffile.TiffPage | tifffile.TiffFrame  # a frame shares the tags of its keyframe
+from .tiff_blocks import Page, keyframe, segments
 
 DAMAGED = (  # what tifffile and its codecs raise on a file that is cut short or has wrong bytes
     ArithmeticError,
@@ -27,7 +26,7 @@ DAMAGED = (  # what tifffile and its codecs raise on a file that is cut short or
 )
 _MAX_IMPLAUSIBLE_UM = 20.0  # a larger "pixel size" is a screen resolution (72 or 96 dpi), not that of a microscope
 _MAX_BLOCK = 2**33  # bytes of a decoded strip or tile: no scanner writes larger ones, and one must fit in memory
-_PADDING = 512  # bytes by which the blocks of an uncompressed page may exceed its pixels
+_PADDING = 8  # bytes that a block of an uncompressed page may have after its pixels
 _MAX_RATIO = 10_000  # of pixels to file size: deflate and LZW reach about 1000, and no slide is that empty
 
 
@@ -112,18 +111,11 @@ def _check_blocks(path: Path, page: Page) -> None:
     if key.compression != tifffile.COMPRESSION.NONE:
         return
     given, needed = sum(page.databytecounts), len(blocks) * int(np.prod(key.chunks)) * key.bitspersample // 8
-    if given > 1.5 * needed + _PADDING or (_is_plain(page) and given < key.nbytes):
+    if given > needed + needed // 16 + _PADDING * len(blocks) or (_is_plain(page) and given < key.nbytes):
         raise UserError(
             f"{path} is damaged: page {page.index} has {given} bytes for {needed} bytes of pixels. Copy or export it "
             "again."
         )
-
-
-def keyframe(page: Page) -> tifffile.TiffPage:
-    """The page that has the tags of `page`: the page itself, or the first of the pages that share them."""
-    if page.keyframe is None:
-        raise tifffile.TiffFileError(f"page {page.index} has no keyframe")
-    return page.keyframe
 
 
 def _check_plausible(path: Path, pages: Sequence[Page], size: int) -> None:
@@ -193,13 +185,15 @@ def read_region(
             data = np.memmap(path, dtype=dtype, mode="r", offset=page.dataoffsets[0], shape=shape)
             return np.array(data[plane, y0:y1, x0:x1, inner], dtype=key.dtype)
         out = np.zeros((y1 - y0, x1 - x0), dtype=key.dtype)
-        for block, (_, _, y, x, _), (_, height, width, _) in _segments(page, plane, y0=y0, y1=y1, x0=x0, x1=x1):
+        for block, (_, _, y, x, _), (_, height, width, _) in segments(path, page, plane, y0=y0, y1=y1, x0=x0, x1=x1):
             if block is None:  # a sparse file omits empty tiles
                 continue
             top, bottom, left, right = max(y, y0), min(y + height, y1), max(x, x0), min(x + width, x1)
             out[top - y0 : bottom - y0, left - x0 : right - x0] = block[
                 0, top - y : bottom - y, left - x : right - x, inner
             ]
+    except UserError:
+        raise
     except DAMAGED as e:
         raise UserError(
             f"{path} is damaged: page {page.index} cannot be decoded ({e}). Copy or export it again."
@@ -211,25 +205,6 @@ def _is_plain(page: Page) -> bool:
     """True for uncompressed contiguous pixels, of which a region can be sliced from the file itself."""
     key = keyframe(page)
     return key.is_memmappable and len(page.dataoffsets) > 0 and key.is_contiguous
-
-
-def _segments(page: Page, plane: int, *, y0: int, y1: int, x0: int, x1: int) -> Iterator[tuple[Any, ...]]:
-    """Yield (pixels or None, index, shape) of the strips or tiles that a region touches, as tifffile decodes them."""
-    key, fh = keyframe(page), page.parent.filehandle
-    height, width = key.chunks[0:2] if key.is_tiled else (key.rowsperstrip, key.imagewidth)
-    n_rows, n_cols = -(-key.imagelength // height), -(-key.imagewidth // width)
-    rows = range(y0 // height, -(-y1 // height))
-    cols = range(x0 // width, -(-x1 // width))
-    extra = {"jpegtables": page.jpegtables, "jpegheader": key.jpegheader} if key.compression in (6, 7, 34892) else {}
-    for row in rows:
-        for col in cols:
-            index = (plane * n_rows + row) * n_cols + col
-            offset, count = page.dataoffsets[index], page.databytecounts[index]
-            data = None
-            if count:
-                fh.seek(offset)
-                data = fh.read(count)
-            yield key.decode(data, index, **extra)
 
 
 def resolution_um(page: tifffile.TiffPage, unit_um: float | None = None) -> float | None:
