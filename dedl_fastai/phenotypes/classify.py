@@ -1,5 +1,6 @@
 """The class of each cell: from its phenotype, from 0/1 columns, or from intensities and thresholds of markers."""
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
@@ -44,7 +45,7 @@ def parse_thresholds(value: str | Mapping[str, Cuts] | None, name: str = "thresh
 
 def _cuts(text: str) -> Cuts:
     cuts = [float(number) for number in text.split("/")]
-    if len(cuts) > 2 or cuts != sorted(cuts):
+    if len(cuts) > 2 or cuts != sorted(cuts) or not all(map(math.isfinite, cuts)):
         raise ValueError(text)
     return cuts[0] if len(cuts) == 1 else cuts
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..cells.measure import measure_cells
+from ..cells.none_found import warn_if_all_empty, warn_of_empty_field
 from ..cells.phenotyping import add_phenotypes
 from ..errors import UserError
 from ..inference.cell_types import CellTyper
@@ -69,6 +70,7 @@ def predict_cells(
                 folder.finish(failed)
             raise
     folder.finish(failed)
+    warn_if_all_empty([folder.records[name]["cells"] for name in images if name in folder.records])
     return failed
 
 
@@ -203,4 +205,7 @@ class _Prediction:
                 predicted.cells = typed_cells(self.typer, predicted, options.min_confidence)
             channel = self.ensemble.channel_indices(field, options.channels)[0]
             self.folder.write(name, image, Result(predicted, channel, options.radius_um))
-        log.info("%s: %d cells", image, self.folder.records[name]["cells"])
+        n = self.folder.records[name]["cells"]
+        log.info("%s: %d cells", image, n)
+        if n == 0:
+            warn_of_empty_field(image)

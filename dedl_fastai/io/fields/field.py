@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import UserError
+from ...errors import UserError, one_line
 from ..limits import PIXEL_SIZES_UM, check_pixels
 
 log = logging.getLogger(__name__)
@@ -18,10 +19,10 @@ log = logging.getLogger(__name__)
 class Field(ABC):
     """An image with named channels, read lazily: only the pages, strips or tiles of the requested region are decoded.
 
-    `channels` are the names in file order, `shape` is (H, W), `pixel_size_um` is a float or None if unknown,
-    `pixel_size_from` is "file", "option" (given to `open_field`) or "", `origin_um` is the stage position (x, y) of the
-    upper left corner or None, `colors` holds the display colour (r, g, b) or None of each channel, `format` names the
-    kind of file.
+    `channels` are the names in file order, each in one line, `shape` is (H, W), `pixel_size_um` is a float or None if
+    unknown, `pixel_size_from` is "file", "option" (given to `open_field`) or "", `origin_um` is the stage position
+    (x, y) of the upper left corner or None, `colors` holds the display colour (r, g, b) or None of each channel,
+    `format` names the kind of file.
     """
 
     def __init__(
@@ -35,11 +36,15 @@ class Field(ABC):
         colors: Sequence[tuple[int, int, int] | None] | None = None,
         slide_id: str = "",
     ):
-        self.path, self.format, self.channels = Path(path), format, list(channels)
+        self.path, self.format = Path(path), format
+        self.channels = [one_line(name).strip() or f"channel_{i}" for i, name in enumerate(channels)]
         self.shape: tuple[int, int] = (shape[0], shape[1])
         if pixel_size_um and not PIXEL_SIZES_UM[0] <= pixel_size_um <= PIXEL_SIZES_UM[1]:
             log.warning("%s: a pixel size of %g um is no microscope's: it is taken as unknown", path, pixel_size_um)
             pixel_size_um = None
+        if origin_um and not all(map(math.isfinite, origin_um)):
+            log.warning("%s: a stage position of %g, %g um is taken as unknown", path, *origin_um)
+            origin_um = None
         self.pixel_size_um, self.origin_um, self.slide_id = pixel_size_um or None, origin_um, slide_id
         self.pixel_size_from = "file" if pixel_size_um else ""
         self.colors = list(colors) if colors is not None else [None] * len(self.channels)

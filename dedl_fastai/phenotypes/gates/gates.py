@@ -1,5 +1,6 @@
 """`Gates`: the cut-offs of all markers, for a cohort or for each slide or patient; saved as gates.json."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -53,8 +54,8 @@ class Gates:
             }
             names = ("per", "shift", "factors")
             return cls(groups, **{name: data[name] for name in names})
-        except (KeyError, TypeError, AttributeError) as e:
-            raise UserError(f"{path} holds no gates: give a gates.json that gate or predict wrote.") from e
+        except (KeyError, TypeError, AttributeError, ValueError) as e:
+            raise UserError(f"{path} holds no gates ({e}): give a gates.json that gate or predict wrote.") from e
 
     def of(self, origin: Origin = Origin()) -> dict[str, Gate]:  # noqa: B008 (immutable)
         """The gates of a field, by marker. Raises `UserError` if there are none for its slide or patient."""
@@ -119,6 +120,8 @@ class Gates:
 
 
 def _gate(values: Mapping[str, Any]) -> Gate:
+    if not all(math.isfinite(values[name] or 0) for name in ("cut", "bright")):
+        raise ValueError(f"the cut-off of {values['marker']} is not a number")
     mixture = values["mixture"]
     lists = {name: tuple(v) for name, v in mixture.items()} if mixture else {}
     changed = {"columns": tuple(values["columns"]), "mixture": Mixture(**lists) if mixture else None}

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ...cells.none_found import warn_if_all_empty, warn_of_empty_field
 from ...cells.options import NucleiOptions
 from ...data.cache import CachedField, cache_cohort
 from ...data.cohort import Cohort
@@ -179,5 +180,13 @@ def evaluate_seg_again(
         predictions = predict_splits(model, cohort, splits, folder=folder, channels=channels, scales=scales)
         if not predictions:
             return {}
+        _warn_of_empty(predictions, threshold)
         found = {split: asdict(scales[split]) for split in predictions}
         return {**seg_metrics(predictions, threshold, nuclei=nuclei), "scale": found}
+
+
+def _warn_of_empty(predictions: Predictions, threshold: float) -> None:
+    counts = {f.image: int(f.mask(threshold).sum()) for fields in predictions.values() for f in fields}
+    for image in [image for image, n in counts.items() if n == 0]:
+        warn_of_empty_field(image)
+    warn_if_all_empty(counts.values())
