@@ -1,111 +1,100 @@
-"""Files of each format, their damaged copies, and what the readers make of them: `make fuzz` tries them for an hour."""
+"""Damaged copies of files, and what the readers make of them: `make fuzz` tries those of all formats for an hour."""
 
 import collections
+import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from logging.handlers import BufferingHandler
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import tifffile
-from PIL import Image
 
-from dedl_fastai.data import Cohort
 from dedl_fastai.errors import UserError
-from dedl_fastai.io import open_field, read_cell_table, read_labels, read_segmentation_maps
-from dedl_fastai.io.files import read_json_object
-from dedl_fastai.phenotypes import Rules
 
-NUCLEI = np.kron(np.arange(1, 17).reshape(4, 4), np.ones((6, 6), int)).astype(np.uint16)
-PICTURE = np.random.default_rng(0).integers(0, 255, (3, 40, 40)).astype(np.uint8)
-TABLE = "Cell ID\tPhenotype\tCD4 Mean\tConfidence\n" + "".join(f"{i}\tT\t{i}.25\t97.5 %\n" for i in range(1, 9))
-MAP = "<SegmentationImage><CompartmentType>Nucleus</CompartmentType></SegmentationImage>"
-SLOW_S = 10
+from .formats import FORMATS, Format
+
+COLUMNS = ("tried", "refused", "same", "warned of", "explained", "SILENT", "EXCEPTION", "SLOW", "LARGE")
+FAULTS = COLUMNS[5:]  # read as something else although it can be told; no `UserError`; over time; over memory
+SLOW_S, LARGE_BYTES = 10, 1.5e9
 
 
-def planes(path: Path) -> Any:
-    with open_field(path) as field:
-        return [field.read(i).tolist() for i in range(len(field.channels))], field.channels
-
-
-def _tiff(pixels: np.ndarray, **how: Any) -> Callable[[Path], None]:
-    return lambda path: tifffile.imwrite(path, pixels, **how)
-
-
-def _manifest(path: Path) -> None:
-    path.write_text("image,mask,patient,split\na.png,,P1,train\nb.png,,P2,test\n")
-    for name in "ab":
-        path.with_name(f"{name}.png").touch()
-
-
-FORMATS: dict[str, tuple[str, Callable[[Path], Any], Callable[[Path], Any]]] = {  # ending, writer, reader
-    "png": ("a.png", lambda p: Image.fromarray(NUCLEI.astype(np.uint8)).save(p), lambda p: read_labels(p).tolist()),
-    "jpeg": ("a.jpg", lambda path: Image.fromarray(np.moveaxis(PICTURE, 0, -1)).save(path), planes),
-    "deflate": ("a.tif", _tiff(PICTURE, compression="deflate", rowsperstrip=16, photometric="minisblack"), planes),
-    "lzw": ("a.tif", _tiff(PICTURE, compression="lzw", rowsperstrip=16, photometric="minisblack"), planes),
-    "imagej": ("a.tif", _tiff(PICTURE, imagej=True, metadata={"axes": "CYX"}), planes),
-    "ome": ("a.ome.tif", _tiff(PICTURE, ome=True, tile=(16, 16), compression="zlib", metadata={"axes": "CYX"}), planes),
-    "mask": ("a.tif", _tiff(NUCLEI, compression="zlib"), lambda p: read_labels(p).tolist()),
-    "maps": (
-        "a.tif",
-        _tiff(NUCLEI, compression="lzw", description=MAP, metadata=None),
-        lambda p: {k: v.tolist() for k, v in read_segmentation_maps(p).items()},
-    ),
-    "table": ("a.txt", lambda path: path.write_text(TABLE), lambda p: read_cell_table(p).to_csv()),
-    "manifest": (
-        "cohort.csv",
-        _manifest,
-        lambda p: Cohort.load(p).table.to_csv(),
-    ),
-    "rules": ("a.txt", lambda path: path.write_text("b = CD19+ CD4-\nt = CD4+\n"), lambda p: Rules.load(p).classes),
-    "json": ("a.json", lambda path: path.write_text('{"a": {"b": [1, 2.5, null]}}'), read_json_object),
-}
-
-
-def mutants(raw: bytes, rng: np.random.Generator) -> Iterator[bytes]:
-    """Damaged copies without end: cut, bits flipped, bytes set, zeroed, doubled, removed or exchanged."""
+def mutants(raw: bytes, rng: np.random.Generator) -> Iterator[tuple[str, bytes]]:
+    """Damaged copies without end, each with what was done to it."""
     while True:
         a, b = sorted(int(i) for i in rng.integers(0, len(raw), 2))
-        yield raw[:b]
-        yield raw[:a] + bytes(len(raw) - a)
-        yield raw[:a] + bytes([raw[a] ^ (1 << int(rng.integers(8)))]) + raw[a + 1 :]
-        yield raw[:a] + bytes([int(rng.choice([0, 1, 10, 127, 128, 255]))]) + raw[a + 1 :]
-        yield raw[:a] + bytes(min(16, len(raw) - a)) + raw[a + 16 :]
-        yield raw[:a] + raw[a : a + 8] + raw[a:]
-        yield raw[:a] + raw[b:]
-        yield raw[:a] + rng.bytes(4) + raw[a + 4 :]
+        yield "cut", raw[:b]
+        yield "zeroed to its end", raw[:a] + bytes(len(raw) - a)
+        yield "bit", raw[:a] + bytes([raw[a] ^ (1 << int(rng.integers(8)))]) + raw[a + 1 :]
+        yield "byte", raw[:a] + bytes([int(rng.choice([0, 1, 10, 127, 128, 255]))]) + raw[a + 1 :]
+        yield "16 zeros", raw[:a] + bytes(min(16, len(raw) - a)) + raw[a + 16 :]
+        yield "doubled", raw[:a] + raw[a : a + 8] + raw[a:]
+        yield "removed", raw[:a] + raw[b:]
+        yield "4 bytes", raw[:a] + rng.bytes(4) + raw[a + 4 :]
 
 
-def outcome(read: Callable[[Path], Any], path: Path, expected: Any) -> str:
-    """What a reader makes of a damaged file: refused, same or different; else the fault that it shows."""
-    started = time.perf_counter()
-    try:
-        found = read(path)
-    except UserError as e:
-        result = "refused" if str(e).isprintable() else f"FAULT: not one line: {e!r}"
-    except Exception as e:  # the fault that is looked for
-        result = f"FAULT: {type(e).__name__}: {e}"
-    else:
-        result = "same" if found == expected else "different"
-    return result if time.perf_counter() - started < SLOW_S else f"FAULT: {SLOW_S} s are over, {result}"
+class _Warnings(BufferingHandler):
+    """Whether the package has logged a warning."""
+
+    def __init__(self) -> None:
+        super().__init__(1000)
+        self.setLevel(logging.WARNING)
+
+    def __enter__(self) -> "_Warnings":
+        logging.getLogger("dedl_fastai").addHandler(self)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        logging.getLogger("dedl_fastai").removeHandler(self)
+
+
+def _memory(reset: bool) -> int:
+    """Peak of the resident memory in bytes since the last reset; 0 where the system does not tell."""
+    status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    if not status.exists():
+        return 0
+    if reset:
+        clear.write_text("5")
+    return next(1024 * int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+
+
+def outcome(format: Format, path: Path, expected: Any, can_be_told: bool) -> tuple[str, str]:
+    """One of `COLUMNS` for a damaged file, and what happened."""
+    started, before = time.perf_counter(), _memory(reset=True)
+    with _Warnings() as warnings:
+        try:
+            found = format.read(path)
+        except UserError as e:
+            result = ("refused" if str(e).isprintable() else "EXCEPTION", repr(e))
+        except Exception as e:  # the fault that is looked for
+            result = ("EXCEPTION", repr(e))
+        else:
+            different = "warned of" if warnings.buffer else "SILENT" if can_be_told else "explained"
+            result = ("same" if found == expected else different, "read as something else")
+    if time.perf_counter() - started > SLOW_S:
+        return "SLOW", f"{time.perf_counter() - started:.0f} s, {result}"
+    if _memory(reset=False) - before > LARGE_BYTES:
+        return "LARGE", f"{_memory(reset=False) - before} bytes, {result}"
+    return result
 
 
 def try_format(name: str, n: int, folder: Path, seed: int = 0) -> tuple[collections.Counter, dict[str, bytes]]:
-    """Try `n` damaged copies of a file: how often each outcome was, and a file for each fault."""
-    file_name, write, read = FORMATS[name]
-    path = folder / file_name
-    write(path)
-    raw, expected = path.read_bytes(), read(path)
-    counts: collections.Counter = collections.Counter()
+    """Try `n` damaged copies of a file: how often each of `COLUMNS` was the outcome, and a file for each fault."""
+    format = FORMATS[name]
+    path = folder / format.file
+    format.write(path)
+    raw, expected = path.read_bytes(), format.read(path)
+    checked = format.checked(raw)
+    counts: collections.Counter = collections.Counter(tried=n)
     faults: dict[str, bytes] = {}
-    for _, mutant in zip(range(n), mutants(raw, np.random.default_rng(seed)), strict=False):
+    for _, (what, mutant) in zip(range(n), mutants(raw, np.random.default_rng(seed)), strict=False):
         path.write_bytes(mutant)
-        result = outcome(read, path, expected)
-        counts[result.split(":")[0]] += 1
-        if result.startswith("FAULT"):
-            faults.setdefault(result, mutant)
+        result, text = outcome(format, path, expected, format.can_be_told(what, raw, mutant, checked=checked))
+        counts[result] += 1
+        if result in FAULTS:
+            faults.setdefault(f"{result}: {what}: {text}", mutant)
     return counts, faults
 
 
@@ -121,7 +110,9 @@ def main(seconds: float) -> int:
                 counts, found = try_format(name, 100, Path(folder), seed)
                 total[name] += counts
                 faults |= {f"{name}: {what}": raw for what, raw in found.items()}
-    lines = [f"{name:10} {', '.join(f'{n} {what}' for what, n in sorted(c.items()))}" for name, c in total.items()]
+    total["all"] = sum(total.values(), collections.Counter())
+    lines = ["format    " + "".join(f"{column:>11}" for column in COLUMNS)]
+    lines += [f"{name:10}" + "".join(f"{counts[column]:11}" for column in COLUMNS) for name, counts in total.items()]
     for i, (what, raw) in enumerate(faults.items()):
         Path(f"fault-{i}.bin").write_bytes(raw)
         lines.append(f"fault-{i}.bin {what[:200]}")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from dedl_fastai.data import Cohort
 from dedl_fastai.errors import UserError
-from dedl_fastai.io import open_field, read_cell_table, read_mask
+from dedl_fastai.io import open_field, read_cell_table, read_mask, read_segmentation_maps
 from dedl_fastai.phenotypes import Rules
 
 SQUARES = (np.add.outer(np.arange(64) // 8, np.arange(64) // 8) % 2).astype(np.uint8)
@@ -187,3 +187,49 @@ def test_binary_rules_are_refused(tmp_path):
     path = tmp_path / "rules.txt"
     path.write_bytes(b"b = CD19+\0")
     refused(Rules.load, path, "binary")
+
+
+@pytest.mark.parametrize("plane", [SQUARES, np.zeros((64, 64), np.uint8), STACK[0]], ids=["mask", "black", "noise"])
+def test_a_zeroed_part_of_lzw_is_refused(tmp_path, plane):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.tile(plane, (4, 4)), compression="lzw", photometric="minisblack")
+    assert planes_of(path)[0, 0, 1] == plane[0, 1]
+    with tifffile.TiffFile(path) as tif:
+        at, n = tif.pages[0].dataoffsets[0], tif.pages[0].databytecounts[0]
+    raw = path.read_bytes()
+    path.write_bytes(raw[: at + n // 2] + bytes(20) + raw[at + n // 2 + 20 :])
+    refused(planes_of, path, "is damaged")
+
+
+@pytest.mark.parametrize("first", ["count", "tags", "tail"])
+@pytest.mark.parametrize("page", [0, 1])
+def test_a_page_whose_tags_are_zeroed_is_refused(tmp_path, first, page):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, STACK, photometric="minisblack", compression="deflate", rowsperstrip=16)
+    raw = path.read_bytes()
+    starts, links = links_of(raw)
+    start = starts[page] + {"count": 0, "tags": 2, "tail": 14}[first]
+    path.write_bytes(raw[:start] + bytes(links[page + 1] - start) + raw[links[page + 1] :])
+    refused(planes_of, path)
+
+
+def test_a_file_with_fewer_pages_than_it_says_is_refused(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, STACK, photometric="minisblack", compression="deflate")
+    raw = bytearray(path.read_bytes())
+    _, links = links_of(raw)
+    struct.pack_into("<I", raw, links[1], 0)  # the first page is the last
+    path.write_bytes(raw)
+    refused(open_field, path, "fewer pages than its description says")
+
+
+@pytest.mark.parametrize("kind", [1, 5, 7])
+def test_a_tag_of_another_type_is_refused(tmp_path, kind):
+    path = tmp_path / "a.tif"
+    xml = "<SegmentationImage><CompartmentType>Nucleus</CompartmentType></SegmentationImage>"
+    tifffile.imwrite(path, SQUARES, compression="lzw", description=xml, metadata=None)
+    raw = bytearray(path.read_bytes())
+    raw[12] = kind  # of the first tag, the width
+    path.write_bytes(raw)
+    refused(read_segmentation_maps, path, "is damaged|claims")
+    refused(open_field, path, "is damaged|claims")

@@ -9,7 +9,7 @@ import tifffile
 
 from ...errors import UserError
 from ..files import existing_file
-from .tiff_pages import all_pages, check_complete, open_tiff, read_page
+from .tiff_pages import all_pages, check_complete, damage_refused, open_tiff, read_page
 
 ROLES = ("tissue", "nucleus", "cytoplasm", "membrane")
 _QPI_ROOT = "PerkinElmer-QPI-ImageDescription"
@@ -84,7 +84,7 @@ def read_segmentation_maps(path: str | Path) -> dict[str, np.ndarray]:
     integer type is that of the file. Raises `UserError` if the file is damaged or is not a segmentation map.
     """
     path = existing_file(path)
-    with open_tiff(path) as tif:
+    with open_tiff(path) as tif, damage_refused(path, "its page list"):
         pages = {role: page for page in all_pages(path, tif) if (role := _role(page.description))}
         if not pages:
             raise UserError(f"{path} is not an inForm segmentation map: no page names a tissue or cell compartment.")

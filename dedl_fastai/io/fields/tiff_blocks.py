@@ -13,6 +13,8 @@ from .jpeg_damage import fault_of_tile
 Page = tifffile.TiffPage | tifffile.TiffFrame  # a frame shares the tags of its keyframe
 
 _JPEG = (7, 34892)
+_LZW = 5
+_ZEROS = bytes(16)  # ten equal codes or more in LZW, which has a code of its own for a pair that it has seen
 _FAX = (2, 3, 4)
 _STRICT = (8, 32946, 32773, 50000)  # deflate, PackBits, zstd: their decoders raise an error for too many bytes
 _PADDING = 8  # bytes that a block may have after its pixels
@@ -60,6 +62,8 @@ def _decoded(path: Path, page: Page, data: bytes | None, index: int) -> tuple[An
             return again[0]
 
         fault = fault_of_tile(data, pixels[0], decode, page.jpegtables or b"")
+    elif data is not None and key.compression == _LZW and _ZEROS in data:
+        fault = "a part of its pixels is zeroed"
     elif data is not None and index == 0:
         fault = _fault_of_size(key, data)
     if fault:

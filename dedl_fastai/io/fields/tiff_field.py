@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from ...errors import UserError
 from .field import Field
 from .tiff_blocks import Page, keyframe
 from .tiff_metadata import describe
-from .tiff_pages import DAMAGED, open_tiff, read_page, read_region
+from .tiff_pages import damage_refused, open_tiff, read_page, read_region
 
 
 class TiffField(Field):
@@ -46,15 +45,8 @@ class TiffField(Field):
     @classmethod
     def open(cls, path: Path) -> "TiffField":
         """Read the page list and the metadata; no pixel is decoded."""
-        with open_tiff(path) as tif:
-            try:
-                image = describe(path, tif)
-            except UserError:
-                raise
-            except DAMAGED as e:
-                raise UserError(
-                    f"{path} is damaged: its page list cannot be read ({e}). Copy or export it again."
-                ) from e
+        with open_tiff(path) as tif, damage_refused(path, "its page list"):
+            image = describe(path, tif)
         return cls(
             path=path,
             format=image.format,
@@ -71,7 +63,8 @@ class TiffField(Field):
     def _page(self, index: int) -> Page:
         if self._tif is None:
             self._tif = open_tiff(self.path)
-        return self._tif.pages[index]
+        with damage_refused(self.path, f"page {index}"):
+            return self._tif.pages[index]
 
     def _read(self, index: int, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         page, sample = self.planes[index]

@@ -1,6 +1,7 @@
 """Metadata of a TIFF's full-resolution image: inForm components, QPTIFF, OME-TIFF, ImageJ hyperstacks, plain TIFF."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,9 +52,13 @@ def describe(path: Path, tif: tifffile.TiffFile) -> TiffImage:
         raise UserError(f"{path} is one of a set of OME-TIFF files: save the channels into one file.")
     if len(pages) < np.prod([n for n, a in zip(series.shape, series.axes, strict=True) if a not in "YXS"], dtype=int):
         raise UserError(f"{path} lists fewer pages than channels (an ImageJ stack over 4 GB?): save it as OME-TIFF.")
+    if sum(keyframe(page).size for page in pages) < _size_of_shaped(tif.pages.first):
+        raise UserError(f"{path} is damaged: it has fewer pages than its description says. Copy or export it again.")
     check_complete(path, tif, pages)
     planes = _planes(path, pages)
     shape = (keyframe(first).imagelength, keyframe(first).imagewidth)
+    if not planes or 0 in shape:
+        raise UserError(f"{path} is damaged: its image has {len(planes)} channels of shape {shape}. Copy it again.")
     described = [(p, r) for p in pages if isinstance(p, tifffile.TiffPage) and (r := qpi_root(p)) is not None]
     if described:
         return _inform_image(tif, described, shape, planes)
@@ -89,6 +94,12 @@ def _check_planes(path: Path, tif: tifffile.TiffFile) -> None:
                 raise UserError(f"{path} is one of a set of OME-TIFF files: save the channels into one file.")
     if max(claimed, default=0) > _MAX_PLANES:
         raise UserError(f"{path} claims {max(claimed)} planes, more than a field has: its metadata is damaged.")
+
+
+def _size_of_shaped(page: tifffile.TiffPage) -> int:
+    """Number of values of the image by the description that tifffile writes, 0 for files of other programs."""
+    found = re.match(r'(?:{"shape": |shape=)[\[(]([\d, ]+)', page.description or "")
+    return math.prod(int(n) for n in found[1].split(",") if n.strip()) if found else 0
 
 
 def _check_axes(path: Path, series: tifffile.TiffPageSeries) -> None:

@@ -1,7 +1,8 @@
 """Pages of a TIFF: checks that a file is complete, and reading of regions from only the segments they touch."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,7 +47,7 @@ def open_tiff(path: Path) -> tifffile.TiffFile:
 
 
 def _chain_ends(tif: tifffile.TiffFile) -> bool:
-    """False if a page leads back to an earlier one or has tags beyond the end: tifffile may then never come back."""
+    """False if a page leads back to an earlier one (tifffile may then never come back), is cut or has zeroed tags."""
     fmt, fh = tif.tiff, tif.filehandle
     order: Literal["little", "big"] = "little" if fmt.byteorder == "<" else "big"
     at, seen = tif.pages.first.offset, set[int]()
@@ -55,20 +56,31 @@ def _chain_ends(tif: tifffile.TiffFile) -> bool:
             return False
         seen.add(at)
         fh.seek(at)
-        end = at + fmt.tagnosize + int.from_bytes(fh.read(fmt.tagnosize), order) * fmt.tagsize
-        if end > fh.size:
+        n_tags = int.from_bytes(fh.read(fmt.tagnosize), order)
+        if n_tags == 0 or at + fmt.tagnosize + n_tags * fmt.tagsize > fh.size:
             return False
-        fh.seek(end)
+        tags = fh.read(n_tags * fmt.tagsize)
+        if any(tags[start : start + 2] == b"\0\0" for start in range(0, len(tags), fmt.tagsize)):
+            return False
         at = int.from_bytes(fh.read(fmt.offsetsize), order)
     return True
 
 
+@contextmanager
+def damage_refused(path: Path, part: str) -> Iterator[None]:
+    """Raise a `UserError` that names the part of a file for whatever tifffile raises while it is read."""
+    try:
+        yield
+    except UserError:
+        raise
+    except DAMAGED as e:
+        raise UserError(f"{path} is damaged: {part} cannot be read ({e}). Copy or export it again.") from e
+
+
 def all_pages(path: Path, tif: tifffile.TiffFile) -> list[tifffile.TiffPage]:
     """All pages of the file that have tags of their own; raises a `UserError` if a page cannot be read."""
-    try:
+    with damage_refused(path, "its page list"):
         return [p for p in tif.pages if isinstance(p, tifffile.TiffPage)]
-    except DAMAGED as e:
-        raise UserError(f"{path} is damaged: its page list cannot be read ({e}). Copy or export it again.") from e
 
 
 def check_complete(path: Path, tif: tifffile.TiffFile, pages: Sequence[Page]) -> None:
@@ -178,7 +190,7 @@ def read_region(
     inner = 0 if separate > 1 else sample
     if key.dtype is None or key.dtype.kind not in "buif":
         raise UserError(f"{path}: page {page.index} holds {key.dtype} pixels; integers or floats are needed.")
-    try:
+    with damage_refused(path, f"page {page.index}"):
         if _is_plain(page):
             shape = (separate, *key.shaped[2:4], contig)
             dtype = key.dtype.newbyteorder(key.parent.byteorder)
@@ -192,12 +204,6 @@ def read_region(
             out[top - y0 : bottom - y0, left - x0 : right - x0] = block[
                 0, top - y : bottom - y, left - x : right - x, inner
             ]
-    except UserError:
-        raise
-    except DAMAGED as e:
-        raise UserError(
-            f"{path} is damaged: page {page.index} cannot be decoded ({e}). Copy or export it again."
-        ) from e
     return out
 
 
