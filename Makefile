@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 export HF_HUB_OFFLINE = 1
 export MPLBACKEND = Agg
 
-.PHONY: install demo test lint unit notebooks notebooks-outputs nuclei-model docs fuzz clean
+.PHONY: install demo test lint unit notebooks notebooks-outputs nuclei-model docs fuzz kills clean
 
 install: $(VENV)/.installed
 
@@ -34,6 +34,9 @@ unit: install
 
 fuzz: install                          # damaged files of all formats, for an hour or SECONDS; see tests/faults/mutants.py
 	$(BIN)/python -W ignore -m tests.faults.mutants $(or $(SECONDS),3600) 2> /dev/null
+
+kills: install                         # commands killed before each of their file operations; see tests/faults/kills.py
+	$(BIN)/python -W ignore -m tests.faults.kills $(or $(SECONDS),3600) $(COMMANDS)
 
 notebooks: install
 	$(BIN)/nbdev-test --n-workers 1 --timing
