@@ -185,29 +185,34 @@ def main(seconds: float, names: list[str]) -> int:
     with TemporaryDirectory() as place:
         data, many = make_data(Path(place))
         run = Path(place) / "run"
-        for name in ("seg", "predict", "clf", "grid"):
+        for name in dict.fromkeys(["seg", *names]):  # seg first, whose run predict needs
             home = Path(place) / name
             home.mkdir()
             campaign = Campaign(commands(data, many, home, run)[name], home)
-            if name not in ("seg", *names):
-                continue
             campaign.prepare()
             if name == "seg":
                 shutil.copytree(campaign.out, run)
-            tried, started = 0, time.perf_counter()
-            points = list(range(1, len(campaign.operations) + 1))
-            random.Random(0).shuffle(points)
-            for n in points if name in names else []:
-                if time.perf_counter() - started > seconds / len(names):
-                    break
-                campaign.kill(n)
-                tried += 1
-            sys.stdout.write(f"{name}: {tried} of {len(points)} operations, {len(campaign.faults)} faults\n")
-            for operation, what in campaign.faults.items():
-                sys.stdout.write(f"  {operation}: {what[:300]}\n")
-            sys.stdout.flush()
-            n_faults += len(campaign.faults)
+            if name in names:
+                n_faults += _try_all(campaign, seconds / len(names))
     return bool(n_faults)
+
+
+def _try_all(campaign: Campaign, seconds: float) -> int:
+    points = list(range(1, len(campaign.operations) + 1))
+    random.Random(0).shuffle(points)
+    tried, started = 0, time.perf_counter()
+    for n in points:
+        if time.perf_counter() - started > seconds:
+            break
+        before = set(campaign.faults)
+        campaign.kill(n)
+        tried += 1
+        for operation in campaign.faults.keys() - before:
+            sys.stdout.write(f"  {operation}: {campaign.faults[operation][:300]}\n")
+            sys.stdout.flush()
+    sys.stdout.write(f"{campaign.command.name}: {tried} of {len(points)} kills, {len(campaign.faults)} faults\n")
+    sys.stdout.flush()
+    return len(campaign.faults)
 
 
 if __name__ == "__main__":
