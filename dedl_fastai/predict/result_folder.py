@@ -55,6 +55,8 @@ class ResultFolder:
         for name in self.records.keys() & images.keys():
             check_settings(self.records[name], images[name], self.settings, self.options.overwrite)
         todo = [n for n in images if self.options.overwrite or self._missing(n)]
+        for name in images.keys() - set(todo):
+            self.measured(name).remove()  # a process that was killed may have left a part of it
         if len(todo) < len(images):
             log.info("%d fields are kept: their files exist already", len(images) - len(todo))
         return todo

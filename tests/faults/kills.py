@@ -28,7 +28,7 @@ from ..options import TINY, TINY_CLF, as_flags
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"}
 _TIMES = {"seconds", "started", "finished", "train_seconds", "peak_mb", "created", "epoch_seconds"}
-_UNTIMED = ("starts.log", "log.txt", "README.md")  # times, and how often a run was started
+_UNTIMED = ("starts.log", "log.txt", "README.md", "costs.md")  # times, and how often a run was started
 
 
 @dataclass

@@ -88,8 +88,9 @@ def test_a_picture_that_lacks_restart_markers_is_refused(tmp_path, remove):
     refused(tmp_path / "a.jpg", raw[: places[0]] + raw[places[-1] + 2 :], "restart markers")
 
 
-def test_a_picture_whose_tables_are_zeroed_is_refused(tmp_path):
+def test_a_picture_whose_header_is_zeroed_is_refused(tmp_path):
     raw = jpeg(TISSUE)
+    refused(tmp_path / "a.jpg", zeroed(raw, raw.rindex(b"\xff\xda") + 8, 12), "its header is damaged")
     for marker in (b"\xff\xdb", b"\xff\xc4"):
         refused(tmp_path / "a.jpg", zeroed(raw, raw.rindex(marker) + 45, 10), "damaged")
 

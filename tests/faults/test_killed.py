@@ -4,6 +4,9 @@ import os
 
 import pytest
 
+from dedl_fastai.bench.grid.grid_file import alone_in_grid
+from dedl_fastai.bench.grid.run_spec import RunSpec
+from dedl_fastai.bench.grid.worker import carry_out
 from dedl_fastai.errors import UserError
 from dedl_fastai.io.files import folder_written_whole, write_json, write_text
 from dedl_fastai.io.locks import alone_in
@@ -90,3 +93,20 @@ def test_a_folder_left_by_a_killed_process_of_the_same_number_is_no_obstacle(tmp
     with folder_written_whole(tmp_path / "demo") as beside:
         (beside / "a.txt").write_text("x")
     assert (tmp_path / "demo" / "a.txt").read_text() == "x"
+
+
+def test_a_run_of_a_grid_removes_what_a_killed_process_left_in_its_folder(tmp_path):
+    run = RunSpec(folder=str(tmp_path), task="seg", label="a", metric="test.iou", options={}, seed=1)
+    (tmp_path / "error.txt").write_text("it has failed\n")  # so that nothing is trained
+    (tmp_path / HALF).write_text("{")
+    assert carry_out(run)["state"] == "failed"
+    assert sorted(names_in(tmp_path)) == ["error.txt", "run.lock"]
+
+
+def test_the_folder_of_a_grid_is_cleaned_where_no_other_process_writes(tmp_path):
+    (tmp_path / "report").mkdir()
+    left = [tmp_path / ".grid.7-8.part.json", tmp_path / "report" / ".table1.7-8.part.md"]
+    for path in left:
+        path.write_text("x")
+    with alone_in_grid(tmp_path):
+        assert not any(path.exists() for path in left)

@@ -1,15 +1,27 @@
 """`grid.json`: what was requested of a grid, in parts (a table with one set of options), and the runs of each cell."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
-from ...io.files import read_json, write_json
+from ...io.files import read_json, remove_temporaries, write_json
 from ...io.locks import held
 
 log = logging.getLogger(__name__)
+
+
+@contextmanager
+def alone_in_grid(folder: Path) -> Iterator[None]:
+    """Wait until no other process writes into the folder of a grid, and remove what killed ones left half-written.
+
+    The folders of its runs have locks of their own.
+    """
+    with held(folder / "grid.lock", wait=-1):
+        remove_temporaries(folder)
+        yield
 
 
 def read_grid(folder: str | Path) -> list[dict[str, Any]]:
@@ -22,7 +34,7 @@ def read_grid(folder: str | Path) -> list[dict[str, Any]]:
 
 def add_part(folder: Path, part: dict[str, Any]) -> None:
     """Add a request to grid.json; new rows, seeds and cells of the same table and options join its part."""
-    with held(folder / "grid.lock", wait=-1):
+    with alone_in_grid(folder):
         parts = read_grid(folder) if (folder / "grid.json").is_file() else []
         same = next((p for p in parts if _identity(p) == _identity(part)), None)
         if same is None:

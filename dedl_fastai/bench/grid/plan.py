@@ -16,7 +16,7 @@ from ...runs.options.seg import SegConfig
 from ...runs.options.tasks import CONFIGS
 from ...training.run_folder import data_fingerprint
 from ..paper.tables import PaperCell, PaperRow, PaperTable
-from .grid_file import add_part
+from .grid_file import add_part, alone_in_grid
 from .run_names import PLACES, absolute, canonical, run_name, settings_hash
 from .run_spec import RunSpec
 
@@ -47,7 +47,8 @@ def plan_grid(request: Request, folder: Path) -> list[RunSpec]:
     if not planner.runs:
         raise UserError(f"{request.table.name} has no cell that can be run: {_why_not(request.table)}.")
     folder.mkdir(parents=True, exist_ok=True)
-    planner.save_splits()
+    with alone_in_grid(folder):
+        planner.save_splits()
     asked = {task: _effective(task, given, request.table) for task, given in options.items()}
     add_part(folder, {"table": request.table.name, "options": asked, "folds": _other_folds(request), "cells": cells})
     order = {s: i for i, s in enumerate(dict.fromkeys(r["seed"] for c in cells for r in c["runs"]))}

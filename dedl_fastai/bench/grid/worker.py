@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ...io.files import write_json
+from ...io.files import remove_temporaries, write_json
 from ...io.locks import held
 from ...runs.classification.training import member_options, train_clf
 from ...runs.cohort import load_clf_cohort
@@ -38,6 +38,7 @@ def carry_out(run: RunSpec) -> dict[str, Any]:
     with held(run_lock(run.path)) as is_ours:
         if not is_ours:
             return outcome(run, LOCKED)
+        remove_temporaries(run.path)  # of a process that was killed
         if run_state(run.path) not in (DONE, FAILED):  # another process may have finished it before we had the lock
             with _logged(run.log):
                 _attempt(run)

@@ -3,14 +3,14 @@
 import base64
 import html
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ...io.files import write_text
 from ...runs.figures import save_figure
-from ..grid.grid_file import read_grid
+from ..grid.grid_file import alone_in_grid, read_grid
 from ..paper.tables import PaperTable, load_table
 from ..paper.variants import variants_of, with_variants
 from .figures import table_figure
@@ -65,22 +65,34 @@ def write_grid_report(
     TABLE.md and TABLE.png hold the results; costs.md holds times, memory and machines. The results are thus the same
     to the byte when a grid is interrupted and continued. Raises `UserError` if there is no grid.
     """
-    folder, out = Path(folder), Path(folder) / "report"
-    sections, everything = [], []
-    for part, name in _named(read_grid(folder)):
+    folder, parts = Path(folder), read_grid(folder)
+    with alone_in_grid(folder):
+        sections = [*_sections_of(parts, folder, find_table)]
+        for section in sections:
+            _write_section(section, folder / "report", as_csv, as_latex)
+        if as_html:
+            _write_html(sections, folder / "report" / "report.html")
+    return "\n".join(s.markdown() for s in sections)
+
+
+def _sections_of(
+    parts: Sequence[Mapping[str, Any]], folder: Path, find_table: Callable[[str], PaperTable]
+) -> Iterator[Section]:
+    """Yield the section of each part, whose figure it draws, and at last that of the costs."""
+    everything = []
+    for part, name in _named(parts):
         table = with_variants(find_table(part["table"]), variants_of(c["column"] for c in part["cells"]))
         results = collect(part, table, folder)
-        sections.append(_section(part, table, results, name=name, out=out))
-        everything.append((sections[-1].title, name, results))
-    for section in sections:
-        _write_section(section, out, as_csv, as_latex)
-    cost = _cost_section(everything)
-    _write_section(cost, out, as_csv, as_latex)
-    if as_html:
-        body = "\n".join(s.html() for s in (*sections, cost))
-        head = f'<!doctype html><meta charset="utf-8"><title>dedl_fastai: runs beside the paper</title><style>{_STYLE}'
-        write_text(out / "report.html", f"{head}</style>\n{body}\n")
-    return "\n".join(s.markdown() for s in (*sections, cost))
+        section = _section(part, table, results, name=name, out=folder / "report")
+        everything.append((section.title, name, results))
+        yield section
+    yield _cost_section(everything)
+
+
+def _write_html(sections: Sequence[Section], path: Path) -> None:
+    body = "\n".join(s.html() for s in sections)
+    head = f'<!doctype html><meta charset="utf-8"><title>dedl_fastai: runs beside the paper</title><style>{_STYLE}'
+    write_text(path, f"{head}</style>\n{body}\n")
 
 
 def _named(parts: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], str]]:

@@ -9,6 +9,7 @@ from .jpeg_data import PROGRESSIVE, SEQUENTIAL, JpegData, Scan
 
 Decode = Callable[[bytes], np.ndarray]
 
+_WHOLE = (0, 63)  # the coefficients of a block
 _MIDDLE = (127, 128, 2048)  # the grey of decoders, of 8 and 12 bits
 _OTHER = tuple(map(bytes.fromhex, ("5aa533cc96695aa5", "a71e6b94d2583ce1", "39c6b14ee28d715a")))  # any bytes
 
@@ -27,8 +28,9 @@ def fault_of_tile(data: bytes, pixels: np.ndarray, decode: Decode, tables: bytes
 
 
 def _fault(parts: JpegData, pixels: np.ndarray, decode: Decode) -> str:
-    if parts.has_bad_tables:
-        return "its tables for decoding are damaged"
+    is_odd = parts.frame in SEQUENTIAL and any(scan.coefficients != _WHOLE for scan in parts.scans)
+    if parts.has_bad_tables or is_odd:
+        return "its header is damaged"
     if parts.stray:
         return f"its pixels are followed by the marker {parts.stray:#x}, which has no place there"
     for scan in parts.scans:
@@ -48,7 +50,7 @@ def _n_zeros(frame: int, scan: Scan) -> int:
     """
     if frame in SEQUENTIAL:
         return 16 if any(code & 15 for code in scan.zero_codes) else 0
-    return 64 if frame == PROGRESSIVE and scan.first_coefficient else 0
+    return 64 if frame == PROGRESSIVE and scan.coefficients[0] else 0
 
 
 def _restarts_fit(parts: JpegData, scan: Scan) -> bool:

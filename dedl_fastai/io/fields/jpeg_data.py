@@ -18,7 +18,7 @@ class Scan:
 
     start: int
     end: int
-    first_coefficient: int  # 0 is the mean of a block
+    coefficients: tuple[int, int]  # the first and the last one that it holds; 0 is the mean of a block
     zero_codes: list[int]  # of each component, the symbol whose code is all zeros: 0 ends a block
     n_units: int  # blocks of one component, or groups of blocks of several; 0 if not known
 
@@ -90,7 +90,9 @@ class JpegData:
         end = found.start() if found else len(data)
         components = [part[i : i + 2] for i in range(1, len(part) - 4, 2)]
         codes = [self._zero_codes.get(tables & 15, 0) for _, tables in components]
-        self.scans.append(Scan(start, end, part[-3], codes, self._count_units([number for number, _ in components])))
+        self.scans.append(
+            Scan(start, end, (part[-3], part[-2]), codes, self._count_units([number for number, _ in components]))
+        )
         if found and data[found.end() - 1] not in _AFTER_A_SCAN:
             self.stray = data[found.end() - 1]
         return end
