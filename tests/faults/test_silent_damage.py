@@ -223,6 +223,15 @@ def test_a_file_with_fewer_pages_than_it_says_is_refused(tmp_path):
     refused(open_field, path, "fewer pages than its description says")
 
 
+def test_a_zeroed_link_to_the_next_page_is_refused_if_the_tag_before_it_is_zeroed_too(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, STACK, photometric="minisblack", compression="lzw", metadata=None, software="x" * 20)
+    raw = path.read_bytes()
+    start = links_of(raw)[1][0] - 4  # the place of the last tag's value
+    path.write_bytes(raw[:start] + bytes(8) + raw[start + 8 :])
+    refused(open_field, path, "chain of pages is broken")
+
+
 @pytest.mark.parametrize("kind", [1, 5, 7])
 def test_a_tag_of_another_type_is_refused(tmp_path, kind):
     path = tmp_path / "a.tif"

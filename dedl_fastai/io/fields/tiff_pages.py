@@ -27,6 +27,7 @@ DAMAGED = (  # what tifffile and its codecs raise on a file that is cut short or
 )
 _MAX_IMPLAUSIBLE_UM = 20.0  # a larger "pixel size" is a screen resolution (72 or 96 dpi), not that of a microscope
 _MAX_BLOCK = 2**33  # bytes of a decoded strip or tile: no scanner writes larger ones, and one must fit in memory
+_HEADER = 8  # bytes of a TIFF before everything else
 _PADDING = 8  # bytes that a block of an uncompressed page may have after its pixels
 _MAX_RATIO = 10_000  # of pixels to file size: deflate and LZW reach about 1000, and no slide is that empty
 
@@ -146,7 +147,7 @@ def _check_plausible(path: Path, pages: Sequence[Page], size: int) -> None:
 
 
 def _last_page_is_cut(tif: tifffile.TiffFile) -> bool:
-    """True if the tags of the last page are beyond the end of the file, or a next page could not be read."""
+    """True if values of the last page are in the header or beyond the end, or a next page could not be read."""
     fmt, fh, last = tif.tiff, tif.filehandle, tif.pages[len(tif.pages) - 1]
     order: Literal["little", "big"] = "little" if fmt.byteorder == "<" else "big"
     fh.seek(last.offset)
@@ -161,7 +162,7 @@ def _last_page_is_cut(tif: tifffile.TiffFile) -> bool:
             for a, b in ((2, 4), (4, 4 + fmt.offsetsize), (4 + fmt.offsetsize, fmt.tagsize))
         )
         size = count * struct.calcsize(tifffile.TIFF.DATA_FORMATS.get(kind, ""))
-        if size > fmt.offsetsize and value + size > fh.size:
+        if size > fmt.offsetsize and not _HEADER <= value <= fh.size - size:
             return True
     return False
 
