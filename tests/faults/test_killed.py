@@ -6,7 +6,7 @@ import pytest
 
 from dedl_fastai.errors import UserError
 from dedl_fastai.io.files import folder_written_whole, write_json, write_text
-from dedl_fastai.io.locks import alone_in
+from dedl_fastai.io.locks import alone_at, alone_in
 from dedl_fastai.predict.record import _NEEDED, read_records
 from dedl_fastai.runs.lifecycle import start_run
 from dedl_fastai.runs.options.seg import SegConfig
@@ -90,3 +90,14 @@ def test_a_folder_left_by_a_killed_process_of_the_same_number_is_no_obstacle(tmp
     with folder_written_whole(tmp_path / "demo") as beside:
         (beside / "a.txt").write_text("x")
     assert (tmp_path / "demo" / "a.txt").read_text() == "x"
+
+
+def test_one_process_works_on_a_field(tmp_path):
+    lock = tmp_path / ".a.lock"
+    with alone_at(lock, "a.tif"):
+        with pytest.raises(UserError, match=r"a\.tif: another process works on it"), alone_at(lock, "a.tif", wait=0):
+            pass
+        assert lock.exists()
+    assert not lock.exists()
+    with alone_at(tmp_path / "no folder" / ".a.lock", "a.tif"):  # as on a disk without locks
+        pass
