@@ -66,7 +66,7 @@ def forked_command(*args: object, env: Mapping[str, str] | None = None) -> Forke
 
 @contextmanager
 def forked_workers() -> Iterator[None]:
-    """Fork the processes that carry out the runs of a grid, on this machine or on a Dask worker that this process is."""
+    """Fork the processes that carry out the runs of a grid, on this machine or on the Dask worker that this is."""
     with pytest.MonkeyPatch.context() as patch:
         for module in ("local_jobs", "dask_workers"):
             patch.setattr(f"dedl_fastai.bench.grid.{module}.start_worker", _worker)

@@ -61,9 +61,9 @@ def slurm_workers(jobs: int, shared: Path) -> Iterator[Workers]:
     if not shutil.which("sbatch"):
         raise UserError("there is no sbatch: `dask_slurm` needs a machine that can submit jobs to SLURM.")
     logging.getLogger("distributed").setLevel(logging.WARNING)  # the scheduler is in this process, and logs a lot
-    with own_certificates(shared) as certificates:
+    with own_certificates(shared) as security:
         try:
-            cluster = jobqueue.SLURMCluster(**certificates, **_on_this_machine_only())
+            cluster = jobqueue.SLURMCluster(security=security, **_on_this_machine_only())
         except ValueError as e:
             raise UserError(
                 "`dask_slurm`: set cores, memory, walltime, ... of a job in ~/.config/dask/jobqueue.yaml, under"

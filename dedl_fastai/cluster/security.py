@@ -3,7 +3,7 @@
 import ipaddress
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,20 +13,27 @@ from ..extras import optional
 
 log = logging.getLogger(__name__)
 
-_FILES = "distributed.comm.tls (ca-file; cert and key of client, scheduler and worker) of Dask's configuration"
+_ROLES = ("client", "scheduler", "worker")
+_CONFIG = "distributed.comm.tls of Dask's configuration"
 
 
 def check_certificates(address: str) -> None:
     """Raise a `UserError` if the scheduler's address needs certificates that Dask's configuration does not name."""
-    if not address.startswith("tls://"):
-        return
-    security = optional("distributed.security", "distributed", "Dask clusters").Security()
-    files = [security.tls_ca_file, security.tls_client_cert, security.tls_client_key]
-    if not (security.tls_ca_file and security.tls_client_cert):
-        raise UserError(f"{address} needs the certificates of the cluster: name their files in {_FILES}.")
-    for file in filter(None, files):
+    if address.startswith("tls://"):
+        security = optional("distributed.security", "distributed", "Dask clusters").Security()
+        _check_files(f"{address} needs the certificates of the cluster", security, ["client"])
+
+
+def _check_files(why: str, security: Any, roles: Sequence[str]) -> None:
+    """Raise a `UserError` unless the configuration names existing files of the authority and of each role."""
+    files = {"ca-file": security.tls_ca_file}
+    for role in roles:
+        files |= {f"{role}.{what}": getattr(security, f"tls_{role}_{what}") for what in ("cert", "key")}
+    for name, file in files.items():
+        if not file:
+            raise UserError(f"{why}: name their files in {_CONFIG}; {name} is missing.")
         if not Path(file).is_file():
-            raise UserError(f"{file}, a certificate or key of {_FILES}, does not exist.")
+            raise UserError(f"{why}: {file}, which is {name} in {_CONFIG}, does not exist.")
 
 
 def warn_if_open(address: str) -> None:
@@ -44,17 +51,24 @@ def _is_local(host: str) -> bool:
 
 
 @contextmanager
-def own_certificates(shared: Path) -> Iterator[dict[str, Any]]:
-    """Yield the options of a cluster for its encryption: files that Dask's configuration names, or a new certificate.
+def own_certificates(shared: Path) -> Iterator[Any]:
+    """Yield the `Security` of a new cluster: the files that Dask's configuration names, or a new certificate.
 
-    A new certificate is used until the end of the block. Workers on other machines read it, with its key, from a folder
+    A new certificate is valid until the end of the block. Workers on other machines read it, with its key, in a folder
     in `shared` that only this user can open.
     """
     security = optional("distributed.security", "distributed", "SLURM jobs").Security
     if security().tls_ca_file:
-        yield {"security": security(require_encryption=True)}
+        given = security(require_encryption=True)
+        _check_files("SLURM jobs use certificates", given, _ROLES)
+        yield given
         return
     optional("cryptography", "distributed", "certificates of SLURM jobs")
+    new = security.temporary()
     shared.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".dask-tls-", dir=shared) as private:
-        yield {"security": security.temporary(), "shared_temp_directory": private}
+        files = {"cert": f"{private}/certificate.pem", "key": f"{private}/key.pem"}
+        for what, file in files.items():
+            Path(file).write_text(getattr(new, f"tls_worker_{what}"), encoding="ascii")
+        of_roles = {f"tls_{role}_{what}": file for role in _ROLES for what, file in files.items()}
+        yield security(require_encryption=True, tls_ca_file=files["cert"], **of_roles)

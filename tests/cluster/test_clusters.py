@@ -6,7 +6,6 @@ import threading
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from dedl_fastai.cluster.clusters import dask_workers, slurm_workers
@@ -21,9 +20,7 @@ dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 
 
-def listening(pid: int) -> set[str]:
-    """The addresses at which a process listens."""
-    return {c.laddr.ip for c in psutil.Process(pid).net_connections("tcp") if c.status == psutil.CONN_LISTEN}
+TLS = "distributed.comm.tls"
 
 
 @pytest.fixture
@@ -50,19 +47,26 @@ def slurm(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
     about = {"cores": 1, "processes": 1, "memory": "2GB", "local-directory": str(tmp_path)}
     about |= {"scheduler-options.host": "127.0.0.1"}
-    with dask.config.set({f"jobqueue.slurm.{k}": v for k, v in about.items()}):
-        with dask.config.set({"distributed.deploy.lost-worker-timeout": "1s"}):
-            yield tools / "jobs"
+    settings = {f"jobqueue.slurm.{k}": v for k, v in about.items()}
+    with dask.config.set({**settings, "distributed.deploy.lost-worker-timeout": "1s"}):
+        yield tools / "jobs"
 
 
-def at_second_call(folder: str) -> tuple[int, dict[str, list[str]]]:
-    """Wait for ever at the first call; at the second return the process and its parent with where they listen."""
+def says_no_to(address: str, reason: str) -> None:
+    with pytest.raises(UserError, match=reason), dask_workers(address):
+        pass
+
+
+def at_second_call(folder: str) -> set[str]:
+    """Wait for ever at the first call; at the second return the addresses at which this worker shows its pages."""
     calls = Path(folder) / "calls"
     with calls.open("a") as f:
         f.write("x")
     if len(calls.read_text()) == 1:
         time.sleep(1000)
-    return {pid: sorted(listening(pid)) for pid in (os.getpid(), os.getppid())}
+    from distributed.comm import get_tcp_server_addresses
+
+    return {host for host, *_ in get_tcp_server_addresses(distributed.get_worker().http_server)}
 
 
 def test_slurm_jobs_that_end_are_submitted_again_and_only_holders_of_the_certificate_connect(tmp_path, slurm):
@@ -82,9 +86,8 @@ def test_slurm_jobs_that_end_are_submitted_again_and_only_holders_of_the_certifi
         assert "127.0.0.1" in workers.client.dashboard_link
         task = Task("wait", "a task", at_second_call, (str(tmp_path),))
         (ended,) = workers.carry_out([task], tmp_path, [])
-        assert all(where == ["127.0.0.1"] for where in ended.value.values())  # the pages of the worker too
-        with pytest.raises(UserError, match="needs the certificates of the cluster"), dask_workers(address):
-            pass
+        assert ended.value == {"127.0.0.1"}  # the pages of the worker too
+        says_no_to(address, "needs the certificates of the cluster")
     killer.join()
     jobs = [int(n) for n in slurm.read_text().split()]
     assert len(jobs) == 2 and jobs[0] == killed[0]
@@ -105,36 +108,32 @@ def test_a_job_that_slurm_cannot_run_is_a_user_error(slurm, tmp_path, setting, r
 
 @pytest.fixture
 def certificates(tmp_path):
-    """Files of a certificate, and the settings that name them."""
+    """The files of a certificate and its key, which Dask's configuration names."""
     pytest.importorskip("cryptography")
     made = distributed.Security.temporary()
     (tmp_path / "ca.pem").write_text(made.tls_ca_file)
     (tmp_path / "key.pem").write_text(made.tls_client_key)
     ca, key = str(tmp_path / "ca.pem"), str(tmp_path / "key.pem")
-    return {"ca-file": ca, "client": {"cert": ca, "key": key}}
+    with dask.config.set({f"{TLS}.ca-file": ca, f"{TLS}.client.cert": ca, f"{TLS}.client.key": key}):
+        yield ca, key
 
 
 def test_a_cluster_with_tls_is_used_by_those_who_have_its_certificate(tmp_path, certificates, caplog):
-    ca, key = certificates["ca-file"], certificates["client"]["key"]
+    ca, key = certificates
     with running_cluster(tmp_path, "--tls-ca-file", ca, "--tls-cert", ca, "--tls-key", key) as cluster:
         cluster.address = cluster.address.replace("tcp://", "tls://")
-        with dask.config.set({"distributed.comm.tls": certificates}), dask_workers(cluster.address) as workers:
+        with dask_workers(cluster.address) as workers:
             assert workers.client.scheduler.address.startswith("tls://")
         other = distributed.Security.temporary()
         Path(ca).write_text(other.tls_ca_file)
         Path(key).write_text(other.tls_client_key)
-        with dask.config.set({"distributed.comm.tls": certificates}), pytest.raises(UserError, match="no Dask sched"):
-            with dask_workers(cluster.address):
-                pass
+        says_no_to(cluster.address, "no Dask scheduler answers at tls://")
     assert "start the cluster with TLS" not in caplog.text
 
 
 def test_a_certificate_that_does_not_exist_is_named(tmp_path, certificates):
-    Path(certificates["client"]["key"]).unlink()
-    with dask.config.set({"distributed.comm.tls": certificates}):
-        with pytest.raises(UserError, match=r"key\.pem, a certificate or key of .* does not exist"):
-            with dask_workers("tls://127.0.0.1:1"):
-                pass
+    Path(certificates[1]).unlink()
+    says_no_to("tls://127.0.0.1:1", r"key\.pem, which is client\.key in distributed\.comm\.tls .*, does not exist")
 
 
 @pytest.mark.parametrize(
