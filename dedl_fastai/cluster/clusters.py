@@ -34,7 +34,7 @@ def dask_workers(address: str) -> Iterator[Workers]:
     check_certificates(address)
     try:
         client = distributed.Client(address, timeout=_CONNECT, name="dedl-fastai", set_as_default=False)
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, RuntimeError) as e:  # RuntimeError: the configuration requires encryption
         raise UserError(f"no Dask scheduler answers at {address}: {e}. Start one with `dask scheduler`.") from e
     with client:
         warn_if_open(client.scheduler.address)
@@ -82,10 +82,11 @@ def _on_this_machine_only() -> dict[str, Any]:
     """
     import dask
 
-    slurm = dask.config.get("jobqueue.slurm", {})
+    of_scheduler = dask.config.get("jobqueue.slurm.scheduler-options", None) or {}
+    of_workers = dask.config.get("jobqueue.slurm.worker-extra-args", None) or []
     return {
-        "scheduler_options": {"dashboard_address": _DASHBOARD, **(slurm.get("scheduler-options") or {})},
-        "worker_extra_args": ["--dashboard-address", "127.0.0.1:0", *(slurm.get("worker-extra-args") or [])],
+        "scheduler_options": {"dashboard_address": _DASHBOARD, **of_scheduler},
+        "worker_extra_args": ["--dashboard-address", "127.0.0.1:0", *of_workers],
     }
 
 

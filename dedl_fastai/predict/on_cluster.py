@@ -89,8 +89,9 @@ def step_on_worker(work: Work, step: Callable[[FieldPredictor, Item], Any], task
     """
     with WHOLE_WORKER:
         torch.set_num_threads(n_threads())
-        if KEPT.get("work") != work:
+        of_work, predictor = KEPT.get("prediction", (None, None))
+        if of_work != work:
             KEPT.clear()
-            KEPT["predictor"] = FieldPredictor(work)
-            KEPT["work"] = work
-        return step(KEPT["predictor"], task)
+            predictor = FieldPredictor(work)
+            KEPT["prediction"] = work, predictor
+        return step(predictor, task)
