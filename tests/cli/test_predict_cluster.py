@@ -8,18 +8,11 @@ from pathlib import Path
 import pytest
 
 from ..bench.waiting import until
-from ..cluster.processes import running_cluster
 from .results import WRITE, contents, dedl
 
 pytest.importorskip("distributed")
 
 KINDS = f"{WRITE},probability,omezarr"
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    with running_cluster(tmp_path_factory.mktemp("dask")) as processes:
-        yield processes
 
 
 @pytest.fixture(scope="module")
