@@ -5,6 +5,7 @@ Most processes are forked with torchrun's environment, since a start takes secon
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
