@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["dedl_fastai.all"])
+_SERVER.set_forkserver_preload(["dedl_fastai.all", "distributed"])  # those that are installed
 
 
 class Forked:
@@ -66,9 +66,10 @@ def forked_command(*args: object, env: Mapping[str, str] | None = None) -> Forke
 
 @contextmanager
 def forked_workers() -> Iterator[None]:
-    """Fork the processes that carry out the runs of a grid on this machine."""
+    """Fork the processes that carry out the runs of a grid, on this machine or on the Dask worker that this is."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dedl_fastai.bench.grid.local_jobs.start_worker", _worker)
+        for module in ("local_jobs", "dask_workers"):
+            patch.setattr(f"dedl_fastai.bench.grid.{module}.start_worker", _worker)
         yield
 
 

@@ -16,6 +16,7 @@ _PACKAGES = {
         "uvicorn",
         "distributed",
         "dask-jobqueue",
+        "cryptography",
     ),
     "log": ("tensorboard", "mlflow", "wandb"),
     "engines": ("onnx", "onnxscript", "onnxruntime", "openvino"),

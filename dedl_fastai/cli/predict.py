@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 from ..errors import UserError
 from ..models.names import NUCLEI
 from ..predict.options import CellOptions, ModelOptions
+from .clusters import DaskSlurm, Scheduler, chosen_workers
 from .options import with_options
 
 _FOR_ANY_RUN = ("which", "device")  # the other options are for segmentations
@@ -19,7 +21,9 @@ Out = Annotated[str, typer.Option("--out", help="Folder of the results.", rich_h
 
 
 @with_options(CellOptions, ModelOptions)
-def predict(given: dict, paths: Paths, out: Out = "predictions") -> None:
+def predict(
+    given: dict, paths: Paths, out: Out = "predictions", scheduler: Scheduler = "", dask_slurm: DaskSlurm = 0
+) -> None:
     """Predict new fields with one run, or with the mean prediction of several.
 
     `nuclei` in place of a run is the model of nuclei that comes with the package: predict nuclei INPUT.
@@ -38,8 +42,12 @@ def predict(given: dict, paths: Paths, out: Out = "predictions") -> None:
     from ..training.model_card import read_card
     from ..training.run_folder import RunFolder
 
-    predicts_classes = read_card(RunFolder.existing(runs[0]))["task"] == "classification"
-    failed = (_classes if predicts_classes else _cells)(runs, inputs, out, given)
+    where = {name: value for name, value in (("scheduler", scheduler), ("dask_slurm", dask_slurm)) if value}
+    if read_card(RunFolder.existing(runs[0]))["task"] == "classification":
+        failed = _classes(runs, inputs, out, {**given, **where})
+    else:
+        workers = chosen_workers(given.get("jobs", 1), scheduler, dask_slurm, shared=out)
+        failed = _cells(runs, inputs, out, given, workers=workers)
     for message in failed:
         typer.echo(f"left out: {message}", err=True)
     typer.echo(f"results: {out}")
@@ -56,7 +64,9 @@ def _classes(runs: list[str], inputs: list[str], out: str, given: dict[str, Any]
     return predict_classes(runs, inputs, out, **given)
 
 
-def _cells(runs: list[str], inputs: list[str], out: str, given: dict[str, Any]) -> list[str]:
+def _cells(
+    runs: list[str], inputs: list[str], out: str, given: dict[str, Any], *, workers: AbstractContextManager[Any]
+) -> list[str]:
     from ..io.locks import alone_in
     from ..predict.cells import predict_cells
 
@@ -64,8 +74,8 @@ def _cells(runs: list[str], inputs: list[str], out: str, given: dict[str, Any]) 
     cells = CellOptions(**{n: v for n, v in given.items() if n in cell_names})
     model = ModelOptions(**{n: v for n, v in given.items() if n not in cell_names})
     progress = _show_share if sys.stderr.isatty() else None
-    with alone_in(out):
-        return predict_cells(runs, inputs, out, options=cells, model=model, progress=progress)
+    with alone_in(out), workers as used:
+        return predict_cells(runs, inputs, out, options=cells, model=model, progress=progress, workers=used)
 
 
 def _show_share(field: str, share: float) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import os
 import sys
+import tempfile
 import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -66,6 +67,8 @@ def run_on_processes(
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    from ..training.processes.group import on_this_machine
+
     if _started_by_torchrun():
         raise UserError("torchrun has started the processes already: leave `nproc` out.")
     quiet = logging.getLogger("dedl_fastai").getEffectiveLevel() > logging.INFO
@@ -73,11 +76,19 @@ def run_on_processes(
     command += [*(["--out", out] if out else []), *(["--resume"] if resume else [])]
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // n)))  # or waiting threads slow others
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the process that fails says why
-    config = LaunchConfig(
-        1, 1, n, run_id=uuid.uuid4().hex, rdzv_backend="c10d", rdzv_endpoint="localhost:0", max_restarts=0
-    )
     try:
-        elastic_launch(config, sys.executable)(*command)
+        with tempfile.TemporaryDirectory(prefix="dedl-group-") as private:
+            os.environ |= on_this_machine(private)
+            config = LaunchConfig(
+                *(1, 1, n),
+                run_id=uuid.uuid4().hex,
+                rdzv_backend="c10d",
+                rdzv_endpoint=f"{private}/start",
+                rdzv_configs={"store_type": "file"},
+                local_addr="127.0.0.1",
+                max_restarts=0,
+            )
+            elastic_launch(config, sys.executable)(*command)
     except ChildFailedError as e:
         number, failure = e.get_first_failure()
         if failure.exitcode < 0:

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -56,3 +56,26 @@ def alone_in(folder: str | Path) -> Iterator[None]:
             raise UserError(f"another process writes into {path}: wait until it has ended, or choose another `out`.")
         remove_temporaries(path)
         yield
+
+
+@contextmanager
+def alone_at(lock: Path, what: str, wait: float = 30) -> Iterator[None]:
+    """Keep other processes from working on `what` during the block, on all machines that share the disk of `lock`.
+
+    The file is removed at the end. Another process gets `wait` seconds to end, such as one whose worker has just been
+    killed; then a `UserError` is raised. A disk without locks keeps nobody away.
+    """
+    with ExitStack() as stack:
+        try:
+            is_ours = stack.enter_context(held(lock, wait))
+        except OSError as e:
+            log.debug("no lock can be kept at %s: %s", lock, e)
+            yield
+            return
+        if not is_ours:
+            raise UserError(f"{what}: another process works on it: repeat the command when it has ended.")
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                lock.unlink()

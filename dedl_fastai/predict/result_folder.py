@@ -4,7 +4,6 @@ import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import pandas as pd
@@ -38,7 +37,7 @@ class ResultFolder:
     def __init__(self, out: Path, options: CellOptions, settings: dict[str, Any], made: dict[str, Any]):
         self.out, self.options, self.settings, self.made = out, options, settings, made
         self.records: dict[str, Record] = {}
-        self._lock = Lock()  # of records and summary: several fields may be written at a time
+        self._new: dict[str, Record] = {}  # the records of this prediction: a shared disk may be slow to show them
 
     def unfinished(self, images: Mapping[str, Path]) -> list[str]:
         """Return the fields to predict. Raise a `UserError` if existing results were made with other options."""
@@ -69,13 +68,20 @@ class ResultFolder:
         """The place of a field that is measured and has no types yet."""
         return MeasuredField(self.out / f".{name}.part")
 
+    def lock(self, name: str) -> Path:
+        """The lock of a field while a process works on it."""
+        return self.out / f".{name}.lock"
+
     def facts(self, name: str, image: Path) -> dict[str, Any]:
         """What a measured field depends on. It is used again if these are the same."""
         return {"image": str(image), "settings": self.settings, "made": self.made, "kinds": list(self.targets(name))}
 
-    def is_measured(self, name: str, image: Path) -> bool:
-        """Whether a prediction that was stopped has left this field measured, with the same options."""
-        return not self.options.overwrite and self.measured(name).facts == self.facts(name, image)
+    def is_measured(self, name: str, image: Path, is_fresh: bool = False) -> bool:
+        """Whether this prediction, or one that was stopped, has left the field measured, with the same options.
+
+        `overwrite` does without what was left, unless it `is_fresh`: measured by this prediction.
+        """
+        return (is_fresh or not self.options.overwrite) and self.measured(name).facts == self.facts(name, image)
 
     def targets(self, name: str) -> dict[str, Path]:
         """The files to write for a field, by kind; without those that stay."""
@@ -99,7 +105,7 @@ class ResultFolder:
         found += [self.measured(n).scale for n, image in images.items() if self.is_measured(n, image)]
         return scale_from_dict(found[0]) if found else None
 
-    def write(self, name: str, image: Path, result: Result) -> None:
+    def write(self, name: str, image: Path, result: Result) -> Record:
         """Write the files that hold types next to those that are finished; they appear together, the record last."""
         settings, folder, targets = self.settings, self.measured(name), self.targets(name)
         kept = [] if self.options.overwrite else self._kinds(name)  # same settings: only missing files are written
@@ -120,9 +126,12 @@ class ResultFolder:
         record = field_record(name, image, result, settings=settings, made=self.made, kinds={*kept, *targets})
         write_record(self.out, record, result)
         folder.remove()
-        with self._lock:
-            self.records[name] = record
-            self._write_summary(in_order(self.records.values()))
+        return record
+
+    def add(self, record: Record) -> None:
+        """Count a field as finished, and write the summary with it."""
+        self.records[record["field"]] = self._new[record["field"]] = record
+        self._write_summary(in_order(self.records.values()))
 
     def _write_summary(self, records: Sequence[Record], look_at: Sequence[str] = ()) -> None:
         with written_whole(self.out / "summary.csv") as tmp:
@@ -133,7 +142,7 @@ class ResultFolder:
 
         `look_at` are fields that were suggested before.
         """
-        records = read_records(self.out)
+        records = in_order(({r["field"]: r for r in read_records(self.out)} | self._new).values())
         if self.options.suggest:
             look_at = suggested(records, self.options.suggest, checked_fields(self.out))
         if self.options.suggest and look_at:

@@ -9,6 +9,7 @@ from dedl_fastai.data import Cohort
 from dedl_fastai.runs.options.seg import SegConfig
 from dedl_fastai.runs.segmentation.training import train_seg
 
+from ..cluster.processes import running_cluster
 from ..options import TINY
 from .results import WRITE, dedl
 
@@ -49,3 +50,11 @@ def copies(images, tmp_path):
         shutil.copy(images[i % 3], folder / f"f{i}.tif")
     (folder / "f5b.tif").write_bytes(Path(images[0]).read_bytes()[:4000])
     return folder
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A Dask cluster, without workers at first."""
+    pytest.importorskip("distributed")
+    with running_cluster(tmp_path_factory.mktemp("dask")) as processes:
+        yield processes

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from .results import dedl
+from .results import contents, dedl
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,15 @@ def typed(run, classifier, images, tmp_path_factory):
     result = dedl("predict", run, *images, *flags, "--write", "cells,geojson,overlay,neighbours")
     assert result.exit_code == 0, result.output
     return out
+
+
+def test_a_worker_of_a_cluster_finds_the_same_types(run, classifier, images, typed, cluster, tmp_path):
+    cluster.add_worker()
+    flags = ["--cell-types", classifier[0], "--min-confidence", "0.6", "--out", tmp_path / "out"]
+    kinds = ["--write", "cells,geojson,overlay,neighbours"]
+    result = dedl("predict", run, *images, *flags, *kinds, "--scheduler", cluster.address)
+    assert result.exit_code == 0, result.output
+    assert contents(tmp_path / "out") == contents(typed)
 
 
 def first(folder, ending):

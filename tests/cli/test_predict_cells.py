@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from dedl_fastai.io import open_field
-from dedl_fastai.predict import cells as cells_module
+from dedl_fastai.predict import field_predictor
 from dedl_fastai.predict.inputs import field_name
 
 from .results import WRITE, contents, dedl
@@ -196,7 +196,7 @@ def test_a_missing_extra_is_named_before_any_field(run, images, tmp_path, monkey
 def test_a_marker_that_the_field_lacks_is_named_before_it_is_predicted(run, images, tmp_path, monkeypatch):
     rules = tmp_path / "rules.txt"
     rules.write_text("x = CD99+")
-    monkeypatch.setattr(cells_module, "predict_field", lambda *a, **k: pytest.fail("was predicted"))
+    monkeypatch.setattr(field_predictor, "predict_field", lambda *a, **k: pytest.fail("was predicted"))
     result = dedl("predict", run, images[0], "--out", tmp_path / "out", "--rules", rules)
     assert result.exit_code == 1 and "CD99" in result.stderr
 

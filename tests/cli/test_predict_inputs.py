@@ -10,7 +10,7 @@ import zarr
 
 from dedl_fastai.io import open_field
 from dedl_fastai.io.corrections import Action
-from dedl_fastai.predict import cells as cells_module
+from dedl_fastai.predict import field_predictor
 from dedl_fastai.predict.inputs import field_name
 from dedl_fastai.predict.kinds import FileKind
 
@@ -18,7 +18,7 @@ from .results import WRITE, contents, dedl
 
 
 def test_a_killed_prediction_that_is_run_again_ends_with_the_same_files(run, finished, images, tmp_path, monkeypatch):
-    real = cells_module.KINDS["overlay"].write
+    real = field_predictor.KINDS["overlay"].write
     calls = []
 
     def killed(path, result):
@@ -29,7 +29,7 @@ def test_a_killed_prediction_that_is_run_again_ends_with_the_same_files(run, fin
 
     flags = ["predict", run, *images, "--out", tmp_path / "out", "--rules", "tfh5", "--write", WRITE]
     with monkeypatch.context() as patch:
-        patch.setitem(cells_module.KINDS, "overlay", FileKind("_overlay.png", killed))
+        patch.setitem(field_predictor.KINDS, "overlay", FileKind("_overlay.png", killed))
         assert dedl(*flags).exit_code != 0
     assert len(pd.read_csv(tmp_path / "out" / "summary.csv")) == 1
     half = tmp_path / "out" / f".{field_name(images[1])}.part"  # what SIGKILL leaves
@@ -73,14 +73,14 @@ class EngineError(Exception):
 
 def raise_for(monkeypatch, image: str, error: BaseException) -> None:
     """Make the prediction of this image raise the error."""
-    real = cells_module.predict_field
+    real = field_predictor.predict_field
 
     def fails(ensemble, field, **how):
         if str(field.path) == image:
             raise error
         return real(ensemble, field, **how)
 
-    monkeypatch.setattr(cells_module, "predict_field", fails)
+    monkeypatch.setattr(field_predictor, "predict_field", fails)
 
 
 @pytest.mark.parametrize(

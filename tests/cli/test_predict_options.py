@@ -27,6 +27,7 @@ FOR_SEGMENTATIONS = [
     *(["--overlap", "0.5"], ["--channels-last"], ["--write", "mask"], ["--rules", "tfh5"]),
     *(["--thresholds", "CD19=1"], ["--ring", "2"], ["--radius", "30"], ["--min-area", "10"]),
     *(["--part-by", "distance"], ["--pixel-size", "0.5"], ["--overwrite"]),
+    *(["--scheduler", "tcp://127.0.0.1:1"], ["--dask-slurm", "1"]),
 ]
 
 

@@ -9,7 +9,7 @@ from dedl_fastai.bench.grid.run_spec import RunSpec
 from dedl_fastai.bench.grid.worker import carry_out
 from dedl_fastai.errors import UserError
 from dedl_fastai.io.files import folder_written_whole, write_json, write_text
-from dedl_fastai.io.locks import alone_in
+from dedl_fastai.io.locks import alone_at, alone_in
 from dedl_fastai.predict.record import _NEEDED, read_records
 from dedl_fastai.runs.lifecycle import start_run
 from dedl_fastai.runs.options.seg import SegConfig
@@ -110,3 +110,14 @@ def test_the_folder_of_a_grid_is_cleaned_where_no_other_process_writes(tmp_path)
         path.write_text("x")
     with alone_in_grid(tmp_path):
         assert not any(path.exists() for path in left)
+
+
+def test_one_process_works_on_a_field(tmp_path):
+    lock = tmp_path / ".a.lock"
+    with alone_at(lock, "a.tif"):
+        with pytest.raises(UserError, match=r"a\.tif: another process works on it"), alone_at(lock, "a.tif", wait=0):
+            pass
+        assert lock.exists()
+    assert not lock.exists()
+    with alone_at(tmp_path / "no folder" / ".a.lock", "a.tif"):  # as on a disk without locks
+        pass

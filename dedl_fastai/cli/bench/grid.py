@@ -1,15 +1,15 @@
 """`dedl-fastai bench run` and `bench report`: the runs of a table, and their results next to the published values."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 
-from ...errors import UserError
 from ...runs.options.base import numbers
 from ...runs.options.clf import ClfConfig
 from ...runs.options.seg import SegConfig
+from ..clusters import DaskSlurm, Scheduler, chosen_workers
 from ..options import with_options
 
 
@@ -35,12 +35,8 @@ def run(
     folds: Annotated[int | None, typer.Option("--folds", help="Folds (default: the paper's; 0: none).")] = None,
     out: Annotated[str, typer.Option("--out", help="Folder of the grid (default: grids/TABLE).")] = "",
     jobs: Annotated[int, typer.Option("--jobs", help="Runs at once on this machine.", min=1)] = 1,
-    scheduler: Annotated[
-        str, typer.Option("--scheduler", help="Address of a Dask scheduler, for runs on its workers.")
-    ] = "",
-    dask_slurm: Annotated[
-        int, typer.Option("--dask-slurm", help="Number of SLURM jobs for runs, submitted by Dask.", min=0)
-    ] = 0,
+    scheduler: Scheduler = "",
+    dask_slurm: DaskSlurm = 0,
     retry: Annotated[bool, typer.Option("--retry", help="Start failed runs again.")] = False,
 ) -> None:
     """Train every run of a table and report the results next to the published values.
@@ -51,20 +47,22 @@ def run(
     """
     from pathlib import Path
 
+    from ...bench.grid.dask_jobs import DaskJobs
     from ...bench.grid.execution import failures, run_grid
+    from ...bench.grid.local_jobs import LocalJobs
     from ...bench.grid.plan import Request, plan_grid
     from ...bench.paper.tables import load_table
     from ...bench.paper.variants import with_variants
 
     folder, chosen = out or f"grids/{table}", numbers(seeds, "seeds")
-    where = _where(jobs, scheduler, dask_slurm)
+    where = chosen_workers(jobs, scheduler, dask_slurm, shared=folder)
     chosen_table = with_variants(load_table(table), variant.split(",")).select(rows.split(","), columns.split(";"))
     request = Request(chosen_table, given, chosen, folds)
     try:
         with _terminate_as_interrupt():
             runs = plan_grid(request, Path(folder))
-            with where as executor:
-                outcomes = run_grid(runs, executor, retry)
+            with where as workers:
+                outcomes = run_grid(runs, DaskJobs(workers) if workers else LocalJobs(jobs), retry)
             report(folder)
     except KeyboardInterrupt:
         typer.echo("\nstopped. The same command continues it.", err=True)
@@ -88,20 +86,6 @@ def report(
 
     typer.echo(write_grid_report(grid, csv, latex, html))
     typer.echo(f"report: {grid}/report")
-
-
-def _where(jobs: int, scheduler: str, dask_slurm: int) -> AbstractContextManager[Any]:
-    """Choose where runs are carried out; the context is an executor for `run_grid`."""
-    from contextlib import nullcontext
-
-    from ...bench.grid.dask_clusters import dask_jobs, slurm_jobs
-    from ...bench.grid.local_jobs import LocalJobs
-
-    if [jobs > 1, bool(scheduler), bool(dask_slurm)].count(True) > 1:
-        raise UserError("--jobs, --scheduler and --dask-slurm choose where runs are carried out: give one of them.")
-    if scheduler:
-        return dask_jobs(scheduler)
-    return slurm_jobs(dask_slurm) if dask_slurm else nullcontext(LocalJobs(jobs))
 
 
 @contextmanager

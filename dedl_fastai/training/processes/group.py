@@ -6,6 +6,7 @@ prints.
 
 import gc
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -22,6 +23,7 @@ from ...models.device import pick_device
 T = TypeVar("T")
 
 _PATIENCE = timedelta(days=2)  # process 0 evaluates whole fields while the others wait; torchrun detects dead processes
+_FILE = "DEDL_GROUP"  # in the environment: the file by which processes on one machine meet
 _store: dist.Store | None = None  # outlives a broken group; counts failures
 
 
@@ -40,13 +42,27 @@ def is_first() -> bool:
     return rank() == 0
 
 
+def on_this_machine(folder: str) -> dict[str, str]:
+    """Return the environment of processes that meet in a folder of this machine, and that no other machine reaches.
+
+    torch's own meeting point (`TCPStore`) listens to the whole network and asks nobody who he is.
+    """
+    loopback = "lo" if sys.platform.startswith("linux") else "lo0"
+    names = {name: os.environ.get(name, loopback) for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")}
+    return {_FILE: f"{folder}/group", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", **names}
+
+
 def open_group() -> None:
     """Join the group of processes that torchrun started, if any: gloo between CPUs, NCCL between GPUs."""
     global _store
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or dist.is_initialized():
         return
     optional("accelerate", "distributed", "several processes")
-    _store, number, size = next(iter(dist.rendezvous("env://")))
+    if _FILE in os.environ:
+        number, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        _store = dist.FileStore(os.environ[_FILE], size)
+    else:
+        _store, number, size = next(iter(dist.rendezvous("env://")))
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=_store, rank=number, world_size=size, timeout=_PATIENCE)
 

@@ -16,6 +16,7 @@ import torch.distributed as dist
 
 from dedl_fastai.runs.options.seg import SegConfig
 from dedl_fastai.runs.segmentation.training import train_seg
+from dedl_fastai.training.processes.group import on_this_machine
 
 from ...conftest import ROOT
 from ...forked import Forked, forked_command
@@ -52,7 +53,8 @@ def same(a: dict, b: dict) -> bool:
 def both(tiny_folder, tmp_path_factory) -> list[dict]:
     """Results of the trainings in toy_run on two processes."""
     folder = tmp_path_factory.mktemp("both")
-    ended([Forked(main, str(tiny_folder), str(folder), env=names) for names in environments()])
+    here = on_this_machine(str(folder))  # as `seg --nproc`
+    ended([Forked(main, str(tiny_folder), str(folder), env=names | here) for names in environments()])
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 
@@ -63,6 +65,10 @@ def test_two_processes_take_the_steps_of_one(both, tiny_folder, tmp_path):
         torch.testing.assert_close(two["weights"][name], one["weights"][name], rtol=1e-4, atol=1e-5)
     for ours, theirs in zip(two["rows"], one["rows"], strict=True):
         assert ours == pytest.approx(theirs, abs=1e-5)  # train_loss, valid_loss, iou, iou_tuned
+
+
+def test_no_other_machine_reaches_the_processes(both):
+    assert [process["listens to"] for process in both] == [["127.0.0.1"]] * 2
 
 
 def test_batch_norm_and_augmentation_are_those_of_one_process(both, tiny_folder, tmp_path):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import psutil
 import torch
 from fastai.callback.core import Callback
 from fastai.optimizer import SGD
@@ -39,7 +40,9 @@ def main(data: str, out: str) -> None:
     """Train in the process group that torchrun's environment defines; write the results to `out`/RANK.pt."""
     open_group()
     folder = Path(out)
+    listening = [c for c in psutil.Process().net_connections("tcp") if c.status == psutil.CONN_LISTEN]
     results = {
+        "listens to": sorted({c.laddr.ip for c in listening}),
         "plain": train_plain(data, folder),
         "augmented": train_augmented(data, folder),
         "rows of app": train_augmented(data, folder, **ROWS_OF_APP),
