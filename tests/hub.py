@@ -64,7 +64,7 @@ class WritableHub(Hub):
             self.reply(401, {"error": "Invalid token"})
         elif self.path == "/api/repos/create":
             asked = json.loads(body)
-            self.created.append(asked)
+            self.created.append("private" if asked.get("private") or asked.get("visibility") == "private" else "public")
             (self.root / asked["organization"] / asked["name"]).mkdir(parents=True, exist_ok=True)
             self.reply(200, {"url": f"{self.url}/{asked['organization']}/{asked['name']}"})
         elif self.path == "/api/validate-yaml":

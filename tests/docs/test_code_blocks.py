@@ -31,7 +31,15 @@ except ImportError:  # Python 3.10
 ROOT_COMMAND = get_command(app)
 OPTIONS = {"seg": [SegConfig], "clf": [ClfConfig], "lr-find seg": [SegConfig], "lr-find clf": [ClfConfig]}
 OPTIONS["predict"] = [CellOptions, ModelOptions]
-OTHER_PROGRAMS = {"dask", "bioimageio", "sbatch", "ssh", "tmux", "export"}  # not ours: their commands are not checked
+OTHER_PROGRAMS = {
+    "dask",
+    "bioimageio",
+    "sbatch",
+    "ssh",
+    "tmux",
+    "export",
+    "docker",
+}  # not ours: their commands are not checked
 NO_CODE = {"{toctree}", "yaml", "text", "json", "csv"}
 RUN = {  # Python blocks that are run, on synthetic files of the names that they use
     "nuclei = Segmenter.nuclei()",

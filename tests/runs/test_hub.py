@@ -52,7 +52,7 @@ def refused(*arguments):
 def test_a_pushed_run_is_pulled_as_a_run_that_predicts_the_same(hub, tmp_path):
     code, output = dedl("push", "nuclei", "lab/nuclei")
     assert code == 0 and output.splitlines()[-1] == f"{hub.url}/lab/nuclei", output
-    assert hub.created[-1]["visibility"] == "private"
+    assert hub.created[-1] == "private"
     names = {p.name for p in (hub.root / "lab" / "nuclei").iterdir()}
     assert names == {"README.md", "best.safetensors", *(f"{n}.json" for n in ("config", "metrics", "model", "splits"))}
     card = (hub.root / "lab" / "nuclei" / "README.md").read_text(encoding="utf-8")
@@ -70,7 +70,7 @@ def test_a_pushed_run_is_pulled_as_a_run_that_predicts_the_same(hub, tmp_path):
 
 def test_a_public_repository_is_asked_for(hub):
     assert dedl("push", "nuclei", "lab/open", "--public")[0] == 0
-    assert hub.created[-1]["visibility"] == "public"
+    assert hub.created[-1] == "public"
 
 
 def test_errors_of_the_hub_are_one_sentence(hub, tmp_path, monkeypatch):
