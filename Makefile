@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 export HF_HUB_OFFLINE = 1
 export MPLBACKEND = Agg
 
-.PHONY: install demo test lint unit notebooks notebooks-outputs nuclei-model docs fuzz kills clean
+.PHONY: install demo test lint unit notebooks notebooks-outputs nuclei-model docs fuzz kills test-oldest lock clean
 
 install: $(VENV)/.installed
 
@@ -53,10 +53,24 @@ $(VENV)/.docs: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -e ".[docs]"
 	touch $@
 
+OLDEST ?= .venv-oldest
+QUICK  := tests/io tests/scores tests/cells tests/phenotypes tests/data tests/cli/test_command.py \
+          tests/cli/test_data_and_doctor.py tests/runs/test_hub.py tests/runs/segmentation/test_training.py
+test-oldest:                           # a quick part of the tests with the oldest versions that pyproject.toml allows
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet uv
+	VIRTUAL_ENV=$(OLDEST) $(OLDEST)/bin/uv pip install --quiet --resolution lowest-direct -e . "pytest==8.*" "pytest-timeout==2.*" "tomli==2.*"
+	PYTHONPATH= $(OLDEST)/bin/python -W ignore -m pytest $(QUICK)
+
+lock: install                          # packaging/lock.txt: the newest versions, for Python 3.10 to 3.13 on any system
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-annotate --no-emit-index-url \
+	    --custom-compile-command "make lock" --output-file packaging/lock.txt pyproject.toml
+
 DSB2018 ?= dsb2018_fluo
 nuclei-model: install                  # trains the model in dedl_fastai/models/nuclei again: 80 minutes on one core
 	$(BIN)/dedl-fastai seg --data $(DSB2018) --preset best --tile 128 --seed 26 --out runs/nuclei
 	$(BIN)/dedl-fastai export runs/nuclei --format run --out dedl_fastai/models/nuclei
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(OLDEST) build dist *.egg-info

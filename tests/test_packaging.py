@@ -1,5 +1,6 @@
-"""Packaging: `settings.ini` and `CITATION.cff` agree with pyproject.toml and `__version__`, and types are installed."""
+"""Packaging: what repeats the version and the requirements of pyproject.toml agrees with it; types are installed."""
 
+import ast
 import re
 from configparser import ConfigParser
 from pathlib import Path
@@ -8,6 +9,9 @@ try:
     import tomllib
 except ImportError:  # Python 3.10
     import tomli as tomllib
+
+import pytest
+import yaml
 
 import dedl_fastai
 
@@ -51,3 +55,51 @@ def test_type_hints_are_installed():
 
 def test_requirements_are_lower_bounds():
     assert all(">=" in r and "<" not in r and "==" not in r for r in PROJECT["project"]["dependencies"])
+
+
+PACKAGING = ROOT / "packaging"
+CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base", "huggingface-hub": "huggingface_hub"}
+
+
+def requirements() -> dict[str, str]:
+    """Name -> lower bound of each dependency."""
+    return dict(re.fullmatch(r"([\w-]+)>=([\d.]+)", r).groups() for r in PROJECT["project"]["dependencies"])
+
+
+def test_the_conda_recipe_has_the_version_and_the_requirements_of_the_package():
+    recipe = yaml.safe_load((PACKAGING / "conda" / "recipe.yaml").read_text())
+    assert recipe["context"]["version"] == dedl_fastai.__version__
+    assert f">={recipe['context']['python_min']}" == PROJECT["project"]["requires-python"]
+    run = dict(r.split(" >=") for r in recipe["requirements"]["run"] if not r.startswith("python "))
+    assert run == {CONDA_NAMES.get(name, name): bound for name, bound in requirements().items()}
+    assert recipe["about"]["license"] == PROJECT["project"]["license"]
+    (script,) = recipe["build"]["python"]["entry_points"]
+    assert dict([script.split(" = ")]) == PROJECT["project"]["scripts"]
+
+
+def test_the_modules_of_workflows_ask_for_the_version_of_the_package():
+    files = ("nextflow/environment.yml", "snakemake/environment.yaml", "nextflow/main.nf")
+    for file in files:
+        assert dedl_fastai.__version__ in (PACKAGING / file).read_text(), file
+    for file in ("nextflow/meta.yml", "snakemake/meta.yaml"):
+        assert {"name", "description", "input", "output"} <= yaml.safe_load((PACKAGING / file).read_text()).keys()
+    ast.parse((PACKAGING / "snakemake" / "wrapper.py").read_text())
+
+
+def test_the_container_copies_files_that_exist_and_starts_the_command():
+    lines = (PACKAGING / "Dockerfile").read_text().splitlines()
+    copied = [name for line in lines if line.startswith("COPY ") for name in line.split()[1:-1]]
+    assert copied and all((ROOT / name).exists() for name in copied)
+    assert f'CMD ["{next(iter(PROJECT["project"]["scripts"]))}", "--help"]' in lines
+
+
+def test_the_lock_file_has_every_requirement_at_its_lower_bound_or_above():
+    locked = re.findall(r"^([\w.-]+)==([\d.]+)", (PACKAGING / "lock.txt").read_text(), re.MULTILINE)
+    for name, bound in requirements().items():
+        versions = [tuple(map(int, v.split(".")[:2])) for n, v in locked if n == name]
+        assert versions and min(versions) >= tuple(map(int, bound.split(".")[:2])), name
+
+
+@pytest.mark.parametrize("version", ["3.10", "3.11", "3.12", "3.13"])
+def test_classifiers_name_the_versions_of_python(version):
+    assert f"Programming Language :: Python :: {version}" in PROJECT["project"]["classifiers"]

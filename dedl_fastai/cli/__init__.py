@@ -17,6 +17,7 @@ from .evaluate import evaluate
 from .explain import explain
 from .export import export
 from .gate import gate
+from .hub import app as hub_app
 from .lr_find import app as lr_find_app
 from .neighbours import neighbours
 from .predict import predict
@@ -46,6 +47,7 @@ app.command(cls=Command, short_help="Write a run's network as ONNX or a torch pr
 app.add_typer(lr_find_app, name="lr-find")
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
+app.add_typer(hub_app, name="hub")
 app.command(cls=Command, short_help="Show versions, devices and caches.")(doctor)
 
 

@@ -1,4 +1,4 @@
-"""`dedl-fastai data`: make a synthetic cohort, check a folder, write a cohort.csv."""
+"""`dedl-fastai data`: make a synthetic cohort, check a folder, write a cohort.csv, make one truth of several."""
 
 from typing import Annotated
 
@@ -104,3 +104,29 @@ def convert(
     if split:
         cohort = split_cohort(cohort, split, seed)
     typer.echo(f"{cohort.save(out)}: {cohort!r}")
+
+
+@app.command(cls=Command, short_help="Make one truth of the masks of several annotators.")
+def consensus(
+    folder: Folder,
+    out: Annotated[str, typer.Option("--out", help="New folder: cohort.csv, masks/ and agreement.csv.")],
+    rule: Annotated[
+        str,
+        typer.Option(
+            "--rule",
+            help="majority: pixels that more than half of the annotators mark; staple: annotators count by how "
+            "sensitive and specific they are (extra 'staple').",
+        ),
+    ] = "majority",
+    patient: Patient = "",
+) -> None:
+    """Write a cohort whose masks are the consensus of several annotators, and how far they agree.
+
+    The masks of annotator A are in the column mask_A of a cohort.csv, or in masks/A/ beside images/.
+    """
+    from ..data.cohort import Cohort
+    from ..scores.annotators.cohort import write_consensus
+    from .tables.annotators import agreement_table
+
+    agreement = write_consensus(Cohort.load(folder, patient or None), out, rule)
+    typer.echo(f"{agreement_table(agreement)}\n\n{out}: cohort.csv, masks/, agreement.csv, agreement_fields.csv")

@@ -11,6 +11,7 @@ from ..errors import UserError
 from ..io.cell_tables import read_cell_table, read_outlines
 from ..io.fields.readers import open_field
 from ..io.masks import read_mask
+from .annotators import mask_columns
 from .cohort import Cohort, Problem
 from .pixels import pick_channels
 
@@ -24,28 +25,33 @@ def check_cohort(cohort: Cohort, channels: Sequence[str] = ()) -> list[Problem]:
     holds one field in memory at a time.
     """
 
+    others = cohort.table[mask_columns(cohort.table)].to_numpy().tolist()  # masks of annotators
+
     def problems_of(row: Any) -> list[Problem]:
-        return _check_row(row, channels)
+        return _check_row(row, channels, masks=[row.mask, *others[row.Index]])
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         problems_per_row = list(pool.map(problems_of, cohort.rows()))
     return [*cohort.problems, *(problem for problems in problems_per_row for problem in problems)]
 
 
-def _check_row(row: Any, channels: Sequence[str]) -> list[Problem]:
+def _check_row(row: Any, channels: Sequence[str], masks: Sequence[str]) -> list[Problem]:
     shape, problems = _attempt(row.image, lambda path: _check_image(path, channels))
-    if row.mask:
-        mask, mask_problems = _attempt(row.mask, read_mask)
-        problems += mask_problems
-        if mask is not None and shape is not None and mask.shape != shape:
-            sizes = f"{mask.shape[0]} x {mask.shape[1]} pixels, its image {row.image} has {shape[0]} x {shape[1]}"
-            problems.append(Problem(row.mask, f"has {sizes}"))
-        if mask is not None and not (mask > 0).any():
-            problems.append(Problem(row.mask, "contains no nucleus"))
+    problems += [problem for mask in filter(None, masks) for problem in _check_mask(mask, row.image, shape)]
     if cells := getattr(row, "cells", ""):
         problems += _attempt(cells, read_cell_table)[1]
     if outlines := getattr(row, "outlines", ""):
         problems += _attempt(outlines, read_outlines)[1]
+    return problems
+
+
+def _check_mask(path: str, image: str, shape: tuple[int, int] | None) -> list[Problem]:
+    mask, problems = _attempt(path, read_mask)
+    if mask is not None and shape is not None and mask.shape != shape:
+        sizes = f"{mask.shape[0]} x {mask.shape[1]} pixels, its image {image} has {shape[0]} x {shape[1]}"
+        problems.append(Problem(path, f"has {sizes}"))
+    if mask is not None and not (mask > 0).any():
+        problems.append(Problem(path, "contains no nucleus"))
     return problems
 
 

@@ -11,7 +11,8 @@ import pandas as pd
 
 from ..errors import UserError
 from ..io.files import written_whole
-from .layouts import COLUMNS, find_fields
+from .annotators import annotators_of
+from .layouts import COLUMNS, find_fields, path_columns
 from .patients import assign_patients
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,8 @@ class Cohort:
     """Fields of one study. `table` has one row per field; paths are absolute and missing values are "".
 
     `table` columns: field, patient, image, mask, labels (separated by ";"), split (train, valid, test, ignore or "");
-    a layout may add others (cells, outlines). `problems` lists the files that match no field.
+    a layout may add others (cells, outlines, and mask_NAME: the masks of an annotator). `problems` lists the files
+    that match no field.
     """
 
     table: pd.DataFrame
@@ -68,9 +70,11 @@ class Cohort:
         return len(self.table)
 
     def __repr__(self) -> str:
+        names = annotators_of(self.table)
         return (
             f"Cohort({self.root.name}: {self.layout}, {len(self)} fields, {self.table.patient.nunique()} patients, "
-            f"{(self.table['mask'] != '').sum()} masks, {(self.table.labels != '').sum()} with labels)"
+            f"{(self.table['mask'] != '').sum()} masks, {(self.table.labels != '').sum()} with labels"
+            f"{f', masks of {len(names)} annotators' if names else ''})"
         )
 
     @property
@@ -94,6 +98,11 @@ class Cohort:
         """Return the fields that have a mask and log how many have none; `UserError` if no field has a mask."""
         has_mask = self.table["mask"] != ""
         if not has_mask.any():
+            if names := annotators_of(self.table):
+                raise UserError(
+                    f"{self.root} has masks of annotators ({', '.join(names)}), and none for training: make one of "
+                    f"them with `dedl-fastai data consensus`, or name one in the column `mask`."
+                )
             raise UserError(
                 f"{self.root} has {len(self)} images and no masks: put a mask with the same name as its image into "
                 f"masks/, or export the segmentation maps from inForm."
@@ -124,7 +133,7 @@ class Cohort:
         """Write the table as a `cohort.csv`; paths inside its folder become relative."""
         path = Path(path)
         table = self.table.copy()
-        for column in set(table.columns) & {"image", "mask", "cells", "outlines"}:
+        for column in path_columns(table):
             table[column] = [_relative(p, path.parent) for p in table[column]]
         with written_whole(path) as tmp:
             table.to_csv(tmp, index=False)

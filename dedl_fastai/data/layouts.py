@@ -11,6 +11,7 @@ from ..errors import UserError
 from ..io.corrections import BEHIND, FOLDER, actions_on, checks, corrected_files, is_up_to_date
 from ..io.files import existing_dir, existing_file, read_json_object
 from ..io.text_tables import read_text_table
+from .annotators import PREFIX, mask_columns
 
 COLUMNS = ("field", "patient", "image", "mask", "labels", "split")
 PATHS = ("image", "mask", "cells", "outlines")
@@ -39,6 +40,11 @@ def find_fields(path: Path) -> tuple[pd.DataFrame, Path, str, Problems]:
     names = ", ".join(sorted(p.name for p in root.iterdir())[:5])
     content = f"contains {names}" if names else "is empty"
     raise UserError(f"{root} is not a cohort: it has none of {_KNOWN}; it {content}.")
+
+
+def path_columns(table: pd.DataFrame) -> list[str]:
+    """Return the columns of a cohort's table that hold files."""
+    return [*(c for c in PATHS if c in table), *mask_columns(table)]
 
 
 def _table(rows: Iterable[dict[Any, Any]]) -> pd.DataFrame:
@@ -70,11 +76,11 @@ def _manifest(file: Path) -> Found:
             f"{file} has no column 'image', which a manifest needs; the known columns are {', '.join(COLUMNS)}."
         )
     table = _table(table.to_dict("records"))
-    for column in set(PATHS) & set(table.columns):
+    for column in path_columns(table):
         table[column] = [str((file.parent / p).resolve()) if p else "" for p in table[column]]
     table["field"] = [f or _stem(Path(i)) for f, i in zip(table.field, table.image, strict=True)]
     problems: Problems = []
-    for column in sorted(set(PATHS) & set(table.columns)):
+    for column in sorted(path_columns(table)):
         absent = [bool(p) and not Path(p).is_file() for p in table[column]]
         problems += [(p, _why_absent(p, file)) for p in table[column][absent]]
         table.loc[absent, column] = ""
@@ -119,7 +125,10 @@ def _van_buren(root: Path) -> Found | None:
 
 
 def _images_with_truth(root: Path) -> Found | None:
-    """`images/` with `masks/` (same names, any extension) or `labels.csv` (image, labels, optional patient, split)."""
+    """`images/` with `masks/` (same names, any extension) or `labels.csv` (image, labels, optional patient, split).
+
+    `masks/NAME/` holds the masks of an annotator.
+    """
     folder, masks, labels = root / "images", root / "masks", root / "labels.csv"
     if not folder.is_dir():
         return None
@@ -127,23 +136,27 @@ def _images_with_truth(root: Path) -> Found | None:
     duplicates = [{"field": _stem(p), "image": str(p)} for p in images_in(folder) if rows[_stem(p)]["image"] != str(p)]
     problems: Problems = []
     if masks.is_dir():
-        problems += _add_masks(rows, masks)
+        for annotator in sorted(p for p in masks.iterdir() if p.is_dir() and not p.name.startswith(".")):
+            problems += _add_masks(rows, annotator, PREFIX + annotator.name)
+        problems += _add_masks(rows, masks, "mask")
+        has_mask = {f for f, row in rows.items() if any(c == "mask" or c.startswith(PREFIX) for c in row)}
+        problems += [(row["image"], "has no mask") for f, row in rows.items() if f not in has_mask]
     if labels.is_file():
         problems += _add_labels(rows, labels)
     return _table([*rows.values(), *duplicates]), problems
 
 
-def _add_masks(rows: dict[str, dict[str, str]], folder: Path) -> Problems:
+def _add_masks(rows: dict[str, dict[str, str]], folder: Path, column: str) -> Problems:
     problems: Problems = []
     for mask in images_in(folder):
         row = rows.get(_stem(mask)) or rows.get(re.sub(r"[_-]masks?$", "", _stem(mask), flags=re.IGNORECASE))
         if row is None:
             problems.append((str(mask), "is a mask without an image"))
-        elif row.get("mask"):
-            raise UserError(f"Two masks claim the field {row['field']!r}: {row['mask']} and {mask}. Keep one of them.")
+        elif column in row:
+            raise UserError(f"Two masks claim the field {row['field']!r}: {row[column]} and {mask}. Keep one of them.")
         else:
-            row["mask"] = str(mask)
-    return problems + [(r["image"], "has no mask") for r in rows.values() if not r.get("mask")]
+            row[column] = str(mask)
+    return problems
 
 
 def _add_labels(rows: dict[str, dict[str, str]], file: Path) -> Problems:
@@ -159,7 +172,7 @@ def _add_labels(rows: dict[str, dict[str, str]], file: Path) -> Problems:
             problems.append((name, f"is listed in {file.name} but is not in images/"))
             continue
         listed.add(row["field"])
-        row.update({str(k): v for k, v in line.items() if k != "mask"})
+        row.update({str(k): v for k, v in line.items() if k != "mask" and not str(k).startswith(PREFIX)})
     return problems + [(r["image"], f"is not listed in {file.name}") for f, r in rows.items() if f not in listed]
 
 

@@ -67,7 +67,7 @@ def count_matches(
     bad = [iou for iou in ious if not 0 < iou <= 1]
     if bad:
         raise UserError(f"an IoU of {bad[0]:g} matches nothing or everything: give one above 0 and up to 1.")
-    rows, columns, values, n_predicted, n_true = _overlaps(predicted, truth)
+    rows, columns, values, n_predicted, n_true = overlaps(predicted, truth)
     counts = {}
     for iou in ious:
         near = values >= iou - 1e-12
@@ -95,9 +95,12 @@ def mean_f1(pooled: Mapping[float, Matches]) -> float:
     return round(float(np.mean([m.scores()["f1"] for m in pooled.values()])), 6)
 
 
-def _overlaps(predicted: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, int]:
-    """Predicted object, true object and IoU of each overlapping pair, and the numbers of predicted and true objects."""
-    (p, n_predicted), (t, n_true) = _dense(predicted), _dense(truth)
+def overlaps(predicted: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, int]:
+    """Predicted object, true object and IoU of each overlapping pair, and the numbers of predicted and true objects.
+
+    Objects are numbered as by `dense_labels`.
+    """
+    (p, n_predicted), (t, n_true) = dense_labels(predicted), dense_labels(truth)
     area_p, area_t = np.bincount(p, minlength=n_predicted + 1), np.bincount(t, minlength=n_true + 1)
     both = (p > 0) & (t > 0)
     keys, shared = np.unique(p[both] * np.int64(n_true + 1) + t[both], return_counts=True)
@@ -105,8 +108,8 @@ def _overlaps(predicted: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.
     return rows, columns, shared / (area_p[rows] + area_t[columns] - shared), n_predicted, n_true
 
 
-def _dense(labels: np.ndarray) -> tuple[np.ndarray, int]:
-    """Flat labels renumbered 0..n without gaps, and n."""
+def dense_labels(labels: np.ndarray) -> tuple[np.ndarray, int]:
+    """Flat labels renumbered 0..n without gaps, in the order of their ids, and n."""
     flat = labels.ravel().astype(np.int64)
     ids = np.unique(flat[flat > 0])
     dense = np.zeros(len(flat), np.int64)

@@ -39,7 +39,7 @@ def score_objects(
     The labels of one field are in memory at a time.
     """
     options = options or NucleiOptions()
-    fields = [_match_field(p, t, options.filled(p.own)) for p, t in with_thresholds(predictions, threshold)]
+    fields = [_match_field(p, t, options) for p, t in with_thresholds(predictions, threshold)]
     if not any(f.has_ids for f in fields):
         return {"part_by": options.part_by, "n_fields": 0, "n_without_ids": len(fields)}
     kept = [f for f in fields if f.has_ids is not False]
@@ -60,14 +60,21 @@ def score_objects(
     }
 
 
+def found_nuclei(prediction: FieldPrediction, threshold: float, options: NucleiOptions) -> np.ndarray:
+    """Return the labels of the nuclei that a model finds in a field, as `predict` does."""
+    options = options.filled(prediction.own)
+    mask = prediction.mask(threshold if options.threshold is None else options.threshold)
+    return prediction.nuclei(mask, options, prediction.maps())
+
+
 def _match_field(prediction: FieldPrediction, threshold: float, options: NucleiOptions) -> FieldMatches:
     labels = read_labels(prediction.truth)
     has_ids = holds_ids(prediction.truth, labels)
     if has_ids is False:
         return FieldMatches(prediction, False, model={}, otsu={}, errors={}, ceiling={})
+    found = found_nuclei(prediction, threshold, options)
+    options = options.filled(prediction.own)
     maps, known = prediction.maps(), np.maximum(labels, 0)
-    mask = prediction.mask(threshold if options.threshold is None else options.threshold)
-    found = prediction.nuclei(mask, options, maps)
     otsu = prediction.nuclei(otsu_mask(prediction.source), options)
     ceiling = prediction.nuclei(known > 0, options, true_maps(known, len(maps)))
     return FieldMatches(

@@ -36,6 +36,14 @@ class Counts:
         """2 TP / (2 TP + FP + FN); 1 if neither mask has a nucleus."""
         return _ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
 
+    @property
+    def kappa(self) -> float:
+        """Cohen's kappa: agreement beyond chance, (p_o - p_e) / (1 - p_e); 1 if both masks are all one and the same."""
+        n = self.tp + self.fp + self.fn + self.tn
+        agreed = (self.tp + self.tn) * n
+        by_chance = (self.tp + self.fp) * (self.tp + self.fn) + (self.tn + self.fp) * (self.tn + self.fn)
+        return _ratio(agreed - by_chance, n * n - by_chance)
+
     def scores(self) -> dict[str, float]:
         """IoU, Dice, pixel accuracy, and the accuracy on true nuclei and on true background."""
         return {

@@ -1,17 +1,15 @@
 """Published weights, downloaded by a separate process from a small server on this machine (HF_ENDPOINT)."""
 
-import hashlib
 import os
-import re
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from segmentation_models_pytorch.encoders import get_encoder
+
+from ..hub import Hub, serving
 
 FETCH = """
 import sys
@@ -23,45 +21,10 @@ save_file({k: v.contiguous() for k, v in model.encoder.state_dict().items()}, ou
 """
 
 
-class Hub(BaseHTTPRequestHandler):
-    """Serves /ORG/NAME/resolve/REVISION/FILE from the folder `root`, as the Hugging Face Hub does."""
-
-    protocol_version = "HTTP/1.1"
-
-    def answer(self):
-        match = re.fullmatch(r"/([\w.-]+/[\w.-]+)/resolve/([^/]+)/(.+)", self.path)
-        file = self.root / match[1] / match[3] if match else None
-        exists = file is not None and file.is_file()
-        data = file.read_bytes() if exists else b""
-        self.send_response(200 if exists else 404)
-        if exists:
-            revision = match[2] if re.fullmatch("[0-9a-f]{40}", match[2]) else "1" * 40
-            self.send_header("X-Repo-Commit", revision)
-            self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
-        else:
-            self.send_header("X-Error-Code", "EntryNotFound")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(data)
-            self.served.append(self.path)
-
-    do_GET = do_HEAD = answer
-
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture
 def hub(tmp_path):
-    handler = type("OwnHub", (Hub,), {"root": tmp_path / "hub", "served": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    handler.url = f"http://127.0.0.1:{server.server_port}"
-    yield handler
-    server.shutdown()
-    server.server_close()
+    with serving(Hub, tmp_path / "hub") as handler:
+        yield handler
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ def metrics_table(metrics: dict[str, Any]) -> str:
             *_interval_note(splits[0], metrics[splits[0]].get("intervals")),
             *(_scale_line(s, scale) for s, scale in metrics.get("scale", {}).items() if scale["by"] != "none"),
             *(row for s, objects in metrics.get("objects", {}).items() for row in _object_lines(s, objects)),
+            *(row for s, against in metrics.get("annotators", {}).items() for row in _annotator_lines(s, against)),
             *_before_lines(metrics),
         ]
     )
@@ -89,6 +90,21 @@ def _object_lines(split: str, objects: dict[str, Any]) -> list[str]:
         line("", _OBJECT_COLUMNS.values(), _NARROW),
         *(line(name, (f"{row[c]:.4f}" for c in _OBJECT_COLUMNS), _NARROW) for name, row in rows),
         f"at IoU 0.5: {errors}",
+    ]
+
+
+def _annotator_lines(split: str, against: dict[str, Any]) -> list[str]:
+    """Return the scores of a split against the masks of each annotator, of whom there may be none."""
+    if not against:
+        return []
+    return [
+        "",
+        f"{split}, against each annotator, tuned threshold",
+        line("", [*_COLUMNS.values(), "F1 0.5"], _NARROW),
+        *(
+            line(f"{name}, {s['n_fields']} fields", [*_cells(s), f"{s['f1_50']:.4f}" if "f1_50" in s else "-"], _NARROW)
+            for name, s in against.items()
+        ),
     ]
 
 

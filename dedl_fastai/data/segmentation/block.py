@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from fastai.data.block import TransformBlock
-from fastai.data.core import DataLoaders
+from fastai.data.core import DataLoaders, TfmdDL
 from fastai.data.transforms import FuncSplitter, Normalize
 from fastai.torch_core import set_seed
 
@@ -16,12 +16,13 @@ from ...errors import UserError
 from ..cache import cache_cohort, cache_file
 from ..cohort import Cohort
 from ..loaders import FieldDataBlock
-from ..options import PAD, SEED
+from ..options import FOREGROUND, PAD, SAMPLES, SEED, UNIFORM
 from ..pixels import common_pixel_size, pixel_sizes
 from ..scaling import PercentileScaling
 from ..tiles import Tile, is_blank, is_unknown, tiles_of
 from .augment import TileAugment
 from .facts import CLASSES, SegFacts, seg_facts
+from .foreground import ForegroundDL
 from .tensors import TensorField, TensorInstances, TensorNuclei
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ def seg_block(
     scaling: PercentileScaling | None = None,
     pad: str = PAD,  # beyond the field: "zero" as in the paper, or "reflect", its mirror image
     skip_blank: bool = False,  # leave out training tiles without a nucleus
+    sample: str = UNIFORM,  # every training tile once an epoch, or "foreground": see `ForegroundDL`
     ids: bool = False,  # targets are ids of nuclei instead of masks, as heads need them
     cache: str | Path | None = None,  # folder of decoded fields
     before: SegFacts | None = None,  # of a run that is continued: its scaling, normalisation and pixel size stay
@@ -66,6 +68,8 @@ def seg_block(
     those of `DataBlock`, and replace ours: `blocks`, `splitter`, `getters`, `get_items`, ...
     Raises `UserError` for cohorts without masks or training fields, and for unreadable files.
     """
+    if sample not in SAMPLES:
+        raise UserError(f"sample={sample!r} is unknown; it may be {' or '.join(SAMPLES)}.")
     scaling = before.scaling if before else scaling or PercentileScaling()
     training = _needed(cohort.with_masks(), "train")
     fields = cache_cohort(training, channels, scaling, cache, ids=ids)
@@ -82,6 +86,7 @@ def seg_block(
         ),
         "splitter": FuncSplitter(is_valid),
         "batch_tfms": transforms,
+        "dl_type": ForegroundDL if sample == FOREGROUND else TfmdDL,
     }
     known = {"facts": facts, "c": len(CLASSES), "vocab": list(CLASSES)}
     items_of = partial(tiles_of_image, facts=facts, pad=pad, cache=cache)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ...data.options import PAD
+from ...data.options import PAD, SAMPLES, UNIFORM
 from ...errors import UserError
 from ...inference.options import OVERLAP
 from .base import check_not_negative, check_positive, option
@@ -96,6 +96,12 @@ class SegConfig(TrainOptions):
     tile: int = option(480, "Edge of a tile in pixels (the paper: 480, and 256 for comparison).", ITEMS)
     pad: str = option(PAD, "Padding beyond the field's edge: zero, or reflect.", ITEMS)
     skip_blank: bool = option(False, "Leave out training tiles without nuclei.", ITEMS)
+    sample: str = option(
+        UNIFORM,
+        "Training tiles of an epoch: uniform (each once), or foreground (as many draws, a third of them in proportion "
+        "to the tile's nucleus pixels, as in nnU-Net; for fields that are mostly empty).",
+        ITEMS,
+    )
     augment: str = option(
         "paper",
         "paper (as --rotate, --flips and --dihedral say), standard (any rotation, zoom, contrast), strong (also gamma, "
@@ -133,6 +139,8 @@ class SegConfig(TrainOptions):
         super().__post_init__()
         check_positive(self, "tile", "app_target", "app_lr", "app_width", "encoder_lr")
         check_not_negative(self, "rotate", "overlap", "head_weight")
+        if self.sample not in SAMPLES:
+            raise UserError(f"sample={self.sample!r} is unknown; it may be {' or '.join(SAMPLES)}.")
         if not 0 <= self.crowd <= 1:
             raise UserError(f"crowd={self.crowd:g}: give a share of the tiles, from 0 to 1.")
         if self.crowd and self.head == "mask":

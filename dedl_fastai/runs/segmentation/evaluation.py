@@ -21,6 +21,7 @@ from ...inference.options import SCALE
 from ...inference.scale import Scale, choose_scale, sample_of
 from ...inference.segmenter import Segmenter
 from ...io.files import written_whole
+from ...scores.annotators.against import score_against
 from ...scores.nuclei_tuning import tune_nuclei
 from ...scores.objects import score_objects
 from ...scores.whole_fields import (
@@ -173,7 +174,10 @@ def evaluate_seg_again(
     nuclei: NucleiOptions | None = None,
     scale: str | float = SCALE,  # at which the fields are predicted, see `choose_scale`
 ) -> dict[str, Any]:
-    """Score the fields of these splits with the threshold stored in the model (in an ensemble: the mean threshold)."""
+    """Score the fields of these splits with the threshold stored in the model (in an ensemble: the mean threshold).
+
+    Where fields have masks of several annotators, "annotators" has the scores against each of them.
+    """
     threshold = round(model.threshold * STEPS) / STEPS  # a mean threshold can be between two steps of the maps
     scales = scales_of_splits(model, cohort, splits, channels=channels, scale=scale)
     with temporary_maps() as folder:
@@ -182,7 +186,9 @@ def evaluate_seg_again(
             return {}
         _warn_of_empty(predictions, threshold)
         found = {split: asdict(scales[split]) for split in predictions}
-        return {**seg_metrics(predictions, threshold, nuclei=nuclei), "scale": found}
+        metrics = {**seg_metrics(predictions, threshold, nuclei=nuclei), "scale": found}
+        against = {s: score_against(p, cohort.table, threshold, nuclei) for s, p in predictions.items()}
+        return {**metrics, "annotators": against} if any(against.values()) else metrics
 
 
 def _warn_of_empty(predictions: Predictions, threshold: float) -> None:

@@ -123,6 +123,7 @@ def _loaded(options: SegConfig, cohort: Cohort, ids: bool) -> DataLoaders:
         scaling=PercentileScaling(*two_percentiles(options.percentiles)),
         pad=options.pad,
         skip_blank=options.skip_blank,
+        sample=options.sample,
         ids=ids,
         before=facts_of_run(options.weights) if options.preset == FINETUNE else None,
         workers=options.workers,

@@ -142,7 +142,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(finished, 
         {"accumulate": 3, "clip": 0.5},
         {"schedule": "one-cycle", "opt": "adam"},
         {"amp": "bf16"},
-        {"loss": "weighted-ce", "skip_blank": True, "dihedral": True},
+        {"loss": "weighted-ce", "skip_blank": True, "dihedral": True, "sample": "foreground"},
     ],
     ids=lambda c: ",".join(f"{k}={v}" for k, v in c.items()) or "defaults",
 )
