@@ -18,6 +18,7 @@ class Facts:
     vocab: tuple[str, ...] = ("b", "t", "other")
     prevalence: tuple[float, ...] = (0.5, 0.25, 1.0)
     n_train: int = 20
+    measurements: tuple[str, ...] = ()
 
 
 def item(i: int, facts: Facts):

@@ -90,9 +90,8 @@ class JpegData:
         end = found.start() if found else len(data)
         components = [part[i : i + 2] for i in range(1, len(part) - 4, 2)]
         codes = [self._zero_codes.get(tables & 15, 0) for _, tables in components]
-        self.scans.append(
-            Scan(start, end, (part[-3], part[-2]), codes, self._count_units([number for number, _ in components]))
-        )
+        n_units = self._count_units([number for number, _ in components])
+        self.scans.append(Scan(start, end, coefficients=(part[-3], part[-2]), zero_codes=codes, n_units=n_units))
         if found and data[found.end() - 1] not in _AFTER_A_SCAN:
             self.stray = data[found.end() - 1]
         return end
