@@ -21,7 +21,9 @@ $(VENV)/.installed: pyproject.toml
 demo: install
 	$(BIN)/dedl-fastai seg --arch unet --encoder efficientnet-b0 --out runs/demo-$$(date +%Y%m%d-%H%M%S)
 
-test: lint unit notebooks
+test: install                          # linters and notebooks use one core each
+	$(MAKE) --no-print-directory -j2 lint notebooks
+	$(MAKE) --no-print-directory unit
 
 lint: install
 	$(BIN)/ruff check .

@@ -23,7 +23,7 @@ from ...predict.suggest import suggested
 from ...runs.continued import with_run_options
 from ...runs.options.seg import FINETUNE, SegConfig
 from ...runs.segmentation.training import train_seg
-from ..annotator import annotate
+from .annotator import annotate
 
 log = logging.getLogger(__name__)
 

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..io.corrections import CHECK, FOLDER, LABELS, LOG, Action, checked_mask, with_whole_nuclei
-from ..io.fields.readers import open_field
-from ..io.files import write_text
-from ..io.masks import read_labels
-from ..io.ome_tiff import write_ome_tiff
-from ..predict.kinds import KINDS
-from ..scores.nucleus_errors import FALSE, FOUND, nucleus_errors
+from ...io.corrections import CHECK, FOLDER, LABELS, LOG, Action, checked_mask, with_whole_nuclei
+from ...io.fields.readers import open_field
+from ...io.files import write_text
+from ...io.masks import read_labels
+from ...io.ome_tiff import write_ome_tiff
+from ...predict.kinds import KINDS
+from ...scores.nucleus_errors import FALSE, FOUND, nucleus_errors
 
 Box = tuple[int, int, int, int]  # y0, x0, y1, x1 in pixels
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import tifffile
 
-from dedl_fastai.bench.annotator import annotate
+from dedl_fastai.bench.correction.annotator import annotate
 from dedl_fastai.data import Cohort
 from dedl_fastai.io import read_labels, write_ome_tiff
 from dedl_fastai.io.masks import IGNORED
