@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 COMMANDS = (
-    *("seg", "clf", "lr-find", "evaluate", "predict", "gate", "neighbours", "view"),
-    *("data", "bench", "export", "explain", "doctor"),
+    *("seg", "clf", "lr-find", "evaluate", "predict", "gate", "neighbours", "view", "correct", "report"),
+    *("data", "bench", "export", "explain", "hub", "doctor"),
 )
 _TO_FIRST_FIELD = (
     "from dedl_fastai.predict import cells; from dedl_fastai.predict.options import ModelOptions; "
