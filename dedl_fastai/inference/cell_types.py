@@ -20,6 +20,8 @@ from ..training.model_card import read_card
 from ..training.run_folder import RunFolder
 from .cell_measurements import features_for
 
+OF_CLASS = "probability "  # beginning of the columns with the probabilities of the classes
+
 
 class CellTyper(Protocol):
     """A classifier of single cells, on measurements or on crops."""
@@ -137,7 +139,7 @@ def add_cell_types(
     """
     chosen = decided(p, min_confidence)
     names = np.where(chosen >= 0, np.array([*classes, ""], dtype=object)[chosen], "")
-    columns = {f"probability {c}": p[:, k] for k, c in enumerate(classes)}
+    columns = {f"{OF_CLASS}{c}": p[:, k] for k, c in enumerate(classes)}
     confidence = p.max(axis=1) if len(p) else np.zeros(0)
     table = cells.assign(phenotype_probability=confidence, **columns)
     limit = f", undecided below a probability of {min_confidence:g}" if min_confidence else ""

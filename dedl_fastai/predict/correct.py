@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..cells.phenotyping import add_phenotypes, with_types
 from ..errors import UserError
-from ..inference.cell_types import CellTyper, load_cell_types
+from ..inference.cell_types import OF_CLASS, CellTyper, load_cell_types
 from ..io.corrections import corrected_files, predicted_table
 from ..io.fields.field import Field
 from ..io.files import existing_file, written_whole
@@ -28,8 +28,6 @@ from .record import Record
 from .rewriting import Rewriting, Rewritten
 
 log = logging.getLogger(__name__)
-
-_OF_CLASS = "probability "  # beginning of a classifier's columns
 
 
 def fields_behind(out: Path, records: list[Record]) -> list[Record]:
@@ -108,9 +106,9 @@ class _Correction(Rewriting):
         self, record: Record, cells: pd.DataFrame, known: pd.DataFrame, *, field: Field, labels: np.ndarray
     ) -> pd.DataFrame:
         """The types that a classifier gave to cells that did not change, and those it gives to the others."""
-        own = [c for c in map(str, known.columns) if c.startswith(_OF_CLASS)]
+        own = [c for c in map(str, known.columns) if c.startswith(OF_CLASS)]
         columns = ["phenotype", "phenotype_probability", *own]
-        classes = [c.removeprefix(_OF_CLASS) for c in own]
+        classes = [c.removeprefix(OF_CLASS) for c in own]
         of_cells = known.set_index("label")[columns].reindex(cells["label"]).reset_index(drop=True)
         is_new = ~cells["label"].isin(known["label"]).to_numpy()
         if is_new.any() and self.typer is not None:

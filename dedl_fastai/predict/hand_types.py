@@ -6,10 +6,11 @@ import pandas as pd
 
 from ..cells.phenotyping import with_types
 from ..cells.positions import phenotypes_of
+from ..inference.cell_types import OF_CLASS
 from ..io.corrections import actions_in_force
 from .corrections import read_actions, types_of
 
-_OF_TYPES = ("phenotype", "nearest_", "probability ")  # beginnings of the columns that depend on the types
+_OF_TYPES = ("phenotype", "nearest_", OF_CLASS)  # beginnings of the columns that depend on the types
 
 
 def untyped(cells: pd.DataFrame) -> pd.DataFrame:

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from ..errors import UserError
 from ..io.files import write_text
 from .report import report_page
+from .result_folder import ranked_fields
 from .sitc import sitc_text
 from .study import read_study
 
@@ -17,16 +16,9 @@ def write_page(folders: Sequence[str | Path], target: Path) -> None:
     study = read_study(folders)
     if len(folders) != 1 or study.results is None:
         raise UserError(f"{folders[-1]} is a run: `sitc` describes runs; the page is about one folder of results.")
-    write_text(target, report_page(study.results, study.records, look_at=_look_at(study.results)))
+    write_text(target, report_page(study.results, study.records, look_at=ranked_fields(study.results)))
 
 
 def write_sitc(folders: Sequence[str | Path], target: Path) -> None:
     """Write the report for the SITC checklist, of results and of runs, in Markdown."""
     write_text(target, sitc_text(read_study(folders)))
-
-
-def _look_at(results: Path) -> list[str]:
-    """The fields that predict suggested, from summary.csv."""
-    path = results / "summary.csv"
-    table = pd.read_csv(path, dtype={"field": str}) if path.is_file() else pd.DataFrame()
-    return table.dropna(subset=["look_at"]).sort_values("look_at")["field"].tolist() if "look_at" in table else []

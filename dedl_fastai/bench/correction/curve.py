@@ -65,14 +65,7 @@ def correction_curve(cohort: Cohort, out: str | Path, annotation: Annotation | N
             chosen = names[:k]
             metrics = _continued(cohort, corrected.loc[chosen, "mask"], out / f"{order}-{k}", annotation)
             if not rows:
-                rows.append(
-                    {
-                        "order": "",
-                        "fields": 0,
-                        "corrected": 0,
-                        **_scores(metrics["before"]),
-                    }
-                )
+                rows.append({"order": "", "fields": 0, "corrected": 0, **_scores(metrics["before"])})
             n = int(corrected.loc[chosen, "n"].sum())
             rows.append({"order": order, "fields": k, "corrected": n, **_scores(metrics)})
             _write(rows, out)

@@ -105,8 +105,15 @@ def crop_facts(
     measurements: Sequence[str] = (),  # names of those that the network takes too
 ) -> ClfFacts:
     """`ClfFacts` of crops, before they are read."""
-    facts = ClfFacts("markers", tuple(channels), scaling=scaling, size=size, tile=0, vocab=tuple(vocab))
-    return replace(facts, measurements=tuple(measurements))
+    return ClfFacts(
+        "markers",
+        tuple(channels),
+        scaling=scaling,
+        size=size,
+        tile=0,
+        vocab=tuple(vocab),
+        measurements=tuple(measurements),
+    )
 
 
 def with_statistics(facts: ClfFacts, items: Sequence[CellItem]) -> ClfFacts:

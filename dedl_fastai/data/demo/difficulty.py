@@ -39,8 +39,7 @@ class Difficulty:
     @property
     def has_flaws(self) -> bool:
         """Whether the markers have any of these flaws."""
-        usual = Difficulty()
-        return any(getattr(self, n) != getattr(usual, n) for n in ("dim", "autofluorescent", "spill", "gain_sd"))
+        return any((self.dim, self.autofluorescent, self.spill, self.gain_sd))
 
 
 DIFFICULTIES = {

@@ -17,7 +17,7 @@ _LZW = 5
 _ZEROS = bytes(16)  # ten equal codes or more in LZW, which has a code of its own for a pair that it has seen
 _FAX = (2, 3, 4)
 _STRICT = (8, 32946, 32773, 50000)  # deflate, PackBits, zstd: their decoders raise an error for too many bytes
-_PADDING = 8  # bytes that a block may have after its pixels
+PADDING = 8  # bytes that a block may have after its pixels
 _WHOLE_BYTES = (8, 16, 32, 64)  # bits of a sample that fill bytes
 
 
@@ -83,5 +83,5 @@ def _fault_of_size(key: tifffile.TiffPage, data: bytes) -> str:
         return ""
     rows, *columns = key.chunks
     needed = int(rows * -(-np.prod(columns, dtype=int) * key.bitspersample // 8))
-    given = len(tifffile.TIFF.DECOMPRESSORS[key.compression](data, out=2 * needed + _PADDING))
-    return f"it holds {given} bytes of pixels, and its tags say {needed}" if given > needed + _PADDING else ""
+    given = len(tifffile.TIFF.DECOMPRESSORS[key.compression](data, out=2 * needed + PADDING))
+    return f"it holds {given} bytes of pixels, and its tags say {needed}" if given > needed + PADDING else ""

@@ -11,7 +11,7 @@ import tifffile
 
 from ...errors import UserError
 from ..limits import check_pixels
-from .tiff_blocks import Page, keyframe, segments
+from .tiff_blocks import PADDING, Page, keyframe, segments
 
 DAMAGED = (  # what tifffile and its codecs raise on a file that is cut short or has wrong bytes
     ArithmeticError,
@@ -28,7 +28,6 @@ DAMAGED = (  # what tifffile and its codecs raise on a file that is cut short or
 _MAX_IMPLAUSIBLE_UM = 20.0  # a larger "pixel size" is a screen resolution (72 or 96 dpi), not that of a microscope
 _MAX_BLOCK = 2**33  # bytes of a decoded strip or tile: no scanner writes larger ones, and one must fit in memory
 _HEADER = 8  # bytes of a TIFF before everything else
-_PADDING = 8  # bytes that a block of an uncompressed page may have after its pixels
 _MAX_RATIO = 10_000  # of pixels to file size: deflate and LZW reach about 1000, and no slide is that empty
 
 
@@ -124,7 +123,7 @@ def _check_blocks(path: Path, page: Page) -> None:
     if key.compression != tifffile.COMPRESSION.NONE:
         return
     given, needed = sum(page.databytecounts), len(blocks) * int(np.prod(key.chunks)) * key.bitspersample // 8
-    if given > needed + needed // 16 + _PADDING * len(blocks) or (_is_plain(page) and given < key.nbytes):
+    if given > needed + needed // 16 + PADDING * len(blocks) or (_is_plain(page) and given < key.nbytes):
         raise UserError(
             f"{path} is damaged: page {page.index} has {given} bytes for {needed} bytes of pixels. Copy or export it "
             "again."

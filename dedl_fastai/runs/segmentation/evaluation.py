@@ -193,6 +193,7 @@ def evaluate_seg_again(
 
 def _warn_of_empty(predictions: Predictions, threshold: float) -> None:
     counts = {f.image: int(f.mask(threshold).sum()) for fields in predictions.values() for f in fields}
-    for image in [image for image, n in counts.items() if n == 0]:
-        warn_of_empty_field(image)
+    for image, n in counts.items():
+        if n == 0:
+            warn_of_empty_field(image)
     warn_if_all_empty(counts.values())
