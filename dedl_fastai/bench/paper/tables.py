@@ -13,8 +13,9 @@ from typing import Any
 from ...errors import UserError
 
 TABLES = tuple(f"table{n}" for n in range(1, 14))
-# Not the paper's tables: two numbers of its text, variants of APP, and scores against the number of labelled fields.
-MORE = ("prior", "app-ablation", "efficiency")
+# Not the paper's tables: two numbers of its text, variants of APP, scores against the number of labelled fields, and
+# what each choice of preset fast does for nuclei.
+MORE = ("prior", "app-ablation", "efficiency", "seg-ablation")
 SEEDS = (26, 77, 334, 517, 994)  # the paper's, 7.5
 _ROW_OPTION = {"seg": "encoder", "clf": "model"}
 _TIME = re.compile(r"(\d+)h(?: (\d+)m)?(?: (\d+)s)?")
@@ -71,6 +72,7 @@ class PaperTable:
     baseline: str = ""  # key of the row that the others are compared with; their options then win over a user's
     row_options: tuple[str, ...] = ()  # options that only the rows set
     beside: tuple[Beside, ...] = ()  # further numbers of each cell's runs
+    rows_paired: bool = False  # the report compares rows with the baseline, seed by seed; otherwise APP with none
     curve: str = ""  # what the keys of the rows count: the figure is a curve over it
 
     @property
@@ -124,6 +126,7 @@ def load_table(name: str) -> PaperTable:
         rows=tuple(_row(about, columns, line) for line in lines),
         baseline=about.get("baseline", ""),
         row_options=tuple(about.get("row_options", ())),
+        rows_paired=about.get("rows_paired", False),
         curve=about.get("curve", ""),
         beside=tuple(Beside(c, m["path"], m.get("unit", "")) for c, m in about.get("beside", {}).items()),
     )

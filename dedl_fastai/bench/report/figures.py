@@ -1,4 +1,4 @@
-"""The figure of a table: published and measured values with their spreads, and paired differences that APP makes."""
+"""The figure of a table: published and measured values with their spreads, and paired differences."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from ..paper.tables import PaperTable
 from .numbers import CellResult
-from .pairs import PairedResult
+from .pairs import PairedResult, compared
 
 _PUBLISHED, _HERE = "0.45", "tab:blue"
 _LINES = (":", "--", "-.", (0, (5, 1)))
@@ -34,7 +34,7 @@ def table_figure(
     axes = figure.subplots(1, 2, width_ratios=(3, 2), squeeze=False)[0] if pairs else [figure.subplots()]
     _draw_values(axes[0], table, shown, trivial)
     if pairs:
-        _draw_differences(axes[1], pairs, shown)
+        _draw_differences(axes[1], table, pairs, shown)
     return figure
 
 
@@ -87,7 +87,7 @@ def _draw_values(
     ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=6, frameon=False, fontsize=8)
 
 
-def _draw_differences(ax: Axes, pairs: Sequence[PairedResult], shown: Sequence[CellResult]) -> None:
+def _draw_differences(ax: Axes, table: PaperTable, pairs: Sequence[PairedResult], shown: Sequence[CellResult]) -> None:
     place = {id(r): y for y, r in enumerate(shown)}
     ax.axvline(0, color="0.6", linewidth=1)
     for pair in pairs:
@@ -99,5 +99,5 @@ def _draw_differences(ax: Axes, pairs: Sequence[PairedResult], shown: Sequence[C
     ax.set_yticks(range(len(shown)), [])
     ax.set_ylim(len(shown) - 0.4, -0.6)
     ax.locator_params(axis="x", nbins=6)  # the panel is narrow
-    ax.set_xlabel("with APP minus without, paired; 95 % interval")
+    ax.set_xlabel(f"{compared(table)}, paired; 95 % interval")
     ax.grid(axis="x", alpha=0.3)

@@ -15,7 +15,7 @@ from ..paper.tables import PaperTable, load_table
 from ..paper.variants import variants_of, with_variants
 from .figures import table_figure
 from .numbers import CellResult, baselines, collect, machines
-from .pairs import PairedResult, app_differences
+from .pairs import PairedResult, paired_differences
 from .result_tables import baseline_table, cost_table, main_table, paired_table, runs_table
 from .text_tables import TextTable
 
@@ -118,7 +118,7 @@ def _write_section(section: Section, out: Path, as_csv: bool, as_latex: bool) ->
 def _section(
     part: Mapping[str, Any], table: PaperTable, results: Sequence[CellResult], name: str, out: Path
 ) -> Section:
-    pairs, trivial = app_differences(results), baselines(results)
+    pairs, trivial = paired_differences(table, results), baselines(results)
     tables = [main_table(table, results)]
     tables += [paired_table(table, pairs)] if pairs else []
     tables += [baseline_table(trivial)] if trivial else []

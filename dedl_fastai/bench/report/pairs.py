@@ -1,4 +1,4 @@
-"""Paired differences: what APP adds to a cell, seed by seed and fold by fold, with intervals and p values."""
+"""Paired differences: what APP or a row adds to a cell, seed by seed and fold by fold, with intervals and p values."""
 
 import statistics
 from collections.abc import Sequence
@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from scipy import stats
 
+from ..paper.tables import PaperTable
 from .numbers import CellResult, replicates_of
 
 
 @dataclass(frozen=True)
 class PairedResult:
-    """A cell with APP compared with the same without: published difference, and the paired difference of the runs."""
+    """A cell compared with the one that it is a variant of: published and measured difference, the latter paired."""
 
     result: CellResult
     published: float | None
@@ -19,20 +20,36 @@ class PairedResult:
     signed_rank_p: float
 
 
-def app_differences(results: Sequence[CellResult]) -> list[PairedResult]:
-    """Compare each cell with APP with the cell that has the same metric, no APP and otherwise the same options.
+def paired_differences(table: PaperTable, results: Sequence[CellResult]) -> list[PairedResult]:
+    """Compare each cell with APP with the one without, or, if the table has `rows_paired`, each row with its baseline.
 
-    Only the seeds and folds of which both have a run are compared. In a table of arms the two cells are in different
-    rows.
+    A cell with APP is compared with the cell of the same metric that has no APP and otherwise the same options; in a
+    table of arms it is in another row. Only the seeds and folds of which both have a run are compared.
     """
-    differences = []
-    for result in results:
-        if result.cell.options.get("app", "none") == "none":
-            continue
-        without = next((r for r in results if _is_baseline(r, result)), None)
-        if without and (difference := _difference(result, without)):
-            differences.append(difference)
-    return differences
+    if table.rows_paired:
+        pairs = [(result, _in_baseline_row(table, results, result)) for result in results]
+    else:
+        pairs = [(result, _without_app(results, result)) for result in results]
+    differences = (_difference(result, without) for result, without in pairs if without)
+    return [d for d in differences if d]
+
+
+def compared(table: PaperTable) -> str:
+    """Return in words what the differences of a table are between."""
+    return f"Each row minus {table.baseline}" if table.rows_paired else "With APP minus without"
+
+
+def _in_baseline_row(table: PaperTable, results: Sequence[CellResult], result: CellResult) -> CellResult | None:
+    if result.row.key == table.baseline:
+        return None
+    of_row = (r for r in results if r.row.key == table.baseline and r.cell.column == result.cell.column)
+    return next(of_row, None)
+
+
+def _without_app(results: Sequence[CellResult], result: CellResult) -> CellResult | None:
+    if result.cell.options.get("app", "none") == "none":
+        return None
+    return next((r for r in results if _is_baseline(r, result)), None)
 
 
 def _is_baseline(other: CellResult, result: CellResult) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from ..paper.tables import PaperTable
 from .numbers import CellResult, costs, mean_and_sd
-from .pairs import PairedResult
+from .pairs import PairedResult, compared
 from .text_tables import NONE, TextTable, shown, shown_difference, shown_p
 
 
@@ -66,7 +66,7 @@ def paired_table(table: PaperTable, pairs: Sequence[PairedResult]) -> TextTable:
         here = [shown_difference(h["mean"], unit), interval, shown_p(h["p"]), shown_p(p.signed_rank_p), str(h["n"])]
         rows.append([p.result.row.label, p.result.cell.column, shown_difference(p.published, unit), *here])
     heads = ["row", "column", "published", "here", "95 % interval", "p, t test", "p, signed rank", "pairs"]
-    paired = TextTable("With APP minus without, paired", heads, rows, "-paired")
+    paired = TextTable(f"{compared(table)}, paired", heads, rows, "-paired")
     return paired if table.is_published else _without(paired, "published")
 
 

@@ -18,7 +18,10 @@ def run(
     given: dict[str, Any],
     table: Annotated[
         str,
-        typer.Argument(help="table1 to table13, prior, app-ablation (variants of APP), efficiency (how many fields)."),
+        typer.Argument(
+            help="table1 to table13, prior, app-ablation (variants of APP), efficiency (how many fields), "
+            "seg-ablation (head, augmentation, weights)."
+        ),
     ],
     rows: Annotated[str, typer.Option("--rows", help="Keys of rows, separated by commas (default: all).")] = "",
     columns: Annotated[

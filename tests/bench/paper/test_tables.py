@@ -263,6 +263,17 @@ def test_arms_of_the_ablation_are_compared_with_none_and_nothing_is_published():
     assert all(name.startswith("app") for c in runs for name in c.options)  # network and data are a user's
 
 
+def test_rows_of_the_nuclei_ablation_differ_from_base_in_one_choice():
+    table = load_table("seg-ablation")
+    base, *others = [row.cells[0].options for row in table.rows]
+    fast = SegConfig.resolve({"preset": "fast"})
+    assert table.baseline == "base" and table.rows_paired and not table.is_published
+    assert base["augment"] == fast.augment and {"head": "distance", "weights": "packaged"}.items() <= base.items()
+    assert all(len(set(options.items()) - set(base.items())) == 1 for options in others)
+    assert {name for options in others for name in options} == set(table.row_options)
+    assert [c.metric for c in table.rows[0].cells] == ["objects.test.f1_50", "objects.test.f1_mean", "test.iou"]
+
+
 def test_selected_arms_come_with_the_baseline():
     table = load_table("app-ablation")
     assert [r.key for r in table.select(["relu", "gelu"]).rows] == ["none", "gelu", "relu"]

@@ -10,7 +10,7 @@ from scipy import stats
 from dedl_fastai.bench.paper.tables import load_table
 from dedl_fastai.bench.report.grid_report import write_grid_report
 from dedl_fastai.bench.report.numbers import baselines, collect
-from dedl_fastai.bench.report.pairs import app_differences, paired_difference
+from dedl_fastai.bench.report.pairs import paired_difference, paired_differences
 
 from ..synthetic import cell, failed, finished, grid_of, table
 
@@ -52,7 +52,7 @@ def test_a_single_pair_has_no_interval():
 
 
 def test_every_arm_is_paired_with_none_in_its_own_column(tmp_path):
-    pairs = app_differences(ablation(tmp_path))
+    pairs = paired_differences(TABLE, ablation(tmp_path))
     assert [(p.result.row.key, p.result.cell.column) for p in pairs] == [
         (arm, column) for arm in ("gelu", "summed") for column in (TUNED, FIXED)
     ]
@@ -66,6 +66,21 @@ def test_every_arm_is_paired_with_none_in_its_own_column(tmp_path):
         assert pair.signed_rank_p == pytest.approx(stats.wilcoxon(values, NONE).pvalue)
 
 
+def test_rows_of_the_nuclei_ablation_are_paired_with_base_in_their_own_column(tmp_path):
+    nuclei = load_table("seg-ablation")
+    scores = {"base": (0.70, 0.72, 0.71), "mask": (0.60, 0.65, 0.64)}
+    cells = {}
+    for row, values in scores.items():
+        for seed, value in enumerate(values):
+            finished(tmp_path, f"{row}{seed}", value)
+            cells.setdefault((row, "IoU"), []).append((f"{row}{seed}", seed, 0))
+    (pair,) = paired_differences(nuclei, collect(grid_of(tmp_path, cells, {}, nuclei.name), nuclei, tmp_path))
+    assert (pair.result.row.key, pair.result.cell.column, pair.here["n"]) == ("mask", "IoU", 3)
+    assert pair.here["mean"] == pytest.approx(-0.08)
+    assert pair.here["p"] == pytest.approx(stats.ttest_rel(scores["mask"], scores["base"]).pvalue)
+    assert "**Each row minus base, paired**" in write_grid_report(tmp_path)
+
+
 def test_pairs_are_of_one_seed_and_fold(tmp_path):
     values = {"a": {(1, 0): 0.5, (1, 1): 0.7, (2, 0): 0.6, (2, 1): 0.9}, "b": {(1, 0): 0.6, (1, 1): 0.7, (2, 0): 0.6}}
     for arm, runs in values.items():
@@ -73,25 +88,25 @@ def test_pairs_are_of_one_seed_and_fold(tmp_path):
             finished(tmp_path, f"{arm}{seed}{fold}", iou)
     arms = {"none": "a", "gelu": "b"}
     cells = {(k, TUNED): [(f"{arm}{s}{f}", s, f) for s, f in values[arm]] for k, arm in arms.items()}
-    (pair,) = app_differences(collect(grid_of(tmp_path, cells, name="app-ablation"), TABLE, tmp_path))
+    (pair,) = paired_differences(TABLE, collect(grid_of(tmp_path, cells, name="app-ablation"), TABLE, tmp_path))
     assert pair.here["n"] == 2  # the two folds of seed 1, the only seed with both
     assert pair.here["mean"] == pytest.approx(0.05)
 
 
 def test_missing_runs_are_left_out_of_pairs(tmp_path):
-    pairs = app_differences(ablation(tmp_path, {k: v for k, v in RUNS.items() if k != ("gelu", 2)}))
+    pairs = paired_differences(TABLE, ablation(tmp_path, {k: v for k, v in RUNS.items() if k != ("gelu", 2)}))
     assert [p.here["n"] for p in pairs] == [2, 2, 3, 3]
     assert pairs[0].here["mean"] == pytest.approx(0.02)
 
 
 def test_an_arm_without_a_common_seed_has_no_pair(tmp_path):
-    pairs = app_differences(ablation(tmp_path, {**RUNS, ("relu", 9): (0.9, 0.1)}))
+    pairs = paired_differences(TABLE, ablation(tmp_path, {**RUNS, ("relu", 9): (0.9, 0.1)}))
     assert [p.result.row.key for p in pairs] == ["gelu", "gelu", "summed", "summed"]
 
 
 def test_without_a_finished_baseline_there_are_no_pairs_and_the_report_says_why(tmp_path):
     runs = {k: (None, None) if k[0] == "none" else v for k, v in RUNS.items()}
-    assert app_differences(ablation(tmp_path, runs)) == []
+    assert paired_differences(TABLE, ablation(tmp_path, runs)) == []
     text = write_grid_report(tmp_path)
     assert f"| none | {TUNED} | – | 0/3, 3 failed |" in text and "With APP minus without" not in text
     assert f"| gelu | {TUNED} | 0.8233 ± 0.0231 | 3 |" in text
@@ -102,9 +117,9 @@ def test_other_options_are_no_baseline(tmp_path):
     for name in ("a", "b"):
         finished(tmp_path, name, 0.5)
     part = grid_of(tmp_path, {("none", "x"): [("a", 1, 0)], ("gelu", "x"): [("b", 1, 0)]})
-    assert app_differences(collect(part, one, tmp_path)) == []
+    assert paired_differences(one, collect(part, one, tmp_path)) == []
     equal = table({"none": [cell("x", {"tile": 32})], "gelu": [cell("x", {"tile": 32, "app": "gelu"})]})
-    assert len(app_differences(collect(part, equal, tmp_path))) == 1
+    assert len(paired_differences(equal, collect(part, equal, tmp_path))) == 1
 
 
 def test_report_has_values_ratio_and_differences_without_published_columns(tmp_path):
