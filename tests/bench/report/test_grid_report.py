@@ -13,7 +13,7 @@ from scipy import stats
 from dedl_fastai.bench.paper.tables import Beside
 from dedl_fastai.bench.report.grid_report import write_grid_report
 from dedl_fastai.bench.report.numbers import baselines, collect
-from dedl_fastai.bench.report.pairs import app_differences
+from dedl_fastai.bench.report.pairs import paired_differences
 from dedl_fastai.bench.report.text_tables import TextTable, duration, shown_p
 
 from ..synthetic import APP, cell, failed, finished, grid_of, table
@@ -84,7 +84,7 @@ def test_missing_and_failed_runs_and_cells_are_marked(grid):
 
 
 def test_app_is_paired_by_seed(grid):
-    (pair,) = app_differences(collect(grid[1], PAPER, grid[0]))
+    (pair,) = paired_differences(PAPER, collect(grid[1], PAPER, grid[0]))
     expected = stats.ttest_rel(WITH, WITHOUT)
     assert pair.published == pytest.approx(0.05) and pair.here["n"] == 3
     assert pair.here["mean"] == pytest.approx(0.04 / 3) and pair.here["p"] == pytest.approx(expected.pvalue)
@@ -117,7 +117,7 @@ def test_seeds_that_lack_folds_of_others_are_left_out_of_the_mean(tmp_path):
 def test_a_run_is_not_paired_with_itself(tmp_path):
     finished(tmp_path, "a", 0.5)
     part = grid_of(tmp_path, {("r", "without"): [("a", 1, 0)], ("r", "with"): [("a", 1, 0)]})
-    assert app_differences(collect(part, PAPER, tmp_path)) == []
+    assert paired_differences(PAPER, collect(part, PAPER, tmp_path)) == []
     assert "With APP minus without" not in report(tmp_path)
 
 
