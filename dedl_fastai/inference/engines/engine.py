@@ -11,7 +11,8 @@ from torch import nn
 
 from ...errors import UserError
 from ...models.device import AMPS
-from .portable import Foreground, exported_program, foreground_and_maps, onnx_bytes
+from .converted import converted_network
+from .portable import foreground_and_maps
 from .runtimes import OnnxEngine, OpenVinoEngine, check_runtime
 
 log = logging.getLogger(__name__)
@@ -52,9 +53,8 @@ def make_engine(
     if name == "onnx" and amp != "no":
         raise UserError(f"engine=onnx computes in float32 and does not support amp={amp}: use openvino or torch.")
     check_runtime(name, amp)  # before the export, which takes a while
-    log.info("preparing the network for %s", name)
-    exported = onnx_bytes(exported_program(Foreground(model, n_maps), (n_channels, tile, tile)))
-    return OnnxEngine(exported, device) if name == "onnx" else OpenVinoEngine(exported, device, amp)
+    converted = converted_network(model, (n_channels, tile, tile), n_maps)
+    return OnnxEngine(converted, device) if name == "onnx" else OpenVinoEngine(converted, device, amp)
 
 
 class TorchEngine:
