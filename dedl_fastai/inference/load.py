@@ -10,10 +10,11 @@ from fastcore.basics import patch
 from ..errors import UserError
 from ..models.device import pick_device
 from ..models.names import NUCLEI
-from ..training.model_card import load_model
 from ..training.run_folder import RunFolder
+from ..training.stored_network import StoredNetwork
 from .cells_classifier import CellsClassifier
 from .classifier import Classifier
+from .engines.engine import CONVERTED
 from .options import OVERLAP
 from .segmenter import Segmenter
 
@@ -34,11 +35,12 @@ def load_run(
     Raises `UserError` if it is not a run folder.
     """
     run = RunFolder.existing(path)
-    model, card = load_model(run, which)
+    stored = StoredNetwork.of(run, which)
+    card = stored.card
     if card["task"] == "segmentation":
         overlap = own_overlap([path]) if overlap is None else overlap
         return Segmenter(
-            model,
+            stored if engine in CONVERTED else stored(),
             card,
             run,
             device=pick_device(device),
@@ -50,8 +52,8 @@ def load_run(
             tta=tta,
         )
     if "cells" in card:
-        return CellsClassifier(model, card, run, pick_device(device), load=partial(load_segmenter, device=device))
-    return Classifier(model, card, run, pick_device(device))
+        return CellsClassifier(stored(), card, run, pick_device(device), load=partial(load_segmenter, device=device))
+    return Classifier(stored(), card, run, pick_device(device))
 
 
 def load_segmenter(

@@ -18,7 +18,8 @@ from ..io.fields.readers import open_field
 from ..models.heads import HEADS
 from ..training.model_card import seg_facts_from_card, seg_model_card
 from ..training.run_folder import RunFolder
-from .engines.engine import Engine, make_engine
+from ..training.stored_network import StoredNetwork
+from .engines.engine import CONVERTED, Engine, make_engine
 from .options import BATCH_SIZE, OVERLAP
 from .predicted import PredictedMask, predicted_mask
 from .resampled import bands_at_scale
@@ -32,7 +33,7 @@ if TYPE_CHECKING:  # fastai takes seconds to import, and a prediction does not n
 class Segmenter:
     """A network in eval mode and its model.json; predicts probabilities and masks of nuclei."""
 
-    model: nn.Module
+    source: nn.Module | StoredNetwork  # the network, or where it is stored
     card: dict[str, Any]
     run: RunFolder | None  # None for the model of a Learner
     device: torch.device
@@ -47,7 +48,8 @@ class Segmenter:
         self.facts = seg_facts_from_card(self.card)
         self.tile = self.facts.tile
         self.mean, self.std = np.array(self.facts.mean), np.array(self.facts.std)
-        self.model = self.model.to(self.device).eval()
+        if isinstance(self.source, nn.Module):
+            self.source.to(self.device).eval()
 
     @classmethod
     def of(cls, learn: "Learner", **how: Any) -> "Segmenter":
@@ -66,6 +68,12 @@ class Segmenter:
         net = self.card["network"]
         names = ", ".join(self.facts.channels)
         return f"Segmenter({net['arch']}/{net['encoder']} on {names}, threshold {self.threshold:g})"
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The network in eval mode; a stored one is built on first access, never if it was converted before."""
+        built = self.source() if isinstance(self.source, StoredNetwork) else self.source
+        return built.to(self.device).eval()
 
     @property
     def head(self) -> str:
@@ -92,7 +100,7 @@ class Segmenter:
         """The engine that runs the network: normalised tiles (b, C, t, t) -> probability, and maps of a head."""
         return make_engine(
             self.engine,
-            self.model,
+            self.source if self.engine in CONVERTED else self.model,
             n_channels=len(self.facts.channels),
             tile=self.tile,
             device=self.device,

@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 from ..errors import UserError
@@ -26,6 +27,7 @@ WITH_DECODER_CHANNELS = ("unet", "unetplusplus", "manet")
 WITH_ATTENTION = ("unet", "unetplusplus")
 ATTENTIONS = ("none", "se", "scse")
 NUCLEI = "nuclei"  # the trained model that comes with the package, where a run or weights are asked for
+NUCLEI_RUN = Path(__file__).parent / "nuclei"  # its run folder, without what only training needs
 WEIGHTS = ("none", "imagenet", "advprop", "noisy-student", "packaged")
 PAPER_ENCODERS = (
     *(f"resnet{n}" for n in (18, 34, 50, 101)),

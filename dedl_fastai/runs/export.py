@@ -22,7 +22,8 @@ from ..data.tiles import tiles_of
 from ..errors import UserError
 from ..extras import optional
 from ..inference.classifier import Classifier
-from ..inference.engines.portable import Foreground, exported_program, onnx_bytes
+from ..inference.engines.foreground import Foreground
+from ..inference.engines.portable import exported_program, onnx_bytes
 from ..inference.engines.runtimes import OnnxEngine
 from ..inference.load import load_run
 from ..inference.segmenter import Segmenter

@@ -5,8 +5,8 @@ from typing import Any
 
 from ..io.files import write_text
 from ..models.weights import write_tensors
-from ..training.model_card import load_model
 from ..training.run_folder import RunFolder
+from ..training.stored_network import load_model
 from .readme import README, model_card
 
 _BY_FIELD = ("fields", "per_patient")  # of metrics.json

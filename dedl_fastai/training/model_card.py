@@ -1,21 +1,20 @@
-"""model.json: the facts that rebuild a run's network and prepare its inputs; and loading the network from a run."""
+"""model.json: the facts that rebuild a run's network and prepare its inputs."""
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..data.classification.items import ClfFacts
 from ..data.scaling import PercentileScaling
 from ..data.segmentation.facts import SegFacts
 from ..errors import UserError
-from ..models.cell_bags import BagsSpec, rebuild_cell_bags
-from ..models.classification import ClfSpec, rebuild_clf_model
-from ..models.segmentation import SegSpec, rebuild_seg_model
-from ..models.weights import read_tensors
 from .run_folder import RunFolder
+
+if TYPE_CHECKING:  # the libraries of networks take seconds to import, and a card is read without them
+    from ..models.cell_bags import BagsSpec
+    from ..models.classification import ClfSpec
+    from ..models.segmentation import SegSpec
 
 FORMAT = 1
 TASKS = ("segmentation", "classification", "cells")
@@ -24,7 +23,7 @@ WEIGHT_FILES = ("best", "last", "swa")
 
 
 def seg_model_card(
-    spec: SegSpec,
+    spec: "SegSpec",
     facts: SegFacts,
     threshold: float | None = None,
     nuclei: dict[str, float] | None = None,  # how nuclei are found in the maps of a head, as tuned
@@ -46,13 +45,15 @@ def seg_model_card(
     }
 
 
-def clf_model_card(spec: ClfSpec | BagsSpec, facts: ClfFacts, thresholds: list[float] | None = None) -> dict[str, Any]:
+def clf_model_card(
+    spec: "ClfSpec | BagsSpec", facts: ClfFacts, thresholds: list[float] | None = None
+) -> dict[str, Any]:
     """Return the contents of a classification run's model.json."""
     data = {**asdict(facts), "scaling": facts.scaling.to_dict()}
     return {**_head("classification", spec), "data": data, "classes": list(facts.vocab), "thresholds": thresholds}
 
 
-def _head(task: str, spec: SegSpec | ClfSpec | BagsSpec) -> dict[str, Any]:
+def _head(task: str, spec: "SegSpec | ClfSpec | BagsSpec") -> dict[str, Any]:
     return {"format": FORMAT, "task": task, "dedl_fastai": __version__, "network": spec.to_dict()}
 
 
@@ -106,40 +107,9 @@ _FITTING: dict[str, Callable[[Any], bool]] = {  # what would take all memory, or
 }
 
 
-def _with_thresholds_of(card: dict[str, Any], which: str) -> dict[str, Any]:
-    """The card with the threshold that was tuned for these weights; that of the best where none was."""
+def with_thresholds_of(card: dict[str, Any], which: str) -> dict[str, Any]:
+    """Return the card with the threshold that was tuned for these weights; that of the best where none was."""
     for name in ("threshold", "thresholds"):
         if which in card.get(f"{name}_of_weights", {}):
             card = {**card, name: card[f"{name}_of_weights"][which]}
     return card
-
-
-def load_model(run: RunFolder, which: str = "best") -> tuple[nn.Module, dict[str, Any]]:
-    """The network of a run in eval mode with its best, last or swa weights, and its model.json."""
-    card = _with_thresholds_of(read_card(run), which)
-    if card["task"] == "cells":
-        raise UserError(
-            f"{run.path} classifies single cells: give it as `cell_types`, next to a segmentation run that finds them."
-        )
-    file = run.path / f"{which}.safetensors"
-    if which not in WEIGHT_FILES or not file.is_file():
-        available = [w for w in WEIGHT_FILES if (run.path / f"{w}.safetensors").is_file()]
-        raise UserError(f"{run.path} has no weights {which!r}: it has {', '.join(available) or 'none'}.")
-    tensors = read_tensors(file)
-    bad = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
-    if bad:
-        raise UserError(f"{file} has NaN or infinite weights ({bad[0]}): train the run again, or take other weights.")
-    try:
-        if card["task"] == "segmentation":
-            model = rebuild_seg_model(SegSpec.from_dict(card["network"]), tensors, card["tile"])
-        elif "cells" in card:
-            model = rebuild_cell_bags(BagsSpec.from_dict(card["network"]), tensors)
-        else:
-            model = rebuild_clf_model(ClfSpec.from_dict(card["network"]), tensors)
-    except RuntimeError as e:
-        raise UserError(f"{file} does not fit the model.json next to it: they are from different runs.") from e
-    except UserError:
-        raise
-    except (LookupError, TypeError, ValueError, AttributeError, AssertionError) as e:
-        raise UserError(f"{run.path / 'model.json'} is damaged ({type(e).__name__}: {e}): restore it.") from e
-    return model.eval(), card

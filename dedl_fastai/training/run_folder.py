@@ -19,8 +19,7 @@ from ..errors import UserError
 from ..io.files import is_temporary, read_json_object, write_json
 from ..io.masks import files_of_mask
 from ..models.device import cpu_name
-from ..models.names import NUCLEI
-from ..models.packaged import NUCLEI_RUN
+from ..models.names import NUCLEI, NUCLEI_RUN
 
 _PACKAGES = (
     "fastai",

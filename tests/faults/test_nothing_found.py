@@ -10,7 +10,7 @@ import tifffile
 from dedl_fastai.errors import UserError
 from dedl_fastai.io import open_field
 from dedl_fastai.io.fields.zarr_field import ZarrField
-from dedl_fastai.models.packaged import NUCLEI_RUN
+from dedl_fastai.models.names import NUCLEI_RUN
 from dedl_fastai.phenotypes.classify import parse_thresholds
 from dedl_fastai.phenotypes.gates.gate import Gate
 from dedl_fastai.phenotypes.gates.gates import Gates

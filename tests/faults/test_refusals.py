@@ -17,7 +17,7 @@ from dedl_fastai.errors import UserError
 from dedl_fastai.inference import load_run
 from dedl_fastai.io import open_field, read_mask, read_segmentation_maps
 from dedl_fastai.io.files import existing_dir, existing_file, read_json, read_json_object
-from dedl_fastai.models.packaged import NUCLEI_RUN
+from dedl_fastai.models.names import NUCLEI_RUN
 from dedl_fastai.models.weights import read_tensors, write_tensors
 from dedl_fastai.predict.inputs import field_images
 from dedl_fastai.predict.options import CellOptions

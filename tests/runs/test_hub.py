@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from dedl_fastai.cli import app
 from dedl_fastai.inference import load_run
-from dedl_fastai.models.packaged import NUCLEI_RUN
+from dedl_fastai.models.names import NUCLEI_RUN
 from dedl_fastai.training.model_card import FORMAT
 
 from ..hub import WritableHub, serving

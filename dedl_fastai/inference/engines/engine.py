@@ -11,13 +11,15 @@ from torch import nn
 
 from ...errors import UserError
 from ...models.device import AMPS
+from ...training.stored_network import StoredNetwork
 from .converted import converted_network
-from .portable import foreground_and_maps
+from .foreground import foreground_and_maps
 from .runtimes import OnnxEngine, OpenVinoEngine, check_runtime
 
 log = logging.getLogger(__name__)
 
-ENGINES = ("torch", "onnx", "openvino")
+CONVERTED = ("onnx", "openvino")  # engines that run a converted network
+ENGINES = ("torch", *CONVERTED)
 
 
 class Engine(Protocol):
@@ -32,7 +34,7 @@ class Engine(Protocol):
 
 def make_engine(
     name: str,  # torch, onnx, openvino
-    model: nn.Module,
+    model: nn.Module | StoredNetwork,  # the conversion of a stored one is kept
     n_channels: int,
     tile: int,  # edge in pixels
     device: torch.device | str = "cpu",
@@ -47,7 +49,8 @@ def make_engine(
     if amp != "no" and amp not in AMPS:
         raise UserError(f"amp={amp!r} is unknown; it may be no, {', '.join(AMPS)}.")
     if name == "torch":
-        return TorchEngine(model, device, amp, channels_last=channels_last, n_maps=n_maps)
+        network = model() if isinstance(model, StoredNetwork) else model
+        return TorchEngine(network, device, amp, channels_last=channels_last, n_maps=n_maps)
     if channels_last:
         raise UserError(f"`channels_last` is only for engine=torch: {name} chooses the memory format itself.")
     if name == "onnx" and amp != "no":

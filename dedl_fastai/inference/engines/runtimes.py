@@ -11,10 +11,10 @@ import torch
 
 from ...errors import UserError
 from ...extras import optional
-from .portable import INPUT
 
 log = logging.getLogger(__name__)
 
+INPUT, OUTPUT = "pixels", "probability"  # names in the exported graph
 _PRECISIONS = {"no": ("FP32", "f32"), "fp16": ("FP16", "f16"), "bf16": ("BF16", "bf16")}  # OpenVINO's names
 
 

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from dedl_fastai.errors import UserError
-from dedl_fastai.inference.engines import portable
 from dedl_fastai.inference.engines.engine import ENGINES, Engine, TorchEngine, make_engine
 from dedl_fastai.models.segmentation import SegSpec, create_seg_model
 from dedl_fastai.scores.agreement import Agreement
@@ -208,44 +207,6 @@ def test_a_network_that_cannot_be_exported_is_a_user_error():
     need("onnx")
     with pytest.raises(UserError, match="engine=torch"):
         make_engine("onnx", Undecided(), 1, 32)
-
-
-@pytest.fixture
-def conversions(monkeypatch, tmp_path):
-    """The conversions that were made, into a cache of the test's own."""
-    made = []
-
-    def onnx_bytes(program):
-        made.append(program)
-        return portable.onnx_bytes(program)
-
-    monkeypatch.setenv("DEDL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("dedl_fastai.inference.engines.converted.onnx_bytes", onnx_bytes)
-    return made
-
-
-def test_a_network_is_converted_once_and_again_for_other_weights_or_tiles(conversions, tmp_path):
-    need("onnx")
-    first, again = [make_engine("onnx", convolution(), 1, 32)(tiles(2)) for _ in range(2)]
-    np.testing.assert_array_equal(first, again)
-    assert len(conversions) == 1 and len(list((tmp_path / "cache" / "networks").iterdir())) == 1
-    other = convolution()
-    with torch.no_grad():
-        other.bias += 1e-6
-    for model, edge in ((other, 32), (convolution(), 48)):
-        assert make_engine("onnx", model, 1, edge)(tiles(2, edge=edge)).shape == (2, edge, edge)
-    assert len(conversions) == 3
-
-
-def test_a_cache_that_cannot_be_written_costs_time_alone(conversions, monkeypatch, tmp_path, caplog):
-    need("onnx")
-    blocked = tmp_path / "file"
-    blocked.touch()
-    monkeypatch.setenv("DEDL_CACHE", str(blocked))
-    np.testing.assert_allclose(
-        make_engine("onnx", convolution(), 1, 32)(tiles(2)), expected(convolution(), tiles(2)), atol=1e-4
-    )
-    assert "the converted network is not kept" in caplog.text
 
 
 def test_agreement_on_a_constructed_case():
