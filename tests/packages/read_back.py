@@ -1,9 +1,9 @@
 """Reads the files of `predict --write` and `export` back with the libraries that they are for, without this package.
 
-`python tests/packages/read_back.py RESULTS [MODEL.bioimageio.zip]` prints a table of the kinds, the libraries with their
-versions, and what agreed; the exit code is 1 if something does not. The label image, read by tifffile, and the table,
-read by pandas, are what the other kinds are compared with. `make read-back` runs it in an environment that has nothing
-of the checkout.
+`python tests/packages/read_back.py RESULTS [MODEL.bioimageio.zip]` prints a table of the kinds, the libraries with
+their versions, and what agreed; the exit code is 1 if something does not. The label image, read by tifffile, and the
+table, read by pandas, are what the other kinds are compared with. `make read-back` runs it in an environment that has
+nothing of the checkout.
 """
 
 import argparse
@@ -413,9 +413,8 @@ def main() -> int:
     parser.add_argument("package", type=Path, nargs="?", help="the zip of `export --format bioimageio`")
     parser.add_argument("--without-napari", action="store_true", help="where there is no display")
     given = parser.parse_args()
-    rows = list(
-        read_back(given.results, given.package, [k for k in READERS if k != NAPARI or not given.without_napari])
-    )
+    kinds = [k for k in READERS if k != NAPARI or not given.without_napari]
+    rows = list(read_back(given.results, given.package, kinds))
     sys.stdout.write(table(rows) + "\n")
     return 0 if all(r.passed for r in rows) else 1
 
