@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 export HF_HUB_OFFLINE = 1
 export MPLBACKEND = Agg
 
-.PHONY: install demo test lint unit notebooks notebooks-outputs nuclei-model docs fuzz kills test-oldest lock clean
+.PHONY: install demo test lint unit notebooks notebooks-outputs nuclei-model docs fuzz kills read-back test-oldest lock clean
 
 install: $(VENV)/.installed
 
@@ -54,6 +54,9 @@ docs: $(VENV)/.docs                    # warnings, such as a broken link, are er
 $(VENV)/.docs: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -e ".[docs]"
 	touch $@
+
+read-back:                             # the wheel in a new environment; its files read by other libraries. FIELDS=FOLDER RULES=FILE
+	$(PYTHON) tests/packages/from_wheel.py $(if $(FIELDS),--fields "$(FIELDS)") $(if $(RULES),--rules "$(RULES)")
 
 OLDEST ?= .venv-oldest
 QUICK  := tests/io tests/scores tests/cells tests/phenotypes tests/data tests/cli/test_command.py \

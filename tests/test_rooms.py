@@ -114,6 +114,12 @@ def test_no_public_name_hides_another(doors):
     assert {name for name in owners if hasattr(fastai, name)} == set()
 
 
+def test_no_public_name_is_that_of_a_module_of_its_room(doors):
+    """An older lazy_loader gives the module in its place, once another module has imported it."""
+    modules = {room: {p.stem for p in (PACKAGE / room).iterdir()} for room in doors}
+    assert {room: names & modules[room] for room, names in doors.items() if names & modules[room]} == {}
+
+
 def test_the_notebook_namespace_has_fastai_and_every_public_name(doors):
     import dedl_fastai.all as namespace
 

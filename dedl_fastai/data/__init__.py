@@ -21,7 +21,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "cohort": ["Cohort"],
         "demo.cohort": ["FULL_SIZE", "demo_cohort"],
         "classification.labels": ["Labels", "field_labels", "write_labels"],
-        "outer_folds": ["outer_folds"],
+        "patient_folds": ["outer_folds"],
         "scaling": ["PercentileScaling"],
         "splits": ["apply_splits", "save_splits", "split_cohort"],
         "classification.tile_labels": ["cell_centres", "splits_by_place"],

@@ -177,6 +177,7 @@ def _band(
     y0 = total.top
     members = total[y0:y1][..., :width] / rows_norm[y0:y1, None]
     members /= columns_norm[:width]
+    np.minimum(members, 1, out=members)  # a weighted mean of ones may be rounded up
     total.drop(y1)
     sd = members[:, 0].std(axis=0) if spread else None
     mean = members[0] if len(members) == 1 else members.mean(axis=0)

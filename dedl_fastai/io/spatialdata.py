@@ -1,6 +1,7 @@
 """A field with its nuclei as a SpatialData store: image, labels, outlines and the table of cells. Extra "spatial"."""
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,9 @@ def write_spatialdata(
             tables={"cells": _table(field, cells)},
         )
         tmp.rmdir()  # spatialdata makes it
-        store.write(tmp)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "zarr v3 autosharding")  # of anndata, once for each column
+            store.write(tmp)
 
 
 def _systems(field: Field) -> dict[str, Any]:

@@ -67,6 +67,11 @@ def markers_in(columns: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(m for m in found if plain_name(m) not in _NO_MARKERS))
 
 
+def markers_or_columns(table: pd.DataFrame) -> str:
+    """Return what a message says that a table has: its markers, or if none is measured its first columns."""
+    return ", ".join(markers_in(table.columns) or [str(c) for c in table.columns[:12]])
+
+
 def _is_number(column: pd.Series) -> bool:
     return pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)
 

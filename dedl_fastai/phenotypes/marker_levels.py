@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UserError
-from .columns import intensity_column, marker_positivity, plain_name
+from .columns import intensity_column, marker_positivity, markers_or_columns, plain_name
 from .gates.fit import Cuts, fit_gates
 from .gates.gate import HAND, Gate
 from .gates.gates import ALL, Gates, Origin
@@ -66,8 +66,8 @@ def _is_measured(table: pd.DataFrame, name: str, marker: str, is_gated: bool) ->
     is_binary, column = marker_positivity(table, marker) is not None, intensity_column(table, marker)
     if column is None and not is_binary:
         raise UserError(
-            f"{table.attrs.get('path', name)}: the rules need the marker {marker}, and the table has neither a 0/1 "
-            f"column nor a mean intensity of that name, but {', '.join(table.columns[:12])}: choose other `rules`."
+            f"{table.attrs.get('path', name)}: the rules need the marker {marker}, and there is neither a mean "
+            f"intensity nor a 0/1 column of it, but {markers_or_columns(table)}: choose other `rules`."
         )
     return column is not None and (is_gated or not is_binary)
 

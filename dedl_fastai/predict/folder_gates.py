@@ -80,7 +80,8 @@ def make_gates(out: Path, options: CellOptions, tables: Mapping[str, pd.DataFram
     gates = gates_of_rules(tables, rules, given=given_by_marker(options.markers_above, rules))
     gates.save(out / FILE)
     n = sum(map(len, tables.values()))
-    log.info("one cut-off per marker, from the %d cells of all %d fields: %s", n, len(tables), out / FILE)
+    fields = f"all {len(tables)} fields" if len(tables) > 1 else "one field"
+    log.info("one cut-off per marker, from the %d cells of %s: %s", n, fields, out / FILE)
     return gates
 
 

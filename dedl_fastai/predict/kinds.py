@@ -211,14 +211,16 @@ KINDS = {
 
 
 def parse_kinds(text: str, has_types: bool) -> list[str]:
-    """Return "mask,cells" as a list, "all" as every kind with its package installed. `UserError` for unusable kinds."""
+    """Return "mask,cells" as a list, "all" as every kind with its package installed. `UserError` for unusable kinds.
+
+    "all" may stand beside kinds that it does not include, such as geojson.gz.
+    """
     words = [w.strip() for w in text.split(",") if w.strip()]
     unknown = [w for w in words if w not in (*KINDS, "all")]
     if unknown or not words:
         raise UserError(f"write={text!r}: give all, or some of {', '.join(KINDS)}, separated by commas.")
-    if "all" in words:
-        possible = [k for k, v in KINDS.items() if v.is_in_all and _is_installed(v.needs)]
-        return [k for k in possible if has_types or k != "neighbours"]
+    possible = [k for k, v in KINDS.items() if v.is_in_all and _is_installed(v.needs)] if "all" in words else []
+    words = [k for k in possible if has_types or k != "neighbours"] + [w for w in words if w != "all"]
     if "neighbours" in words and not has_types:
         raise UserError("write=neighbours counts phenotypes: give `rules` or `cell_types` too.")
     for kind in words:

@@ -14,7 +14,7 @@ from ..data.classification.tile_labels import has_one_patient, splits_by_place
 from ..data.cohort import Cohort
 from ..data.demo.cohort import demo_cohort
 from ..data.joined import load_cohorts, with_training_fields
-from ..data.outer_folds import outer_folds
+from ..data.patient_folds import outer_folds
 from ..data.splits import apply_splits, check_no_leak, split_cohort
 from ..data.subsets import draw_training_fields
 from ..errors import UserError

@@ -159,6 +159,12 @@ def touched_by_a_seam(size, tile: int, overlap: float, radius: int) -> np.ndarra
     return touched[0][:, None] | touched[1][None]
 
 
+@pytest.mark.parametrize("edge", [80, 90, 101, 117, 131])
+def test_a_certain_network_is_not_more_than_certain(edge):
+    found = blended_probability(Constant(200), field(edge, edge + 7), 32, overlap=0.3)
+    assert found.max() <= 1
+
+
 @pytest.mark.parametrize("size", [(64, 64), (75, 61), (40, 113)])
 def test_convolutional_network_differs_from_untiled_only_along_the_seams(size):
     pixels, model = field(*size), convolutional()

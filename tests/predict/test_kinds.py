@@ -164,6 +164,8 @@ def test_colours_differ_for_any_number_of_classes():
 def test_all_means_the_kinds_that_can_be_written():
     assert "neighbours" in parse_kinds("all", has_types=True)
     assert set(KINDS) - set(parse_kinds("all", has_types=False)) >= {"neighbours"}
+    every = parse_kinds("all", has_types=True)
+    assert parse_kinds("all,geojson.gz,mask", has_types=True) == [*every, "geojson.gz"]
     assert parse_kinds(" mask, mask,labels", has_types=False) == ["mask", "labels"]
 
 

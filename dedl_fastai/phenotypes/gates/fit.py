@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ...errors import UserError
-from ..columns import compartment_of, intensity_column
+from ..columns import compartment_of, intensity_column, markers_or_columns
 from .gate import Gate
 from .gates import ALL, Gates, Origin
 from .one_marker import gate_of
@@ -78,7 +78,7 @@ def _column_of(table: pd.DataFrame, name: str, marker: str) -> str:
     column = intensity_column(table, marker)
     if column is None:
         raise UserError(
-            f"{table.attrs.get('path', name)} has no mean intensity of {marker}, but {', '.join(table.columns[:12])}."
+            f"{table.attrs.get('path', name)} has no mean intensity of {marker}, but {markers_or_columns(table)}."
         )
     return column
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ...errors import UserError
 from ...io.files import read_json, write_json
-from ..columns import compartment_of, intensity_column, plain_name
+from ..columns import compartment_of, intensity_column, markers_or_columns, plain_name
 from .gate import Gate
 from .mixture import Mixture
 
@@ -135,8 +135,8 @@ def _column(table: pd.DataFrame, gate: Gate) -> str:
     where = table.attrs.get("path", "the table")
     if column is None:
         raise UserError(
-            f"{where}: there is a gate for {gate.marker}, and no mean intensity of that name in its columns, which are "
-            f"{', '.join(map(str, table.columns[:12]))}."
+            f"{where}: there is a gate for {gate.marker}, and no mean intensity of that name, but "
+            f"{markers_or_columns(table)}."
         )
     if gate.columns and compartment_of(column) != compartment_of(gate.columns[0]):
         raise UserError(

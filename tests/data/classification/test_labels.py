@@ -164,6 +164,11 @@ def test_classes_in_all_or_no_fields_cause_warnings(measured):
     [
         ({"f": None}, {}, "neither labels nor cell tables"),
         ({"f": cells(cd19=[1], x=[2])}, {}, r"f_cells.txt: the rules need the marker CD4.*but cd19"),
+        (
+            {"f": cells(x=[2], cd19_mean=[1], pd1_mean=[3])},
+            {},
+            r"the rules need the marker CD4.*but cd19, pd1:",
+        ),
         ({"f": phenotyped("B"), "g": cells(cd19=[1], cd4=[0])}, {}, "g_cells.txt has no Phenotype column"),
         ({"f": cells(cd19=[1], cd4=[0])}, {"min_cells": 0}, "min_cells=0"),
         (
