@@ -136,7 +136,7 @@ def _measured(row: Any, nuclei: NucleiSource, match: str, folder: str | Path) ->
 def own_nuclei(row: Any, opened: Field, given: pd.DataFrame) -> Nuclei:
     """The nuclei that the cohort itself has: outlines, a mask with ids, or disks at the positions of the table."""
     labels, origin = known_nuclei(row, opened, given)
-    return labels, measure_cells(labels, opened, ring_um=RING_UM), origin
+    return labels, measure_cells(labels, opened, ring_um=RING_UM, ring_quartiles=True), origin
 
 
 def predicted_nuclei(
@@ -147,10 +147,10 @@ def predicted_nuclei(
 ) -> NucleiSource:
     """The nuclei that segmentation runs find."""
 
+    rings: dict[str, Any] = {"ring_um": RING_UM, "ring_quartiles": True}
+
     def source(row: Any, opened: Field, given: pd.DataFrame) -> Nuclei:
-        with predict_field(
-            ensemble, opened, channels=channels, nuclei=nuclei, ring_um=RING_UM, scale=scale, keep=()
-        ) as found:
+        with predict_field(ensemble, opened, channels=channels, nuclei=nuclei, scale=scale, keep=(), **rings) as found:
             return np.asarray(found.labels[:, :]), found.cells, "found by the segmentation"
 
     return source
