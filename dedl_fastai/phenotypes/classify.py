@@ -81,6 +81,11 @@ def classify_cells(
     )
 
 
+def plain_class(name: str) -> str:
+    """The name of a class, with one spelling of the class of the remaining cells."""
+    return OTHER if name.lower() in (OTHER, "others") else name
+
+
 def has_phenotypes(table: pd.DataFrame) -> bool:
     """Whether inForm, or another program, gives the cells of a table a phenotype."""
     return "Phenotype" in table and bool((table["Phenotype"] != "").any())
@@ -96,7 +101,7 @@ def classes_by_phenotype(tables: Mapping[str, pd.DataFrame]) -> CellClasses:
                 "fields."
             )
         given = table.get("Phenotype", pd.Series(dtype=str)).fillna("").astype(str).str.strip()
-        classes[name] = given.where(~given.str.lower().isin([OTHER, "others"]), OTHER)
+        classes[name] = given.map(plain_class)
     names = sorted({c for of_cells in classes.values() for c in of_cells} - {""})
     n_without = sum(int((of_cells == "").sum()) for of_cells in classes.values())
     how = "phenotypes of the cell tables"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..phenotypes.classify import classes_by_phenotype, has_phenotypes
+from ..phenotypes.classify import classes_by_phenotype, has_phenotypes, plain_class
 from ..phenotypes.gates.gates import Gates
 from ..phenotypes.marker_levels import levels_of
 from ..phenotypes.rules import Rules
@@ -39,7 +39,8 @@ class Agreement:
         given = classes_by_phenotype({s.name: s.table for s in having})
         above = {m: _above(gates, m, having, given.classes, given.vocab) for m in gates.markers}
         spelt = gates.spelt_as(rules.markers) if rules else gates
-        if rules is None or not set(rules.classes) & set(given.vocab) or not set(rules.markers) <= set(spelt.markers):
+        classes = set(map(plain_class, rules.classes)) if rules else set()
+        if rules is None or not classes & set(given.vocab) or not set(rules.markers) <= set(spelt.markers):
             return cls(given.vocab, above)
         parts = [_confusion(spelt, s, rules, given.classes[s.name], given.vocab) for s in having]
         return cls(given.vocab, above, np.sum(parts, axis=0))
@@ -71,6 +72,7 @@ def _above(
 def _confusion(gates: Gates, source: CellSource, rules: Rules, truth: pd.Series, vocab: Sequence[str]) -> np.ndarray:
     """Counts of the cells with a phenotype by phenotype and by type."""
     types = rules.classify(levels_of(source.table, source.name, rules, gates=gates, origin=source.origin))
+    types = types.map(plain_class)
     has_phenotype = truth.to_numpy() != ""
     codes = (pd.Categorical(of_cells, categories=list(vocab)).codes for of_cells in (truth, types))
     true, found = (c[has_phenotype].astype(np.int64) for c in codes)

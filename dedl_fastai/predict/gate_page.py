@@ -68,7 +68,8 @@ def _phenotypes(agreement: Agreement) -> str:
     if agreement.confusion is not None:
         heads = ["phenotype", *map(escape, agreement.vocab), "another, none"]
         rows = [[escape(n), *map(str, r)] for n, r in zip(agreement.vocab, agreement.confusion, strict=True)]
-        parts.append(f"<p>{escape(agreement.sentence)}. Phenotypes (rows) and types by the rules (columns):</p>")
+        sentence = f"{agreement.sentence[0].upper()}{agreement.sentence[1:]}"
+        parts.append(f"<p>{escape(sentence)}. Phenotypes (rows) and types by the rules (columns):</p>")
         parts.append(_table(heads, rows))
     return "".join(parts)
 

@@ -140,12 +140,12 @@ def test_cut_offs_are_compared_with_the_phenotypes_of_the_tables(with_phenotypes
     assert "Phenotypes of the tables" in page and "45 of 48" in page and "&lt;T&gt;" in page and "<T>" not in page
     assert "Phenotypes (rows)" not in page
 
-    (tmp_path / "rules.txt").write_text("<T> = CD8+\nother =")
+    (tmp_path / "rules.txt").write_text("<T> = CD8+\nOther =")
     result = dedl("gate", with_phenotypes, "--out", tmp_path / "g.json", "--rules", tmp_path / "rules.txt")
     assert result.exit_code == 0
     sentence = "types by the rules agree with the phenotypes of the tables in 96.0% of 198 cells: macro-F1 0.946, "
     assert any(m.startswith(sentence) and m.endswith("kappa 0.892") for m in caplog.messages)
-    assert "Phenotypes (rows) and types by the rules" in (tmp_path / "g.html").read_text(encoding="utf-8")
+    assert ". Phenotypes (rows) and types by the rules" in (tmp_path / "g.html").read_text(encoding="utf-8")
 
 
 def test_rules_of_other_classes_or_markers_are_not_compared(with_phenotypes, tmp_path, caplog):

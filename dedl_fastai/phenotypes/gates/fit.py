@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ...errors import UserError
-from ..columns import compartment_of, intensity_column
+from ..columns import compartment_of, intensity_column, markers_in
 from .gate import Gate
 from .gates import ALL, Gates, Origin
 from .one_marker import gate_of
@@ -77,8 +77,9 @@ def _by_slide(values: Mapping[str, np.ndarray], origins: Mapping[str, Origin]) -
 def _column_of(table: pd.DataFrame, name: str, marker: str) -> str:
     column = intensity_column(table, marker)
     if column is None:
+        known = ", ".join(markers_in(table.columns)) or "no marker"
         raise UserError(
-            f"{table.attrs.get('path', name)} has no mean intensity of {marker}, but {', '.join(table.columns[:12])}."
+            f"{table.attrs.get('path', name)} has no mean intensity of {marker}: its columns are of {known}."
         )
     return column
 

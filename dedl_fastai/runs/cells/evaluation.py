@@ -162,6 +162,8 @@ def evaluate_types(
         "per_patient": scores_by_patient(design, at, chosen, split=split),
         "baselines": type_baselines(design, {split: at}, others),
     }
+    if typer is None:  # the rules are what is scored
+        del metrics["baselines"]["rules"]
     metrics["labels"]["warnings"] = [
         f"class {c!r} is not known to the classifier: its cells are left out" for c in unknown
     ]
