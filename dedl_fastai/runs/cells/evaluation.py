@@ -128,7 +128,7 @@ def advice(metrics: Mapping[str, Any]) -> str:
 def evaluate_types(
     cells: LabelledCells,
     split: str,  # train, valid, test or all
-    typer: CellTyper | None = None,  # default: rules, with Otsu's cut-offs
+    typer: CellTyper | None = None,  # default: rules, with the default cut-offs
     min_confidence: float = 0.0,
     with_forest: bool = False,  # also fit a forest to the training cells
 ) -> dict[str, Any]:
