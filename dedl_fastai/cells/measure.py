@@ -53,10 +53,10 @@ def measure_cells(
     ring = _ring(labels, nuclei, ring_um / (pixel_size_um or 1.0)) if ring_um > 0 else None
     columns: dict[str, np.ndarray] = {}
     for name, read in planes.items():
-        plane = _checked(read(), labels.shape, name)
-        columns |= _intensities(name, plane, nuclei, ring)
+        pixels = _checked(read(), labels.shape, name)
+        columns |= _intensities(name, pixels, nuclei, ring)
         if ring is not None and ring_quartiles:
-            columns |= _quartiles(name, plane, ring)
+            columns |= _quartiles(name, pixels, ring)
     for name, plane in (("probability", probability), ("uncertainty", uncertainty)):
         if plane is not None:
             columns[name] = nuclei.mean(_checked(plane, labels.shape, name))
