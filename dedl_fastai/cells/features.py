@@ -7,6 +7,7 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 from ..errors import UserError
+from .measure import RING_QUARTILES
 from .positions import centres
 
 NEAREST = 5  # neighbouring cells that are averaged
@@ -20,6 +21,7 @@ def cell_features(
     cells: pd.DataFrame,  # of one field, from `measure_cells`
     channels: Sequence[str],  # names as in the table, in any case
     intensities: str = "raw",  # raw, scaled
+    ring_quartiles: bool = False,  # also those of the ring, from `measure_cells` with `ring_quartiles`
 ) -> pd.DataFrame:
     """Return one row of features (float32) per cell, NaN where a channel has no value in a cell.
 
@@ -31,12 +33,14 @@ def cell_features(
     """
     if intensities not in INTENSITIES:
         raise UserError(f"intensities={intensities!r} is unknown; it may be {' or '.join(INTENSITIES)}.")
-    values = {c: _intensities(cells, name) for c, name in zip(channels, table_channels(cells, channels), strict=True)}
+    measures = (*_MEASURES[:-1], *(RING_QUARTILES if ring_quartiles else ()), _MEASURES[-1])
+    names = table_channels(cells, channels)
+    values = {c: _intensities(cells, name, measures) for c, name in zip(channels, names, strict=True)}
     if intensities == "scaled" and len(cells):
         values = {c: (v - np.nanmedian(v[:, -1])) / _spread(v[:, -1]) for c, v in values.items()}
     area = cells["area_px" if length_unit(cells) == "px" else "area_um2"]
     shape = pd.DataFrame({"area": area, "eccentricity": cells["eccentricity"], "solidity": cells["solidity"]})
-    by_channel = {m.format(c): v[:, k] for c, v in values.items() for k, m in enumerate(_MEASURES)}
+    by_channel = {m.format(c): v[:, k] for c, v in values.items() for k, m in enumerate(measures)}
     near = _neighbourhood(centres(cells), {c: v[:, -1] for c, v in values.items()})
     parts = [pd.DataFrame(by_channel), shape.reset_index(drop=True), near]
     return pd.concat(parts, axis=1).astype(np.float32)
@@ -66,10 +70,10 @@ def table_channels(cells: pd.DataFrame, channels: Sequence[str]) -> list[str]:
     return [present[c.lower()] for c in channels]
 
 
-def _intensities(cells: pd.DataFrame, channel: str) -> np.ndarray:
-    """(N, 4): mean and median of the nucleus, means of ring and cell; without a ring, those of the nucleus."""
+def _intensities(cells: pd.DataFrame, channel: str, measures: Sequence[str]) -> np.ndarray:
+    """(N, M): the measures of nucleus, ring and, last, cell; without a ring, the mean of the nucleus."""
     nucleus = cells[f"Nucleus {channel} mean"].to_numpy(float)
-    columns = [cells.get(m.format(channel), pd.Series(np.nan, cells.index)).to_numpy(float) for m in _MEASURES]
+    columns = [cells.get(m.format(channel), pd.Series(np.nan, cells.index)).to_numpy(float) for m in measures]
     return np.stack([np.where(np.isnan(c), nucleus, c) for c in columns], axis=1)
 
 

@@ -15,6 +15,8 @@ from .phenotyping import add_phenotypes, check_thresholds
 from .shapes import ObjectPixels, shape_table
 from .watershed import touches_border
 
+RING_QUARTILES = ("Ring {} lower quartile", "Ring {} median", "Ring {} upper quartile")
+
 
 def measure_cells(
     labels: np.ndarray,  # ids of nuclei (H, W), 0 is background; ids may have gaps
@@ -29,11 +31,14 @@ def measure_cells(
     thresholds: Mapping[str, Cuts] | None = None,  # marker -> intensity above which a cell is positive
     at: tuple[int, int] | None = None,  # where labels and arrays of a part begin in the field, (y, x)
     ids: np.ndarray | None = None,  # cells to measure, ascending; default: all. Others still limit the rings
+    ring_quartiles: bool = False,  # also the quartiles of the ring's pixels
 ) -> pd.DataFrame:
     """Measure every cell: one row per cell, sorted by label.
 
     The intensity columns are `Nucleus <channel> mean|median|sum`, `Ring <channel> mean` (NaN where neighbours leave no
-    room for a ring) and `Cell <channel> mean` (nucleus and ring together), in the field's units. `x_um` and `y_um` are
+    room for a ring) and `Cell <channel> mean` (nucleus and ring together), in the field's units. With `ring_quartiles`
+    there are also `Ring <channel> lower quartile|median|upper quartile`: a bright neighbour raises the upper one of a
+    cell, and its own signal, which is all around it, raises the lower one. `x_um` and `y_um` are
     slide coordinates; the centre of pixel (0, 0) is half a pixel from the origin. `touches_border` refers to the edge
     of `labels`. Raises `UserError` for planes of another shape, and for thresholds without rules.
     """
@@ -48,7 +53,10 @@ def measure_cells(
     ring = _ring(labels, nuclei, ring_um / (pixel_size_um or 1.0)) if ring_um > 0 else None
     columns: dict[str, np.ndarray] = {}
     for name, read in planes.items():
-        columns |= _intensities(name, _checked(read(), labels.shape, name), nuclei, ring)
+        pixels = _checked(read(), labels.shape, name)
+        columns |= _intensities(name, pixels, nuclei, ring)
+        if ring is not None and ring_quartiles:
+            columns |= _quartiles(name, pixels, ring)
     for name, plane in (("probability", probability), ("uncertainty", uncertainty)):
         if plane is not None:
             columns[name] = nuclei.mean(_checked(plane, labels.shape, name))
@@ -111,3 +119,8 @@ def _intensities(
         columns[f"Ring {name} mean"] = around / np.where(ring.area, ring.area, np.nan)
         columns[f"Cell {name} mean"] = (total + around) / (nuclei.area + ring.area)
     return columns
+
+
+def _quartiles(name: str, plane: np.ndarray, ring: ObjectPixels) -> dict[str, np.ndarray]:
+    names = (measure.format(name) for measure in RING_QUARTILES)
+    return dict(zip(names, ring.quantiles(plane, (0.25, 0.5, 0.75)), strict=True))

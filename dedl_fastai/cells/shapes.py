@@ -1,5 +1,6 @@
 """Sums and shapes of all objects of a label image at once, without a loop over objects."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,12 +40,17 @@ class ObjectPixels:
         return self.sum(plane) / self.area
 
     def median(self, plane: np.ndarray) -> np.ndarray:
-        """Median of a plane over each object, NaN if one of its pixels is NaN or infinite; no object may be empty.
+        """Median of a plane over each object; see `quantiles`."""
+        return self.quantiles(plane, (0.5,))[0]
 
-        Values are compared as float32, in which intensities are read.
+    def quantiles(self, plane: np.ndarray, shares: Sequence[float]) -> np.ndarray:
+        """Quantiles (S, N) of a plane over each object, linear between pixels, for shares from 0 to 1.
+
+        NaN for an object without pixels, or with one that is NaN or infinite. Values are compared as float32, in which
+        intensities are read.
         """
-        if not len(self.ids):
-            return np.zeros(0)
+        if not len(self.at):
+            return np.full((len(shares), len(self.ids)), np.nan)
         values = np.asarray(plane.ravel()[self.at], np.float32)
         # one sort of integers serves all objects: the object is in the upper half, and in the lower one the bits of the
         # value, which are in the order of the values after those of negative numbers are inverted
@@ -52,11 +58,15 @@ class ObjectPixels:
         sign = np.uint32(1 << 31)
         keys = self.owner.astype(np.uint64) << np.uint64(32) | np.where(bits & sign, ~bits, bits | sign)
         keys.sort()
-        start = np.cumsum(self.area) - self.area
-        middle = (keys[np.stack([start + (self.area - 1) // 2, start + self.area // 2])]).astype(np.uint32)
-        medians = np.where(middle & sign, middle ^ sign, ~middle).view(np.float32).astype(float).mean(axis=0)
-        medians[self.owner[~np.isfinite(values)]] = np.nan
-        return medians
+        place = np.multiply.outer(np.asarray(shares), np.maximum(self.area - 1, 0))
+        start, below = np.cumsum(self.area) - self.area, np.floor(place)
+        at = np.minimum(start + np.stack([below, np.ceil(place)]).astype(np.int64), len(keys) - 1)
+        found = keys[at].astype(np.uint32)
+        low, high = np.where(found & sign, found ^ sign, ~found).view(np.float32).astype(float)
+        result = low * (1 - (place - below)) + high * (place - below)
+        result[:, self.area == 0] = np.nan
+        result[:, self.owner[~np.isfinite(values)]] = np.nan
+        return result
 
 
 def shape_table(labels: np.ndarray, pixels: ObjectPixels) -> pd.DataFrame:

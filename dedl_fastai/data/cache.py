@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..errors import UserError
+from ..io.fields.zarr_field import files_of_folder, is_zarr
 from ..io.files import cache_root, existing_file, written_whole
 from ..io.masks import IGNORED, files_of_mask, holds_ids, mask_shape, read_labels, read_mask
 from .cohort import Cohort
@@ -150,8 +151,9 @@ def check_same_size(image: str, shape: tuple[int, int], mask: str, other: tuple[
 
 
 def _key(path: str | Path, settings: list[Any]) -> str:
-    """Name of a cache entry: it changes with the file's path, size and modification time, and with the settings."""
-    stat, *more = (existing_file(p).stat() for p in files_of_mask(path))
+    """Name of a cache entry: it changes with the path, the sizes and times of its files, and with the settings."""
+    files = files_of_folder(Path(path)) if is_zarr(Path(path)) else files_of_mask(path)
+    stat, *more = (existing_file(p).stat() for p in files)
     facts = [_VERSION, str(Path(path).resolve()), stat.st_size, stat.st_mtime_ns, settings]
     identity = json.dumps([*facts, *([s.st_size, s.st_mtime_ns] for s in more)], sort_keys=True)
     return hashlib.sha256(identity.encode()).hexdigest()[:32]

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ..errors import UserError
 from ..io.corrections import BEHIND, FOLDER, actions_on, checks, corrected_files, is_up_to_date
+from ..io.fields.zarr_field import image_folders, is_image_folder
 from ..io.files import existing_dir, existing_file, read_json_object
 from ..io.text_tables import read_text_table
 from .annotators import PREFIX, mask_columns
@@ -81,15 +82,20 @@ def _manifest(file: Path) -> Found:
     table["field"] = [f or _stem(Path(i)) for f, i in zip(table.field, table.image, strict=True)]
     problems: Problems = []
     for column in sorted(path_columns(table)):
-        absent = [bool(p) and not Path(p).is_file() for p in table[column]]
+        absent = [bool(p) and not _is_there(Path(p), column) for p in table[column]]
         problems += [(p, _why_absent(p, file)) for p in table[column][absent]]
         table.loc[absent, column] = ""
     return table[table.image != ""], problems
 
 
+def _is_there(path: Path, column: str) -> bool:
+    """Whether there is a file, or an image that is a folder (OME-Zarr)."""
+    return path.is_file() or (column == "image" and is_image_folder(path))
+
+
 def _why_absent(path: str, manifest: Path) -> str:
     if Path(path).is_dir():
-        return f"is a folder, but {manifest.name} must list files (only `predict` reads zarr stores)"
+        return f"is a folder, but {manifest.name} must list files, or images as OME-Zarr"
     return f"is listed in {manifest.name} but does not exist"
 
 
@@ -132,8 +138,9 @@ def _images_with_truth(root: Path) -> Found | None:
     folder, masks, labels = root / "images", root / "masks", root / "labels.csv"
     if not folder.is_dir():
         return None
-    rows = {_stem(p): {"field": _stem(p), "image": str(p)} for p in images_in(folder)}
-    duplicates = [{"field": _stem(p), "image": str(p)} for p in images_in(folder) if rows[_stem(p)]["image"] != str(p)]
+    images = [*images_in(folder), *image_folders(folder)]
+    rows = {_stem(p): {"field": _stem(p), "image": str(p)} for p in images}
+    duplicates = [{"field": _stem(p), "image": str(p)} for p in images if rows[_stem(p)]["image"] != str(p)]
     problems: Problems = []
     if masks.is_dir():
         for annotator in sorted(p for p in masks.iterdir() if p.is_dir() and not p.name.startswith(".")):
@@ -230,7 +237,7 @@ def _fault(labels: Path, image: str) -> str:
         return BEHIND
     if not image:
         return "has no record in fields/"
-    return "" if Path(image).is_file() else f"belongs to the image {image}, which does not exist"
+    return "" if _is_there(Path(image), "image") else f"belongs to the image {image}, which does not exist"
 
 
 CORRECTIONS = "corrections"

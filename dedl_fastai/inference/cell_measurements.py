@@ -11,7 +11,7 @@ from ..errors import UserError
 
 
 def features_for(cells: pd.DataFrame, measured: Mapping[str, Any], channels: Sequence[str]) -> np.ndarray:
-    """The features (N, F) of the cells of a field, with the intensities and the unit of lengths that `measured` has.
+    """The features (N, F) of the cells of a field, with the intensities, quartiles and unit of lengths of `measured`.
 
     Raises `UserError` for a missing channel or pixel size.
     """
@@ -21,4 +21,5 @@ def features_for(cells: pd.DataFrame, measured: Mapping[str, Any], channels: Seq
             f"the classifier of cells was trained with lengths in {measured['unit']}, and this field has them in "
             f"{unit}: give pixel_size_um, or train on fields that do not give theirs."
         )
-    return cell_features(cells, channels, measured["intensities"]).to_numpy()
+    quartiles = measured.get("ring_quartiles", False)  # earlier versions had none
+    return cell_features(cells, channels, measured["intensities"], quartiles).to_numpy()

@@ -43,6 +43,10 @@ class CellTyper(Protocol):
         """Width of the ring that the cells are measured with."""
 
     @property
+    def ring_quartiles(self) -> bool:
+        """Whether it needs the quartiles of the rings."""
+
+    @property
     def channels(self) -> list[str]:
         """Names of the channels that it sees."""
 
@@ -89,6 +93,11 @@ class MeasuredTypes:
     def ring_um(self) -> float:
         """Width of the ring that the cells are measured with."""
         return float(self.card["ring_um"])
+
+    @property
+    def ring_quartiles(self) -> bool:
+        """Whether it needs the quartiles of the rings."""
+        return bool(self.card.get("ring_quartiles", False))  # earlier versions had none
 
     @property
     def channels(self) -> list[str]:

@@ -64,6 +64,11 @@ class CropTypes:
         return float(self.card["ring_um"])
 
     @property
+    def ring_quartiles(self) -> bool:
+        """Whether it needs the quartiles of the rings."""
+        return bool(self.joined.get("ring_quartiles", False))
+
+    @property
     def min_confidence(self) -> float:
         """Probability below which a type is left undecided unless the caller says otherwise."""
         return float(self.card["min_confidence"])

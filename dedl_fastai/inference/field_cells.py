@@ -7,6 +7,7 @@ Tiles are predicted and blended band by band (window.py), nuclei are found in ch
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -85,6 +86,7 @@ def predict_field(
     channels: Sequence[str] = (),  # names of the model's channels in this file, if they differ from training
     nuclei: NucleiOptions | None = None,
     ring_um: float = 2.0,  # width of the ring around a nucleus
+    ring_quartiles: bool = False,  # also measure the quartiles of the rings
     scale: str | float | Scale = SCALE,  # none, auto or a factor, see `choose_scale`; or one that is already chosen
     keep: Sequence[str] = ("probability", "uncertainty"),  # planes to keep; "sd" is the deviation over the members
     scratch: str | Path | None = None,  # folder for the planes of a slide; None: the system's temporary folder
@@ -116,7 +118,8 @@ def predict_field(
         chosen = scale if isinstance(scale, Scale) else choose_scale(ensemble, [pixels], [source.pixel_size_um], scale)
         bands = ensemble.bands(pixels, spread="sd" in stored, scale=chosen.factor)
         entropy = _find(bands, finder, stored, report=lambda share: report(_PREDICTED * share))
-        cells = finder.measured(ring_um, lambda share: report(_PREDICTED + (1 - _PREDICTED) * share))
+        measured_share = partial(_after_prediction, report)
+        cells = finder.measured(measured_share, ring_um=ring_um, ring_quartiles=ring_quartiles)
         stack.pop_all()
     probability = stored.get("probability")
     return FieldCells(
@@ -132,6 +135,10 @@ def predict_field(
         scratch=planes,
         owns_field=owns_field,
     )
+
+
+def _after_prediction(report: Progress, share: float) -> None:
+    report(_PREDICTED + (1 - _PREDICTED) * share)
 
 
 def _stored(keep: Sequence[str]) -> list[str]:

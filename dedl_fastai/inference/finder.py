@@ -4,6 +4,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -83,18 +84,17 @@ class NucleiFinder:
         self._record(view, added, before, probability=p[window], entropy=entropy[window])
         return float(entropy[chunk.slices(seen.y0, seen.x0)].sum(dtype=np.float64))
 
-    def measured(self, ring_um: float, progress: Callable[[float], None]) -> pd.DataFrame:
+    def measured(self, progress: Callable[[float], None], *, ring_um: float, ring_quartiles: bool) -> pd.DataFrame:
         """Measure all nuclei: the table of `measure_cells` with mean probability and uncertainty, sorted by id."""
         size = self.field.pixel_size_um
         margin = 2 * math.ceil(ring_um / (size or 1.0)) + 2  # far enough to include all nuclei that limit a ring
+        measured = partial(self._measured, ring_um=ring_um, ring_quartiles=ring_quartiles)
         tables = []
         for i, chunk in enumerate(self.chunks):
             box = chunk.box.grown(margin, self.shape)
-            tables.append(self._measured(box, np.arange(chunk.first, chunk.last + 1), ring_um))
+            tables.append(measured(box, np.arange(chunk.first, chunk.last + 1)))
             progress((i + 1) / len(self.chunks))
-        table = (
-            pd.concat(tables, ignore_index=True) if tables else self._measured(Box(0, 1, 0, 1), np.zeros(0), ring_um)
-        )
+        table = pd.concat(tables, ignore_index=True) if tables else measured(Box(0, 1, 0, 1), np.zeros(0))
         table.attrs["pixel_size_um"] = size
         return table.assign(**self._means())
 
@@ -123,9 +123,9 @@ class NucleiFinder:
         total = pd.concat(self.sums).groupby("label").sum()
         return {name: (total[name] / total["area"]).to_numpy() for name in ("probability", "uncertainty")}
 
-    def _measured(self, box: Box, ids: np.ndarray, ring_um: float) -> pd.DataFrame:
+    def _measured(self, box: Box, ids: np.ndarray, **rings: Any) -> pd.DataFrame:
         labels = np.asarray(self.labels[box.slices()])
-        return measure_cells(labels, self.field, ring_um=ring_um, at=(box.y0, box.x0), ids=ids)
+        return measure_cells(labels, self.field, at=(box.y0, box.x0), ids=ids, **rings)
 
 
 def _box(mask: np.ndarray, view: Box) -> Box:

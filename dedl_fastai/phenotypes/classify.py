@@ -65,8 +65,8 @@ def classify_cells(
     Otherwise the rules apply: a marker is positive by its 0/1 column, by the given threshold or gate, or by a gate that
     is determined from the cells of all tables in `fit_on`. Raises `UserError` if a table lacks a column that is needed.
     """
-    if not thresholds and gates is None and any(_has_phenotypes(t) for t in tables.values()):
-        return _by_phenotype(tables)
+    if not thresholds and gates is None and any(has_phenotypes(t) for t in tables.values()):
+        return classes_by_phenotype(tables)
     given = given_by_marker(thresholds or {}, rules)
     origins = origins or {}
     gates = gates_of_rules(tables, rules, given=given, gates=gates, fit_on=fit_on)
@@ -81,11 +81,18 @@ def classify_cells(
     )
 
 
-def _has_phenotypes(table: pd.DataFrame) -> bool:
+def plain_class(name: str) -> str:
+    """The name of a class, with one spelling of the class of the remaining cells."""
+    return OTHER if name.lower() in (OTHER, "others") else name
+
+
+def has_phenotypes(table: pd.DataFrame) -> bool:
+    """Whether inForm, or another program, gives the cells of a table a phenotype."""
     return "Phenotype" in table and bool((table["Phenotype"] != "").any())
 
 
-def _by_phenotype(tables: Mapping[str, pd.DataFrame]) -> CellClasses:
+def classes_by_phenotype(tables: Mapping[str, pd.DataFrame]) -> CellClasses:
+    """The phenotypes of the tables as classes. Raises `UserError` if only some tables have them."""
     classes = {}
     for name, table in tables.items():
         if "Phenotype" not in table and len(table):
@@ -94,7 +101,7 @@ def _by_phenotype(tables: Mapping[str, pd.DataFrame]) -> CellClasses:
                 "fields."
             )
         given = table.get("Phenotype", pd.Series(dtype=str)).fillna("").astype(str).str.strip()
-        classes[name] = given.where(~given.str.lower().isin([OTHER, "others"]), OTHER)
+        classes[name] = given.map(plain_class)
     names = sorted({c for of_cells in classes.values() for c in of_cells} - {""})
     n_without = sum(int((of_cells == "").sum()) for of_cells in classes.values())
     how = "phenotypes of the cell tables"

@@ -40,10 +40,11 @@ def intensity_column(table: pd.DataFrame, marker: str) -> str | None:
     """Name of the column with a marker's mean intensity, or None.
 
     That is the mean in the cell, else in membrane, cytoplasm or nucleus, or in the compartment that the marker names:
-    "CD4@ring".
+    "CD4@ring". Rules have no spaces: Alexa594 is the column of Alexa 594.
     """
     marker, _, compartment = marker.partition("@")
-    word = re.compile(rf"(?<![a-z0-9]){re.escape(marker.lower().replace('-', ''))}(?![a-z0-9])")
+    letters = " ?".join(map(re.escape, plain_name(marker)))
+    word = re.compile(rf"(?<![a-z0-9]){letters}(?![a-z0-9])")
     mean = re.compile(r"(?<![a-z])mean(?![a-z])")
     names = {c: c.lower().replace("-", "") for c in table.columns}
     candidates = [c for c, n in names.items() if word.search(n) and mean.search(n)]

@@ -1,6 +1,7 @@
 """`corrected_cells`: the table of a field's cells after its labels were corrected, measured anew where they changed."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,8 @@ def corrected_cells(
     is_changed = labels != predicted
     changed = np.setdiff1d(np.unique(labels[is_changed]), [0])
     reach = 2 * math.ceil(ring_um / (field.pixel_size_um or 1.0)) + 2
-    measured = _measured(labels, is_changed, reach, field=field, ring_um=ring_um)
+    rings = {"ring_um": ring_um, "ring_quartiles": any(str(c).endswith(" upper quartile") for c in before)}
+    measured = _measured(labels, is_changed, reach, field=field, rings=rings)
     kept = untyped(before)
     present = kept["label"].isin(_ids(labels)) & ~kept["label"].isin(measured["label"])
     known = kept.set_index("label")[[c for c in _OF_PREDICTION if c in kept]]
@@ -44,11 +46,13 @@ def _ids(labels: np.ndarray) -> np.ndarray:
     return np.flatnonzero(np.bincount(labels.ravel()))
 
 
-def _measured(labels: np.ndarray, is_changed: np.ndarray, reach: int, *, field: Field, ring_um: float) -> pd.DataFrame:
+def _measured(
+    labels: np.ndarray, is_changed: np.ndarray, reach: int, *, field: Field, rings: dict[str, Any]
+) -> pd.DataFrame:
     """The cells that are within reach of a changed pixel, measured."""
     boxes = ndi.find_objects(labels)
     regions = ndi.find_objects(ndi.label(is_changed, np.ones((3, 3)))[0])
-    tables = [measure_cells(np.zeros((1, 1), labels.dtype), field, ring_um=ring_um, at=(0, 0))]  # has the columns
+    tables = [measure_cells(np.zeros((1, 1), labels.dtype), field, at=(0, 0), **rings)]  # has the columns
     done: set[int] = set()
     for region in regions:
         near = _box(region).grown(reach, labels.shape)
@@ -59,7 +63,7 @@ def _measured(labels: np.ndarray, is_changed: np.ndarray, reach: int, *, field: 
                 whole = whole.union(_box(boxes[i - 1]))
             whole = whole.grown(reach, labels.shape)
             part, at = labels[whole.slices()], (whole.y0, whole.x0)
-            tables.append(measure_cells(part, field, ring_um=ring_um, at=at, ids=np.array(ids)))
+            tables.append(measure_cells(part, field, at=at, ids=np.array(ids), **rings))
             done |= set(ids)
     return pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0]
 

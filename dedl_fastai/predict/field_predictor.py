@@ -142,6 +142,7 @@ class FieldPredictor:
                 channels=options.channels,
                 nuclei=options.nuclei,
                 ring_um=options.ring_um,
+                ring_quartiles=self.typer is not None and self.typer.ring_quartiles,
                 scale=task.scale,
                 keep=planes_of(options.kinds),
                 scratch=place.folder,

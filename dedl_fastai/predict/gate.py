@@ -14,6 +14,7 @@ from ..phenotypes.rules import Rules
 from .cell_sources import cell_sources, markers_of
 from .correct import correct_results
 from .folder_gates import newest_gates
+from .gate_agreement import Agreement
 from .gate_page import write_gate_page
 from .retype import Retyping
 
@@ -63,10 +64,22 @@ def gate_cells(
     if retyping:
         retyping.prepare_types(gates, {s.name: s.origin for s in sources})
     gates.save(out)
-    write_gate_page(out.with_suffix(".html"), gates, sources)
+    agreement = Agreement.of(gates, sources, parsed)
+    _log(agreement)
+    write_gate_page(out.with_suffix(".html"), gates, sources, agreement)
     if retyping:
         retyping.commit()
     return gates
+
+
+def _log(agreement: Agreement | None) -> None:
+    """Say how the cut-offs compare with the phenotypes that the tables have."""
+    if agreement is None:
+        return
+    for marker in agreement.above:
+        log.info("%s, phenotypes of the tables above the cut-off: %s", marker, agreement.of_marker(marker))
+    if agreement.sentence:
+        log.info("%s", agreement.sentence)
 
 
 def _retyping(inputs: Sequence[str | Path], rules: str | Path | Rules) -> Retyping:

@@ -13,11 +13,14 @@ from ..phenotypes.gates.gate import Gate
 from ..phenotypes.gates.gates import ALL, Gates
 from .cell_sources import CellSource
 from .embedded import figure_uri, picture_uri
+from .gate_agreement import Agreement
 from .gate_figure import gate_figure
 from .gate_thumbnails import cells_at_the_cut
 
 
-def write_gate_page(path: Path, gates: Gates, sources: Sequence[CellSource]) -> None:
+def write_gate_page(
+    path: Path, gates: Gates, sources: Sequence[CellSource], agreement: Agreement | None = None
+) -> None:
     """Write the page. All text is escaped; it loads nothing."""
     template = Template((files(__package__) / "gate_page.html").read_text(encoding="utf-8"))
     n = sum(len(s.table) for s in sources)
@@ -25,6 +28,7 @@ def write_gate_page(path: Path, gates: Gates, sources: Sequence[CellSource]) -> 
         title=f"Cut-offs of {len(gates.markers)} marker{'s' * (len(gates.markers) != 1)}",
         sentence=escape(f"From {n} cells of {len(sources)} field{'s' * (len(sources) != 1)}; {_how(gates)}."),
         summary=_summary(gates),
+        phenotypes=_phenotypes(agreement) if agreement else "",
         markers="".join(_section(gates, marker, sources) for marker in gates.markers),
     )
     write_text(path, page)
@@ -49,6 +53,33 @@ def _summary(gates: Gates) -> str:
             )
     head = "".join(f'<th class="n">{h}</th>' for h in heads[:-1])
     return f"<table><tr><th>marker</th>{head}<th>{heads[-1]}</th></tr>{''.join(rows)}</table>"
+
+
+def _phenotypes(agreement: Agreement) -> str:
+    """A table of the phenotypes above each cut-off, and the confusion matrix of types by rules."""
+    rows = [
+        [escape(marker), *(f"{n.above} of {n.cells}" for n in by_name.values())]
+        for marker, by_name in agreement.above.items()
+    ]
+    parts = [
+        "<h2>Phenotypes of the tables</h2><p>Cells of each phenotype above the cut-offs:</p>",
+        _table(["marker", *map(escape, agreement.vocab)], rows),
+    ]
+    if agreement.confusion is not None:
+        heads = ["phenotype", *map(escape, agreement.vocab), "another, none"]
+        rows = [[escape(n), *map(str, r)] for n, r in zip(agreement.vocab, agreement.confusion, strict=True)]
+        sentence = f"{agreement.sentence[0].upper()}{agreement.sentence[1:]}"
+        parts.append(f"<p>{escape(sentence)}. Phenotypes (rows) and types by the rules (columns):</p>")
+        parts.append(_table(heads, rows))
+    return "".join(parts)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of which all columns but the first are numbers; the texts are HTML."""
+    head = "".join(f'<th class="n">{h}</th>' for h in heads[1:])
+    cells = ["".join(f'<td class="n">{c}</td>' for c in row[1:]) for row in rows]
+    body = "".join(f"<tr><td>{row[0]}</td>{rest}</tr>" for row, rest in zip(rows, cells, strict=True))
+    return f"<table><tr><th>{heads[0]}</th>{head}</tr>{body}</table>"
 
 
 def _numbers(gate: Gate) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..data.cohort import Cohort
 from ..data.layouts import CORRECTIONS, LAYOUTS, images_in
 from ..errors import UserError, one_line
-from ..io.fields.zarr_field import is_zarr
+from ..io.fields.zarr_field import image_folders, is_image_folder
 from ..io.text_tables import read_text_table
 from .kinds import KINDS
 
@@ -69,7 +69,7 @@ def image_files(inputs: Iterable[str | Path]) -> tuple[list[str], list[str]]:
     for path in map(Path, inputs):
         if not path.exists():
             raise UserError(f"{path} does not exist.")
-        images, missing = ([str(path)], []) if path.is_file() or _is_zarr(path) else _in_folder(path)
+        images, missing = ([str(path)], []) if path.is_file() or is_image_folder(path) else _in_folder(path)
         files += [image for image in images if _is_text(image)]
         lost += missing + [f"{image}: its name is not UTF-8: rename it." for image in images if not _is_text(image)]
     return files, [one_line(line) for line in lost]
@@ -84,11 +84,6 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def _is_zarr(path: Path) -> bool:
-    """True for a folder that is one image, even if its metadata is missing: opening it then raises the error."""
-    return path.is_dir() and (path.suffix == ".zarr" or is_zarr(path))
-
-
 def _in_folder(folder: Path) -> tuple[list[str], list[str]]:
     """Return the images of a cohort and lines for missing ones, or the images in a folder that is not a cohort.
 
@@ -96,8 +91,7 @@ def _in_folder(folder: Path) -> tuple[list[str], list[str]]:
     """
     others = [find for name, find in LAYOUTS.items() if name != CORRECTIONS]  # results may be next to their images
     if all(find(folder) is None for find in others):
-        zarrs = [p for p in folder.iterdir() if _is_zarr(p) and not p.name.startswith(".")]
-        plain = sorted([*images_in(folder), *zarrs])
+        plain = sorted([*images_in(folder), *image_folders(folder)])
         if plain:
             return [str(p) for p in plain], []
     cohort = Cohort.load(folder)

@@ -59,6 +59,13 @@ def overall_scores(counts: np.ndarray) -> dict[str, Any]:
     return {"n": int(n), **{name: round(float(v), 6) for name, v in values.items()}}
 
 
+def kappa(counts: np.ndarray) -> float:
+    """Cohen's kappa of a confusion matrix (K, K + 1): the agreement beyond chance; undecided cells are a class too."""
+    n = counts.sum()
+    agreed, by_chance = np.trace(counts) * n, (counts.sum(axis=1) * counts.sum(axis=0)[:-1]).sum()
+    return float(ratio(agreed - by_chance, n * n - by_chance))
+
+
 def type_intervals(matrices: Mapping[str, np.ndarray]) -> dict[str, list[float]] | None:
     """95 % intervals of F1 macro and accuracy, with whole patients resampled; None for a single patient."""
     if len(matrices) < 2:

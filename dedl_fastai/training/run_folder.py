@@ -16,6 +16,7 @@ import torch
 from .. import __version__
 from ..data.cohort import Cohort
 from ..errors import UserError
+from ..io.fields.zarr_field import METADATA, files_of_folder
 from ..io.files import is_temporary, read_json_object, write_json
 from ..io.masks import files_of_mask
 from ..models.device import cpu_name
@@ -144,14 +145,23 @@ def _version(package: str) -> str:
 
 
 def data_fingerprint(cohort: Cohort) -> str:
-    """Return a hash of the fields: names, patients, splits, labels, and the size and both ends of every file."""
+    """Return a hash of the fields: names, patients, splits, labels, and the size and both ends of every file.
+
+    Of an image that is a folder (OME-Zarr), both ends of its metadata count, and names and sizes of its chunks.
+    """
     digest = hashlib.sha256()
     for row in cohort.table.itertuples():
         digest.update(f"{row.field}|{row.patient}|{row.split}|{row.labels}".encode())
         masks = files_of_mask(str(row.mask)) if row.mask else []
-        for path in filter(None, (row.image, *masks, getattr(row, "cells", ""))):
-            digest.update(_ends(Path(path)))
+        for path in map(Path, filter(None, (row.image, *masks, getattr(row, "cells", "")))):
+            digest.update(_facts_of_folder(path) if path.is_dir() else _ends(path))
     return digest.hexdigest()[:16]
+
+
+def _facts_of_folder(folder: Path) -> bytes:
+    files = files_of_folder(folder)
+    metadata = b"".join(_ends(p) for p in files if p.name in METADATA)
+    return metadata + "".join(f"{p.relative_to(folder).as_posix()} {p.stat().st_size}\n" for p in files).encode()
 
 
 def _ends(path: Path, n: int = 65536) -> bytes:

@@ -5,6 +5,7 @@ import pytest
 
 from dedl_fastai.cells import measure_cells
 from dedl_fastai.cells.features import FAR, cell_features, measured_channels, table_channels
+from dedl_fastai.cells.measure import RING_QUARTILES
 from dedl_fastai.errors import UserError
 
 
@@ -34,6 +35,18 @@ def test_one_row_per_cell_with_intensities_shape_and_neighbours(labels, planes):
     assert x["area"].tolist() == [20 * 0.25] * 7
     assert x["nearest"].iloc[0] == pytest.approx(np.hypot(8, 1) / 2)
     assert {"fifth nearest", "Near DAPI", "eccentricity", "solidity", "Ring DAPI mean"} <= set(x.columns)
+
+
+def test_quartiles_of_the_rings_are_features_where_they_are_asked_for(labels, planes):
+    cells = measure_cells(labels, planes, ring_quartiles=True)
+    plain, more = cell_features(cells, list(planes)), cell_features(cells, list(planes), ring_quartiles=True)
+    assert list(plain.columns) == list(features(labels, planes).columns)
+    assert set(more) - set(plain) == {r.format(c) for r in RING_QUARTILES for c in planes}
+    assert more[plain.columns].equals(plain)
+    scaled = cell_features(cells, list(planes), "scaled", ring_quartiles=True)
+    bright = {c: p * 3 + 1 for c, p in planes.items()}
+    other = cell_features(measure_cells(labels, bright, ring_quartiles=True), list(planes), "scaled", True)
+    assert np.allclose(scaled, other, atol=1e-4)
 
 
 def test_a_gain_and_an_offset_of_a_channel_change_nothing_in_scaled_features(labels, planes):

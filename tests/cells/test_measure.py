@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from skimage.measure import label, regionprops_table
 from skimage.morphology import convex_hull_image
+from skimage.segmentation import expand_labels
 
 from dedl_fastai.cells.measure import measure_cells
 from dedl_fastai.cells.neighbours import neighbourhoods
@@ -81,6 +82,26 @@ def test_intensities_equal_those_computed_from_the_pixels(blobs, planes):
             assert table.loc[i, f"Nucleus {name} mean"] == pytest.approx(values.mean())
             assert table.loc[i, f"Nucleus {name} median"] == pytest.approx(np.median(values))
             assert table.loc[i, f"Nucleus {name} sum"] == pytest.approx(values.sum())
+
+
+def test_ring_quartiles_equal_those_computed_from_the_pixels(blobs, planes):
+    table = measure_cells(blobs, planes, ring_um=3, ring_quartiles=True).set_index("label")
+    ring = np.where(blobs > 0, 0, expand_labels(blobs, 3))
+    shares = {"lower quartile": 25, "median": 50, "upper quartile": 75}
+    for name, plane in planes.items():
+        for i in table.index[::9]:
+            values = plane[ring == i].astype(float)
+            for measure, share in shares.items():
+                expected = np.percentile(values, share) if len(values) else np.nan
+                assert table.loc[i, f"Ring {name} {measure}"] == pytest.approx(expected, nan_ok=True)
+    assert not any("quartile" in c for c in measure_cells(blobs, planes))
+
+
+def test_cells_without_room_for_a_ring_have_no_quartiles():
+    labels = np.repeat([1, 2], 8).reshape(4, 4).repeat(2, axis=0)
+    table = measure_cells(labels, {"A": labels.astype(np.float32)}, ring_quartiles=True)
+    assert table["Ring A median"].isna().all() and len(table) == 2
+    assert "Ring A upper quartile" in measure_cells(labels * 0, {"A": labels * 1.0}, ring_quartiles=True)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

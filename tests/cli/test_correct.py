@@ -141,3 +141,18 @@ def test_types_of_a_classifier_stay_where_nothing_changed_and_new_nuclei_are_und
     assert after["phenotype"].drop(new).tolist() == cells["phenotype"].tolist() and pd.isna(after["phenotype"][new])
     assert f"{name}: 1 corrected nuclei have no type without `cell_types`" in caplog.messages
     assert record(results, name)["phenotypes"].keys() == {"x", "y"}
+
+
+def test_quartiles_of_rings_are_measured_again_where_the_table_has_them(results, name, places):
+    def measured(labels):
+        with open_field(record(results, name)["image"]) as field:
+            table = measure_cells(np.asarray(labels[:, :]).astype(np.int32), field, ring_quartiles=True)
+        return table.set_index("label").filter(regex="quartile|Ring .* median")
+
+    own = measured(corrected_labels(results, name))
+    cells = table(results, name).join(own, on="label")
+    cells.to_csv(results / f"{name}_cells.csv", index=False)
+    act(results, name, Action("draw", points=outline(*empty_place(results, name))))
+    assert dedl("correct", results).exit_code == 0
+    after = table(results, name).set_index("label")[list(own)]
+    pd.testing.assert_frame_equal(after, measured(corrected_labels(results, name)), check_dtype=False)

@@ -42,11 +42,20 @@ def test_manifest_keeps_names_that_look_like_numbers_or_missing_values(touch):
     assert table.patient.to_dict() == {"007": "01", "NA": "02", "nan": "None"}
 
 
-def test_zarr_store_in_a_manifest_is_a_problem(touch):
-    root = touch("a.png", "slide.zarr/zarr.json")
-    cohort = Cohort.load(manifest(root, image=["a.png", "slide.zarr"]))
-    assert list(cohort.table.field) == ["a"]
-    assert problems(cohort)["slide.zarr"].startswith("is a folder, but cohort.csv must list files")
+def test_images_of_a_manifest_may_be_zarr_folders_but_no_other_folders(touch):
+    root = touch("a.png", "slide.ome.zarr/zarr.json", "b.zarr/c/0", "folder/x.png")
+    cohort = Cohort.load(manifest(root, image=["a.png", "slide.ome.zarr", "b.zarr", "folder"], mask=["b.zarr"] * 4))
+    assert list(cohort.table.field) == ["a", "b", "slide"] and cohort.table["mask"].eq("").all()
+    assert problems(cohort)["folder"].startswith("is a folder, but cohort.csv must list files")
+    assert problems(cohort).keys() == {"folder", "b.zarr"}
+
+
+def test_zarr_folders_in_images_are_fields(touch):
+    root = touch("images/a.ome.zarr/.zgroup", "images/b.png", "images/.c.zarr/.zgroup")
+    (root / "labels.csv").write_text("image,labels\na.ome.zarr,x\nb.png,y\n")
+    cohort = Cohort.load(root)
+    assert dict(zip(cohort.table.field, cohort.table.labels, strict=True)) == {"a": "x", "b": "y"}
+    assert cohort.problems == [] and cohort.table.image[0].endswith("a.ome.zarr")
 
 
 def test_manifest_keeps_additional_columns(touch):

@@ -237,6 +237,14 @@ def test_gates_of_a_marker_that_the_rules_spell_otherwise_are_used():
     assert (found.classes["f"] == "treg").sum() == 10 and found.thresholds == {"FOXP3": 3.0}
 
 
+def test_a_marker_with_a_space_in_its_name_is_found_by_the_rules_which_have_none():
+    cells = {"f": table(**{"Alexa 594": marker(90, 10)})}
+    found = classify_cells(cells, Rules.parse("killer = Alexa594+\nother ="))
+    assert (found.classes["f"] == "killer").sum() == 10
+    with pytest.raises(UserError, match=r"no mean intensity of CD9: its columns are of Alexa 594\."):
+        fit_gates(cells, ["CD9"])
+
+
 def test_a_table_with_a_binary_column_has_no_levels():
     with pytest.raises(UserError, match="no 0/1 column CD4bright"):
         classify_cells({"f": pd.DataFrame({"CD4": [0, 1]})}, Rules.parse("a = CD4bright"))

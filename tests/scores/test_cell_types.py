@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score
+from sklearn.metrics import cohen_kappa_score, f1_score
 
 from dedl_fastai.scores.cell_types import (
     confusion_matrix,
+    kappa,
     overall_scores,
     patient_matrices,
     type_intervals,
@@ -43,6 +44,13 @@ def test_f1_is_that_of_scikit_learn_where_all_cells_are_decided():
     truth, predicted = rng.integers(0, 4, (2, 200))
     expected = f1_score(truth, predicted, average="macro")
     assert overall_scores(confusion_matrix(truth, predicted, 4))["f1_macro"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_kappa_is_that_of_scikit_learn_with_undecided_cells_as_another_class():
+    rng = np.random.default_rng(1)
+    truth, predicted = rng.integers(0, 3, 200), rng.integers(-1, 3, 200)
+    expected = cohen_kappa_score(truth, np.where(predicted < 0, 3, predicted))
+    assert kappa(confusion_matrix(truth, predicted, 3)) == pytest.approx(expected)
 
 
 def test_a_class_without_true_cells_is_not_in_the_mean():

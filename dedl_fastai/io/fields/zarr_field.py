@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 
 _UM_PER = {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3, "centimeter": 1e4, "meter": 1e6}
 _MARKS = (".zgroup", ".zarray", "zarr.json")  # every zarr folder contains one of these files
+METADATA = (*_MARKS, ".zattrs")
 
 
 class ZarrField(Field):
@@ -92,6 +93,21 @@ def is_url(path: str | Path) -> bool:
 def is_zarr(path: Path) -> bool:
     """True for a folder that holds a zarr array or group."""
     return path.is_dir() and any((path / mark).is_file() for mark in _MARKS)
+
+
+def is_image_folder(path: Path) -> bool:
+    """True for a folder that is one image, even if its metadata is missing: opening it then raises the error."""
+    return path.is_dir() and (path.suffix == ".zarr" or is_zarr(path))
+
+
+def image_folders(folder: Path) -> list[Path]:
+    """Return the images in a folder that are folders themselves, sorted by name."""
+    return sorted(p for p in folder.iterdir() if not p.name.startswith(".") and is_image_folder(p))
+
+
+def files_of_folder(path: Path) -> list[Path]:
+    """Return all files of an image that is a folder, metadata and chunks, sorted by name."""
+    return sorted(p for p in path.rglob("*") if p.is_file())
 
 
 def _described(

@@ -79,7 +79,7 @@ def train_crops(
         "channels": design.channels,
         "ring_um": RING_UM,
         "calibration": asdict(Calibration()),
-        **({"joined": {"intensities": intensities, "unit": design.unit}} if names else {}),
+        **({"joined": {"intensities": intensities, "unit": design.unit, "ring_quartiles": True}} if names else {}),
     }
     open_run(run, options, cohort, card=card, device=dls.device)
     keeper = Keeper(run.path, "f1_macro", patience=options.patience)

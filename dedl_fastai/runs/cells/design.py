@@ -32,13 +32,16 @@ class Design:
     def x(self, intensities: str) -> np.ndarray:
         """The features (N, F) of all cells, computed once."""
         if intensities not in self.known:
-            parts = [cell_features(t, self.channels, intensities) for t in self.cells.tables.values()]
+            parts = [
+                cell_features(t, self.channels, intensities, ring_quartiles=True) for t in self.cells.tables.values()
+            ]
             self.known[intensities] = pd.concat(parts).to_numpy()
         return self.known[intensities]
 
     def names(self, intensities: str) -> list[str]:
         """The names of the features."""
-        return list(cell_features(next(iter(self.cells.tables.values())), self.channels, intensities).columns)
+        first = next(iter(self.cells.tables.values()))
+        return list(cell_features(first, self.channels, intensities, ring_quartiles=True).columns)
 
     def labelled(self, splits: Iterable[str]) -> np.ndarray:
         """Indices of the labelled cells of these splits; "all" stands for every split."""

@@ -128,7 +128,7 @@ def advice(metrics: Mapping[str, Any]) -> str:
 def evaluate_types(
     cells: LabelledCells,
     split: str,  # train, valid, test or all
-    typer: CellTyper | None = None,  # default: rules, with Otsu's cut-offs
+    typer: CellTyper | None = None,  # default: rules, with the default cut-offs
     min_confidence: float = 0.0,
     with_forest: bool = False,  # also fit a forest to the training cells
 ) -> dict[str, Any]:
@@ -162,6 +162,8 @@ def evaluate_types(
         "per_patient": scores_by_patient(design, at, chosen, split=split),
         "baselines": type_baselines(design, {split: at}, others),
     }
+    if typer is None:  # the rules are what is scored
+        del metrics["baselines"]["rules"]
     metrics["labels"]["warnings"] = [
         f"class {c!r} is not known to the classifier: its cells are left out" for c in unknown
     ]

@@ -20,6 +20,7 @@ from ...inference.field_cells import predict_field
 from ...inference.options import SCALE
 from ...io.fields.field import Field
 from ...io.fields.readers import open_field
+from ...phenotypes.classify import OTHER, plain_class
 from ...phenotypes.gates.fit import Cuts
 from ...phenotypes.rules import Rules
 from ...scores.cell_matches import matched_cells
@@ -59,7 +60,7 @@ class LabelledCells:
     by_place: bool = False  # one patient: its cells are split by place
     images: dict[str, str] = field(default_factory=dict)  # field -> image file
     label_files: dict[str, str] = field(default_factory=dict)  # field -> labels of its nuclei, if they are kept
-    rules_text: str = ""
+    rules_text: str = ""  # that gave the classes, or that phenotypes can be compared with; "": none
     thresholds: Mapping[str, Cuts] = field(default_factory=dict)
 
     @property
@@ -115,9 +116,16 @@ def labelled_cells(
         label_files={name: known[name].labels for name in tables},
         n_in_tables=sum(int((c != "").sum()) for c in labels.cells.values()),
         by_place=by_place,
-        rules_text=labels.rules_text,
+        rules_text=labels.rules_text or _rules_for(labels.vocab, rules),
         thresholds=labels.thresholds,
     )
+
+
+def _rules_for(vocab: Sequence[str], rules: str | Path | Rules) -> str:
+    """The text of rules that give some of the phenotypes of the tables; "" for rules of other classes."""
+    parsed = rules if isinstance(rules, Rules) else Rules.load(rules)
+    shared = {plain_class(c) for c in parsed.classes} & set(vocab)
+    return parsed.text if shared - {OTHER} else ""
 
 
 def _measured(row: Any, nuclei: NucleiSource, match: str, folder: str | Path) -> MeasuredField:
@@ -136,7 +144,7 @@ def _measured(row: Any, nuclei: NucleiSource, match: str, folder: str | Path) ->
 def own_nuclei(row: Any, opened: Field, given: pd.DataFrame) -> Nuclei:
     """The nuclei that the cohort itself has: outlines, a mask with ids, or disks at the positions of the table."""
     labels, origin = known_nuclei(row, opened, given)
-    return labels, measure_cells(labels, opened, ring_um=RING_UM), origin
+    return labels, measure_cells(labels, opened, ring_um=RING_UM, ring_quartiles=True), origin
 
 
 def predicted_nuclei(
@@ -147,10 +155,10 @@ def predicted_nuclei(
 ) -> NucleiSource:
     """The nuclei that segmentation runs find."""
 
+    rings: dict[str, Any] = {"ring_um": RING_UM, "ring_quartiles": True}
+
     def source(row: Any, opened: Field, given: pd.DataFrame) -> Nuclei:
-        with predict_field(
-            ensemble, opened, channels=channels, nuclei=nuclei, ring_um=RING_UM, scale=scale, keep=()
-        ) as found:
+        with predict_field(ensemble, opened, channels=channels, nuclei=nuclei, scale=scale, keep=(), **rings) as found:
             return np.asarray(found.labels[:, :]), found.cells, "found by the segmentation"
 
     return source

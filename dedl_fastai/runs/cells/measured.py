@@ -89,6 +89,7 @@ def _fitted_kind(
         "features": design.names(best),
         "unit": design.unit,
         "ring_um": RING_UM,
+        "ring_quartiles": True,
         "calibration": asdict(calibration),
     }
     calibrated = calibration(p[best])

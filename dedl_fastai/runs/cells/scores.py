@@ -8,7 +8,7 @@ import numpy as np
 from ...errors import UserError
 from ...inference.cell_types import CellTyper
 from ...io.fields.readers import open_field
-from ...phenotypes.classify import classify_cells
+from ...phenotypes.classify import classify_cells, plain_class
 from ...phenotypes.rules import Rules
 from ...scores.cell_types import confusion_matrix, overall_scores, patient_matrices, type_intervals, type_scores
 from ...scores.confidence import UNDECIDED, confidence_error, decided
@@ -73,8 +73,8 @@ def probabilities_of(typer: CellTyper, cells: LabelledCells) -> np.ndarray:
 def rule_types(cells: LabelledCells, rules: Rules | None = None) -> np.ndarray | None:
     """The types that rules give to all measured nuclei, as indices of the vocabulary; None if they do not apply.
 
-    Cut-offs are Otsu's over the cells of the fields that do not test; rules apply if they are those of the tables'
-    classes, and if all their markers were measured.
+    Cut-offs are the default ones of the cells of the fields that do not test. Rules apply if they gave the tables'
+    classes or give types of the same names, and if all their markers were measured.
     """
     if not cells.rules_text:
         return None
@@ -86,4 +86,6 @@ def rule_types(cells: LabelledCells, rules: Rules | None = None) -> np.ndarray |
         log.info("the rules are not compared: %s", e)
         return None
     index = {name: k for k, name in enumerate(cells.vocab)}
-    return np.array([index.get(c, UNDECIDED) for name in cells.tables for c in classes[name]], dtype=np.int64)
+    return np.array(
+        [index.get(c, UNDECIDED) for name in cells.tables for c in classes[name].map(plain_class)], dtype=np.int64
+    )

@@ -120,6 +120,14 @@ def test_one_patient_is_split_by_place_and_scaled(one_field, tmp_path):
     assert again["test"] == metrics["test"]
 
 
+def test_rules_are_compared_with_phenotypes_of_the_same_names(one_field, tmp_path):
+    (tmp_path / "rules.txt").write_text("A = CD8+\nB =")
+    given = options(one_field, trees=20, rules=str(tmp_path / "rules.txt"))
+    metrics = train_cells(given, tmp_path / "run")
+    assert metrics["baselines"]["rules"]["test"]["f1_macro"] > 0.9
+    assert evaluate_run(tmp_path / "run")["baselines"]["rules"]["test"] == metrics["baselines"]["rules"]["test"]
+
+
 def test_a_cohort_without_cell_tables_is_refused(one_field, tmp_path):
     (tmp_path / "data/images").mkdir(parents=True)
     (tmp_path / "data/masks").mkdir()

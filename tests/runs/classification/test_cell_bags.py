@@ -1,6 +1,7 @@
 """Classes of fields from their cells: the aggregation, the cells of tiles, a run from options to predictions."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from dedl_fastai.data import Cohort
 from dedl_fastai.errors import UserError
 from dedl_fastai.inference import ClassifierEnsemble, load_run
 from dedl_fastai.inference.field_bags import FieldBags, check_unit
+from dedl_fastai.io import open_field, write_ome_zarr
 from dedl_fastai.models.cell_bags import BagsSpec, CellBags
 from dedl_fastai.runs.classification import cell_bags
 from dedl_fastai.runs.classification.training import train_clf
@@ -17,6 +19,7 @@ from dedl_fastai.runs.evaluation import evaluate_run
 from dedl_fastai.runs.explanation import draw_explanation
 from dedl_fastai.runs.export import export_run
 from dedl_fastai.runs.options.clf import ClfConfig
+from dedl_fastai.training.run_folder import data_fingerprint
 
 
 def test_a_field_has_a_class_if_some_cell_has_it():
@@ -90,6 +93,25 @@ def test_evaluate_and_predict_give_what_training_gave(finished, many_folder):
     assert list(p) == before["classes"] and all(0 <= v <= 1 for v in p.values())
     both = ClassifierEnsemble.load([finished, finished])
     assert both.probability(image) == pytest.approx(p) and both.labels(image) == model.labels(image)
+
+
+def test_fields_in_ome_zarr_are_measured_as_their_tiffs_are(finished, many_folder, tmp_path):
+    table = Cohort.load(many_folder).table
+    (tmp_path / "images").mkdir()
+    for image, name in zip(table.image[:2], table.field, strict=False):
+        with open_field(image) as field:
+            planes = np.stack([field.read(i) for i in range(len(field.channels))])
+            facts = {"pixel_size_um": field.pixel_size_um, "origin_um": field.origin_um}
+            write_ome_zarr(tmp_path / "images" / f"{name}.ome.zarr", planes, field.channels, **facts)
+    lines = [f"{name}.ome.zarr,b\n" for name in table.field[:2]]
+    (tmp_path / "labels.csv").write_text("image,labels\n" + "".join(lines))
+    stores, model = Cohort.load(tmp_path), load_run(finished)
+    assert list(stores.table.field) == list(table.field[:2])
+    for store, image in zip(stores.table.image, table.image, strict=False):
+        assert model.probability(store) == pytest.approx(model.probability(image), abs=1e-5)
+    before = data_fingerprint(stores)
+    (Path(stores.table.image[0]) / ".zattrs").write_bytes(b"x")
+    assert data_fingerprint(stores) != before
 
 
 def test_what_needs_a_network_on_pictures_is_refused(finished, many_folder, tmp_path):
