@@ -241,7 +241,7 @@ def test_a_marker_with_a_space_in_its_name_is_found_by_the_rules_which_have_none
     cells = {"f": table(**{"Alexa 594": marker(90, 10)})}
     found = classify_cells(cells, Rules.parse("killer = Alexa594+\nother ="))
     assert (found.classes["f"] == "killer").sum() == 10
-    with pytest.raises(UserError, match=r"no mean intensity of CD9: its columns are of Alexa 594\."):
+    with pytest.raises(UserError, match=r"no mean intensity of CD9, but Alexa 594\."):
         fit_gates(cells, ["CD9"])
 
 
