@@ -43,6 +43,7 @@ def train_seg(
     fold: int = 0,
     bar: bool | None = None,
     cohort: Cohort | None = None,  # already split, for a test fold; default: from the options
+    before: dict[str, Any] | None = None,  # `scores_before` on these held-out fields, if they are known
 ) -> dict[str, Any]:
     """Train, tune the threshold, evaluate and draw the figures. Return the contents of metrics.json.
 
@@ -69,7 +70,7 @@ def train_seg(
     if curve and is_first():
         curve.write(run.path / "figures")
     fit_run(learn, run, options, Keeper(run.path, "iou_tuned", patience=options.patience), bar=bar, tracker=tracker)
-    return from_first(lambda: _finish(run, options, cohort, started=started, tracker=tracker))
+    return from_first(lambda: _finish(run, options, cohort, started=started, tracker=tracker, before=before))
 
 
 def _settled(run: RunFolder, options: SegConfig) -> SegConfig:
@@ -178,21 +179,28 @@ def app_of(options: SegConfig) -> Callback | str:
 
 
 def _finish(
-    run: RunFolder, options: SegConfig, cohort: Cohort, started: float, tracker: Tracker | None
+    run: RunFolder,
+    options: SegConfig,
+    cohort: Cohort,
+    started: float,
+    tracker: Tracker | None,
+    before: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    metrics = _evaluate(run, options, cohort)
+    metrics = _evaluate(run, options, cohort, before)
     if tracker:
         tracker.finish(metrics)
     close_run(run, time.perf_counter() - started)
     return metrics
 
 
-def _evaluate(run: RunFolder, options: SegConfig, cohort: Cohort) -> dict[str, Any]:
+def _evaluate(
+    run: RunFolder, options: SegConfig, cohort: Cohort, before: dict[str, Any] | None
+) -> dict[str, Any]:
     segmenter = load_segmenter(run.path, "best", options.device, options.overlap)
     metrics = tune_and_evaluate(segmenter, cohort)
     metrics["weights"] = _scores_of_weights(run, options, cohort, metrics)
     if options.preset == FINETUNE:
-        metrics["before"] = scores_before(options, cohort)
+        metrics["before"] = before or scores_before(options, cohort)
     segmenter.card["threshold"] = metrics["threshold"]
     if "nuclei_tuning" in metrics:
         segmenter.card["nuclei"] = metrics["nuclei_tuning"]["value"]
