@@ -46,8 +46,8 @@ def correction_curve(cohort: Cohort, out: str | Path, annotation: Annotation | N
 
     The annotator replaces the prediction of training fields by their truth, and counts the nuclei that were missed and
     those that were false. The model is continued (preset=finetune) with the first k fields of each order. Threshold
-    and separation are tuned on the validation fields, those of the model before too, whose truth is not counted. `f1` is
-    that at an IoU of 0.5 over all test fields, `f1_valid` over the validation fields. Finished trainings are not
+    and separation are tuned on the validation fields, those of the model before too, whose truth is not counted. `f1`
+    is that at an IoU of 0.5 over all test fields, `f1_valid` over the validation fields. Finished trainings are not
     repeated, nor is one on the same fields in another order. Raises `UserError` for masks without ids, too few training
     fields, and a folder with the curve of other options.
     """

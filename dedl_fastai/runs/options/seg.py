@@ -52,6 +52,7 @@ _FINETUNE: dict[str, Any] = {  # network, tile, scaling, channel and loss are th
     "lr_min": 5e-6,
     "encoder_lr": 0.1,
     "schedule": "cosine",
+    "min_tiles": 64,  # one corrected region would be a single step an epoch
 }
 
 
@@ -96,6 +97,9 @@ class SegConfig(TrainOptions):
     tile: int = option(480, "Edge of a tile in pixels (the paper: 480, and 256 for comparison).", ITEMS)
     pad: str = option(PAD, "Padding beyond the field's edge: zero, or reflect.", ITEMS)
     skip_blank: bool = option(False, "Leave out training tiles without nuclei.", ITEMS)
+    min_tiles: int = option(
+        0, "Training tiles of an epoch at least: where there are fewer, an epoch shows each several times.", ITEMS
+    )
     sample: str = option(
         UNIFORM,
         "Training tiles of an epoch: uniform (each once), or foreground (as many draws, a third of them in proportion "
@@ -138,7 +142,7 @@ class SegConfig(TrainOptions):
     def __post_init__(self):
         super().__post_init__()
         check_positive(self, "tile", "app_target", "app_lr", "app_width", "encoder_lr")
-        check_not_negative(self, "rotate", "overlap", "head_weight")
+        check_not_negative(self, "rotate", "overlap", "head_weight", "min_tiles")
         if self.sample not in SAMPLES:
             raise UserError(f"sample={self.sample!r} is unknown; it may be {' or '.join(SAMPLES)}.")
         if not 0 <= self.crowd <= 1:

@@ -124,6 +124,7 @@ def _loaded(options: SegConfig, cohort: Cohort, ids: bool) -> DataLoaders:
         scaling=PercentileScaling(*two_percentiles(options.percentiles)),
         pad=options.pad,
         skip_blank=options.skip_blank,
+        min_tiles=options.min_tiles,
         sample=options.sample,
         ids=ids,
         before=facts_of_run(options.weights) if options.preset == FINETUNE else None,
@@ -193,9 +194,7 @@ def _finish(
     return metrics
 
 
-def _evaluate(
-    run: RunFolder, options: SegConfig, cohort: Cohort, before: dict[str, Any] | None
-) -> dict[str, Any]:
+def _evaluate(run: RunFolder, options: SegConfig, cohort: Cohort, before: dict[str, Any] | None) -> dict[str, Any]:
     segmenter = load_segmenter(run.path, "best", options.device, options.overlap)
     metrics = tune_and_evaluate(segmenter, cohort)
     metrics["weights"] = _scores_of_weights(run, options, cohort, metrics)
