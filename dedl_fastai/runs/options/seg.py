@@ -52,6 +52,7 @@ _FINETUNE: dict[str, Any] = {  # network, tile, scaling, channel and loss are th
     "lr_min": 5e-6,
     "encoder_lr": 0.1,
     "schedule": "cosine",
+    "keep_stats": True,  # those of a few corrected regions spoil the model everywhere else
     "min_tiles": 64,  # one corrected region would be a single step an epoch
 }
 
@@ -120,6 +121,9 @@ class SegConfig(TrainOptions):
     dihedral: bool = option(False, "With --augment paper: also rotate tiles by quarter turns.", ITEMS)
     loss: str = option("weighted-ce", "weighted-ce (by class frequency, the paper's), ce, dice, ce-dice, focal.", LOSS)
     encoder_lr: float = option(1.0, "Learning rate of the encoder, relative to that of the decoder.", SCHEDULE)
+    keep_stats: bool = option(
+        False, "Batch normalisation keeps the statistics of the initial weights, for few images.", SCHEDULE
+    )
     app: str = option("none", "Activation of the autoencoder: none (no APP), gelu (the paper's), relu.", APP)
     app_weight: str = option(
         "auto",

@@ -153,6 +153,7 @@ def learner_of(options: SegConfig, dls: DataLoaders) -> FieldLearner:
         head=_head_of(options, dls),
         head_weight=options.head_weight,
         encoder_lr=options.encoder_lr,
+        keep_stats=options.keep_stats,
         app=app_of(options),
         seed=options.seed,
     )
