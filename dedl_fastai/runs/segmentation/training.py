@@ -30,7 +30,7 @@ from ..continued import facts_of_run, load_seg_cohort
 from ..lifecycle import close_run, fit_run, metrics_if_complete, open_run, settled, with_found_rate
 from ..options.base import numbers, two_percentiles
 from ..options.seg import AUTO, FINETUNE, SegConfig
-from .before import headlines, scores_before
+from .before import headlines, scores_before, warn_if_worse
 from .evaluation import tune_and_evaluate
 from .figures import draw_seg_figures
 
@@ -201,6 +201,7 @@ def _evaluate(run: RunFolder, options: SegConfig, cohort: Cohort, before: dict[s
     metrics["weights"] = _scores_of_weights(run, options, cohort, metrics)
     if options.preset == FINETUNE:
         metrics["before"] = before or scores_before(options, cohort)
+        warn_if_worse(metrics, metrics["before"])
     segmenter.card["threshold"] = metrics["threshold"]
     if "nuclei_tuning" in metrics:
         segmenter.card["nuclei"] = metrics["nuclei_tuning"]["value"]
