@@ -34,8 +34,8 @@ def warn_if_worse(metrics: dict[str, Any], before: dict[str, Any]) -> None:
         name, was, now = "IoU of pixels", before["valid"]["iou"], metrics["valid"]["iou"]
     if now < was:
         log.warning(
-            "on the validation fields, %s is better than the run that continues it (%s %.3f against %.3f): correct more "
-            "or other fields, or add the fields of its training with another `data`",
+            "on the validation fields, %s is better than the run that continues it (%s %.3f against %.3f): correct "
+            "more or other fields, or add the fields of its training with another `data`",
             *(before["weights"], name, was, now),
         )
 
