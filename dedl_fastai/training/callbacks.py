@@ -3,8 +3,9 @@
 import logging
 import random
 
-from fastai.callback.core import Callback
+from fastai.callback.core import Callback, TrainEvalCallback
 from fastai.torch_core import set_seed
+from torch.nn.modules.batchnorm import _BatchNorm
 
 log = logging.getLogger(__name__)
 
@@ -57,3 +58,19 @@ def seed_callbacks(seed: int | None) -> list[Callback]:
         return []
     set_seed(seed)
     return [EpochSeed(seed)]
+
+
+class KeepBatchStats(Callback):
+    """Keeps the running statistics of batch normalisation, and normalises with them during training too.
+
+    Training that continues a model on a few images would otherwise replace them by those of these images, and the
+    model would fail on all others.
+    """
+
+    order = TrainEvalCallback.order + 1  # which sets the whole model to training
+
+    def before_train(self) -> None:
+        """Set the layers to evaluation; their weights are trained as before."""
+        for module in self.model.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()

@@ -43,9 +43,7 @@ class Cells:
     def _take(self, table: pd.DataFrame) -> None:
         label = table["label"].to_numpy(np.int64)
         starts = _line_starts(self.path)
-        with self.path.open("rb") as f:
-            names = next(csv.reader([f.readline().decode("utf-8")]))
-        self._rows = {"label": label, "order": np.argsort(label), "start": starts, "names": names}
+        self._rows = {"label": label, "order": np.argsort(label), "start": starts, "names": _first_line(self.path)}
         if {"x_px", "y_px"} <= set(table):
             self._places = table[["label", "y_px", "x_px"]].to_numpy(np.float64)
         if _PROBABILITY in table:
@@ -77,8 +75,8 @@ class Cells:
 
     @property
     def has_probability(self) -> bool:
-        """Whether the types have a probability."""
-        return self._probability is not None
+        """Whether the types have a probability, which the table's first line says before the rest is read."""
+        return self.path.is_file() and _PROBABILITY in _first_line(self.path)
 
     def unsure(self, n: int) -> list[dict[str, Any]]:
         """The n cells with the least probable types, as label, place (x, y) and value; none if that is not known."""
@@ -100,6 +98,12 @@ def listed(place: np.ndarray, value: float) -> dict[str, Any]:
     """A cell, given as (label, y, x), in a list of the page: its centre in pixels from the corner of the field."""
     label, y, x = place.tolist()
     return {"label": int(label), "x": x + 0.5, "y": y + 0.5, "value": value if math.isfinite(value) else None}
+
+
+def _first_line(path: Path) -> list[str]:
+    """The names of the columns."""
+    with path.open("rb") as f:
+        return next(csv.reader([f.readline().decode("utf-8")]), [])
 
 
 def _line_starts(path: Path) -> np.ndarray:

@@ -1,5 +1,6 @@
 """`Layers`: the channels of a field, and the uncertainty of its prediction, as layers with colours and contrasts."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,12 +55,13 @@ class Layers:
 
     def described(self) -> list[dict[str, Any]]:
         """Name, colour and visibility of each layer, with the contrast of visible ones."""
-        rows = []
-        for i, layer in enumerate(self._layers):
-            is_visible = i < _FIRST and layer.name != _UNCERTAINTY
-            contrast = self.contrast(i) if is_visible else None
-            rows.append({"name": layer.name, "color": layer.color, "visible": is_visible, "contrast": contrast})
-        return rows
+        visible = [i for i, layer in enumerate(self._layers) if i < _FIRST and layer.name != _UNCERTAINTY]
+        with ThreadPoolExecutor(_FIRST) as pool:  # decoding takes most of the time, and several cores can do it
+            contrasts = dict(zip(visible, pool.map(self.contrast, visible), strict=True))
+        return [
+            {"name": layer.name, "color": layer.color, "visible": i in contrasts, "contrast": contrasts.get(i)}
+            for i, layer in enumerate(self._layers)
+        ]
 
     def contrast(self, layer: int) -> dict[str, float]:
         """The intensities that are black and full colour at first, the least and the largest one, from a sample."""

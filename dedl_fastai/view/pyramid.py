@@ -19,6 +19,7 @@ NEAR = 2  # up to this level (a quarter of the size) a tile is read from the fil
 _FAR = NEAR + 1  # level of the overview that the tiles of all further levels are made of
 _SMALL = 1 << 22  # pixels of fields of which whole channels are kept
 _BAND = 512  # rows that are read at a time for an overview
+_PICTURES = ("png", "jpeg")  # formats that hold all channels of a pixel together
 
 
 def n_levels(shape: tuple[int, int]) -> int:
@@ -36,8 +37,17 @@ def reduced(pixels: np.ndarray, step: int) -> np.ndarray:
     height, width = pixels.shape
     if height % step or width % step:
         pixels = np.pad(pixels, ((0, -height % step), (0, -width % step)), mode="edge")
-    rows = pixels.reshape(-1, step, pixels.shape[1]).mean(axis=1, dtype=np.float32)
-    return rows.reshape(len(rows), -1, step).mean(axis=2, dtype=np.float32)
+    rows = _summed(pixels, step)
+    columns = _summed(rows.T, step).T  # along strides: several times as quick as means of short rows
+    return np.ascontiguousarray(columns) / np.float32(step * step)
+
+
+def _summed(pixels: np.ndarray, step: int) -> np.ndarray:
+    """Sums of `step` rows as float32."""
+    total = pixels[::step].astype(np.float32)
+    for i in range(1, step):
+        total += pixels[i::step]
+    return total
 
 
 class Pyramid:
@@ -47,6 +57,7 @@ class Pyramid:
         self.field: Field = open_field(path, pixel_size_um or None)
         self.shape = self.field.shape
         self._reading, self._starting = threading.Lock(), threading.Lock()
+        self._whole = [threading.Lock() for _ in self.field.channels]
         self._turn = threading.Lock()  # one overview at a time: the rows that are read take tens of megabytes
         self._kept = kept
         self._overviews: dict[int, _Overview] = {}
@@ -71,14 +82,25 @@ class Pyramid:
         """A square of the channel. Small fields are read whole: one strip of a file has pixels of many squares."""
         height, width = self.shape
         y0, y1, x0, x1 = y * edge, min((y + 1) * edge, height), x * edge, min((x + 1) * edge, width)
+        if height * width <= _SMALL:
+            return self._read_whole(channel)[y0:y1, x0:x1]
         with self._reading:
-            if height * width > _SMALL:
-                return self.field.read(channel, y0=y0, y1=y1, x0=x0, x1=x1)
-            whole = self._kept.get((self.field.path, channel))
+            return self.field.read(channel, y0=y0, y1=y1, x0=x0, x1=x1)
+
+    def _read_whole(self, channel: int) -> np.ndarray:
+        """A channel; several are read at the same time, each through a reader of its own."""
+        key = (self.field.path, channel)
+        with self._whole[channel]:
+            whole = self._kept.get(key)
             if whole is None:
-                whole = self.field.read(channel)
-                self._kept.add((self.field.path, channel), whole)
-        return whole[y0:y1, x0:x1]
+                if self.field.format in _PICTURES:
+                    with self._reading:
+                        whole = self.field.read(channel)
+                else:
+                    with open_field(self.field.path) as field:
+                        whole = field.read(channel)
+                self._kept.add(key, whole)
+        return whole
 
     def sample(self, channel: int) -> np.ndarray:
         """Pixels that stand for the whole channel: all, at a quarter of the size, or those of nine regions."""

@@ -1,5 +1,6 @@
 """The page in a real browser: Debian's Chromium, headless, driven by playwright; the server is a process of its own."""
 
+import json
 import os
 import re
 import shutil
@@ -8,11 +9,16 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from dedl_fastai.io.corrections import checked_mask
 from dedl_fastai.predict.corrections import corrected_labels, read_actions
+from dedl_fastai.runs.options.seg import SegConfig
+from dedl_fastai.runs.segmentation.training import train_seg
 
+from ..cli.results import dedl
+from ..options import TINY
 from .results_folder import NAMES, SHAPE, centre, write_results
 
 CHROMIUM = next(
@@ -144,7 +150,15 @@ def folder(tmp_path_factory):
     return write_results(tmp_path_factory.mktemp("browser") / "res")
 
 
-def test_look_correct_be_killed_and_go_on(browser, folder, serve):
+@pytest.fixture(scope="module")
+def run(tiny_folder, tmp_path_factory):
+    """A tiny model, which is to learn from the corrections."""
+    folder = tmp_path_factory.mktemp("browser") / "run"
+    train_seg(SegConfig.resolve({**TINY, "data": str(tiny_folder)}), folder)
+    return folder
+
+
+def test_look_correct_be_killed_go_on_and_train_again(browser, folder, serve, run, tiny_folder):
     server = serve(folder)
     tab = browser.new_page(viewport={"width": 1100, "height": 760})
     page = Page(tab, server.address)
@@ -211,6 +225,14 @@ def test_look_correct_be_killed_and_go_on(browser, folder, serve):
     assert set(np.unique(labels)) == {0, 2, 3, 5, 6}
     assert abs(int(checked_mask(read_actions(folder, NAMES[0]), SHAPE).sum()) - 10_000) < 800
 
+    # the model learns from the region that was checked
+    again = run.parent / "again"
+    done = dedl("seg", "--data", folder, "--data", tiny_folder, "--weights", run, "--epochs", 1, "--out", again)
+    assert done.exit_code == 0, done.output
+    fields = json.loads((again / "splits.json").read_text())["fields"]
+    assert fields[NAMES[0]]["split"] == "train" and NAMES[1] not in fields
+    assert json.loads((again / "metrics.json").read_text())["before"]["weights"] == str(run)
+
 
 def test_zoom_cut_offs_and_a_second_page(browser, folder, serve):
     server = serve(folder)
@@ -242,3 +264,44 @@ def test_zoom_cut_offs_and_a_second_page(browser, folder, serve):
     assert "another page" in tab.inner_text("#message")
     page.becomes(revision + 1)
     assert tab.is_checked(".checked") and page.errors == [] == second.errors
+
+
+def test_undecided_cells_are_listed_and_tables_follow_the_corrections(browser, serve, tmp_path):
+    folder = write_results(tmp_path / "res")
+    table = pd.read_csv(folder / f"{NAMES[0]}_cells.csv")
+    table.assign(phenotype_probability=[0.9, 0.5, 0.7, 0.4, 0.8]).to_csv(folder / f"{NAMES[0]}_cells.csv", index=False)
+    server = serve(folder)
+    tab = browser.new_page(viewport={"width": 1100, "height": 760})
+    page = Page(tab, server.address)
+
+    # the cells next to the cut-off; a click shows one in the middle and selects it
+    listed = tab.locator(".unsure button")
+    tab.select_option(".marker", "CD8")
+    tab.locator(".cut").fill("600")  # of 1000 on the slider, which ends are 1 and 16
+    page.until(lambda: "Above 5.2" in tab.inner_text(".positive"))
+    page.until(lambda: listed.all_inner_texts()[:2] == ["4.00", "8.00"])
+    assert "Next to the cut-off" in tab.inner_text(".unsure") and listed.count() == 5
+    bar = tab.get_attribute(".scale", "style")
+    listed.first.click()
+    page.until(lambda: re.search(r"nucleus\s+3\b", tab.inner_text(".cell")))
+    page.until(lambda: tab.get_attribute(".scale", "style") != bar)
+
+    # those with the least probable types
+    tab.select_option(".marker", label="types: the least probable")
+    page.until(lambda: listed.all_inner_texts() == ["0.400", "0.500", "0.700", "0.800", "0.900"])
+    listed.first.click()
+    page.until(lambda: re.search(r"nucleus\s+4\b", tab.inner_text(".cell")))
+
+    # the button of the gallery lets counts and tables follow a correction
+    tab.keyboard.press("Delete")
+    page.becomes(1)
+    tab.click(".back")
+    button = tab.locator(".gallery button.correct")
+    button.wait_for(timeout=WAIT_MS)
+    assert button.inner_text() == "update tables (1 behind their corrections)"
+    nuclei = tab.locator(f'tr[data-field="{NAMES[0]}"] td').nth(2)
+    assert nuclei.inner_text() == "5"
+    button.click()
+    button.wait_for(state="hidden", timeout=WAIT_MS)
+    assert nuclei.inner_text() == "4" and "9 nuclei" in tab.inner_text("h1") and page.errors == []
+    assert list(pd.read_csv(folder / f"{NAMES[0]}_cells.csv").label) == [1, 2, 3, 5]

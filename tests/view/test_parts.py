@@ -77,6 +77,15 @@ def test_rows_of_the_table_are_found_by_label_and_by_place(tmp_path):
     assert nothing.is_ready and nothing.row(1) == {} and len(nothing.inside((0, 0, 9, 9), 0)[0]) == 0
 
 
+def test_that_types_have_a_probability_is_known_before_the_table_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "f_cells.csv"
+    path.write_text("label,x_px,y_px,phenotype_probability\n7,10,20,0.5\n")
+    monkeypatch.setattr(Cells, "_read", lambda self: None)
+    assert Cells(path).has_probability and not Cells(tmp_path / "g_cells.csv").has_probability
+    path.write_text("")
+    assert not Cells(path).has_probability
+
+
 def test_of_actions_that_come_at_the_same_time_one_happens(tmp_path):
     folder = write_results(tmp_path / "res")
     corrector = Corrector(folder, NAMES[0])

@@ -46,9 +46,10 @@ def correction_curve(cohort: Cohort, out: str | Path, annotation: Annotation | N
 
     The annotator replaces the prediction of training fields by their truth, and counts the nuclei that were missed and
     those that were false. The model is continued (preset=finetune) with the first k fields of each order. Threshold
-    and separation are tuned on the validation fields, those of the model before too, whose truth is not counted. F1 is
-    that at an IoU of 0.5 over all test fields. Finished trainings are not repeated. Raises `UserError` for masks
-    without ids, too few training fields, and a folder with the curve of other options.
+    and separation are tuned on the validation fields, those of the model before too, whose truth is not counted. `f1`
+    is that at an IoU of 0.5 over all test fields, `f1_valid` over the validation fields. Finished trainings are not
+    repeated, nor is one on the same fields in another order. Raises `UserError` for masks without ids, too few training
+    fields, and a folder with the curve of other options.
     """
     annotation, out = annotation or Annotation(), Path(out)
     cohort = split_cohort(cohort, seed=annotation.seed)
@@ -60,14 +61,20 @@ def correction_curve(cohort: Cohort, out: str | Path, annotation: Annotation | N
         raise UserError(f"a field cannot be predicted: {failed[0]}")
     corrected = _corrected(pool, out / "results")
     rows: list[dict[str, Any]] = []
+    trained: dict[frozenset[str], dict[str, Any]] = {}
+    before = None
     for order, names in _orders(pool, out / "results", annotation.seed).items():
         for k in annotation.fields:
-            chosen = names[:k]
-            metrics = _continued(cohort, corrected.loc[chosen, "mask"], out / f"{order}-{k}", annotation)
-            if not rows:
-                rows.append({"order": "", "fields": 0, "corrected": 0, **_scores(metrics["before"])})
-            n = int(corrected.loc[chosen, "n"].sum())
-            rows.append({"order": order, "fields": k, "corrected": n, **_scores(metrics)})
+            chosen = corrected.loc[names[:k]]
+            fields = frozenset(names[:k])
+            if fields not in trained:
+                folder = out / f"{order}-{k}"
+                trained[fields] = _continued(cohort, chosen["mask"], folder, annotation=annotation, before=before)
+            metrics = trained[fields]
+            if before is None:
+                before = metrics["before"]
+                rows.append({"order": "", "fields": 0, "corrected": 0, **_scores(before)})
+            rows.append({"order": order, "fields": k, "corrected": int(chosen["n"].sum()), **_scores(metrics)})
             _write(rows, out)
     return pd.DataFrame(rows)
 
@@ -120,8 +127,13 @@ def _orders(pool: Cohort, results: Path, seed: int) -> dict[str, list[str]]:
     return dict(zip(ORDERS, (ranked, [fields[i] for i in drawn]), strict=True))
 
 
-def _continued(cohort: Cohort, corrections: pd.Series, out: Path, annotation: Annotation) -> dict[str, Any]:
-    """Continue the model with the corrected fields alone, given as field -> mask, and return metrics.json."""
+def _continued(
+    cohort: Cohort, corrections: pd.Series, out: Path, annotation: Annotation, before: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Continue the model with the corrected fields alone, given as field -> mask, and return metrics.json.
+
+    `before` are the scores of the model that is continued, from the first call.
+    """
     given = {"weights": annotation.run, "preset": FINETUNE, "data": str(cohort.root), "seed": annotation.seed}
     given |= {"channel": annotation.channel} if annotation.channel else {}
     options = SegConfig.resolve(with_run_options(given | dict(annotation.training or {})))
@@ -130,12 +142,13 @@ def _continued(cohort: Cohort, corrections: pd.Series, out: Path, annotation: An
     table = table.assign(mask=masks.where(masks.notna(), table["mask"]))
     is_used = table.split.isin(["valid", "test"]) | masks.notna()
     log.info("%s: %d corrected fields", out.name, masks.notna().sum())
-    return train_seg(options, out, cohort=replace(cohort, table=table[is_used].reset_index(drop=True)))
+    return train_seg(options, out, cohort=replace(cohort, table=table[is_used].reset_index(drop=True)), before=before)
 
 
 def _scores(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    test = metrics["objects"]["test"]
-    return {"f1": test["f1_50"], "f1_mean": test["f1_mean"], "iou": metrics["test"]["iou"]}
+    valid, test = (metrics["objects"][split] for split in ("valid", "test"))
+    iou = metrics["test"]["iou"]
+    return {"f1": test["f1_50"], "f1_mean": test["f1_mean"], "iou": iou, "f1_valid": valid["f1_50"]}
 
 
 def _write(rows: Sequence[Mapping[str, Any]], out: Path) -> None:

@@ -17,7 +17,7 @@ def correction(
     patient: Annotated[str, typer.Option(help="Regular expression of the patient in a field's name, or field.")] = "",
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of each training.")] = 10,
     tile: Annotated[int, typer.Option(help="Edge of the training tiles in pixels (0: that of the run).")] = 0,
-    bs: Annotated[int, typer.Option(min=1, help="Tiles per batch.")] = 16,
+    bs: Annotated[int, typer.Option(min=1, help="Tiles per batch.")] = 8,
     seed: Annotated[int, typer.Option(help="Seed of the random order, the split and the training.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     out: Annotated[str, typer.Option(help="Folder of the trainings, curve.csv and curve.png.")] = "correction",

@@ -56,6 +56,7 @@ def seg_block(
     scaling: PercentileScaling | None = None,
     pad: str = PAD,  # beyond the field: "zero" as in the paper, or "reflect", its mirror image
     skip_blank: bool = False,  # leave out training tiles without a nucleus
+    min_tiles: int = 0,  # training tiles of an epoch at least: fewer are shown several times
     sample: str = UNIFORM,  # every training tile once an epoch, or "foreground": see `ForegroundDL`
     ids: bool = False,  # targets are ids of nuclei instead of masks, as heads need them
     cache: str | Path | None = None,  # folder of decoded fields
@@ -82,7 +83,14 @@ def seg_block(
     ours: dict[str, Any] = {
         "blocks": (FieldBlock(normalize), InstancesBlock() if ids else NucleiBlock()),
         "get_items": partial(
-            tiles_of_cohort, facts=facts, pad=pad, skip_blank=skip_blank, ids=ids, cache=cache, margin=margin
+            tiles_of_cohort,
+            facts=facts,
+            pad=pad,
+            skip_blank=skip_blank,
+            min_tiles=min_tiles,
+            ids=ids,
+            cache=cache,
+            margin=margin,
         ),
         "splitter": FuncSplitter(is_valid),
         "batch_tfms": transforms,
@@ -119,6 +127,7 @@ def tiles_of_cohort(
     facts: SegFacts,
     pad: str = PAD,
     skip_blank: bool = False,
+    min_tiles: int = 0,  # training tiles at least: fewer are repeated
     ids: bool = False,
     cache: str | Path | None = None,
     margin: int = 0,  # pixels around the training tiles, for the augmentation
@@ -134,7 +143,9 @@ def tiles_of_cohort(
         found = tiles_of(fields, facts.tile, pad=pad, split=split, margin=margin if split == "train" else 0)
         tiles += [tile for tile in found if not is_unknown(tile)]
     tiles = _without_blank(tiles, skip_blank)
-    return [t for t in tiles for _ in range(1 if is_valid(t) else cohort.repeats)]
+    n_train = sum(not is_valid(t) for t in tiles)
+    repeats = max(cohort.repeats, -(-min_tiles // max(n_train, 1)))
+    return [t for t in tiles for _ in range(1 if is_valid(t) else repeats)]
 
 
 def tiles_of_image(path: str | Path, facts: SegFacts, pad: str = PAD, cache: str | Path | None = None) -> list[Tile]:

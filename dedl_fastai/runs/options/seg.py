@@ -52,6 +52,8 @@ _FINETUNE: dict[str, Any] = {  # network, tile, scaling, channel and loss are th
     "lr_min": 5e-6,
     "encoder_lr": 0.1,
     "schedule": "cosine",
+    "keep_stats": True,  # those of a few corrected regions spoil the model everywhere else
+    "min_tiles": 64,  # one corrected region would be a single step an epoch
 }
 
 
@@ -96,6 +98,9 @@ class SegConfig(TrainOptions):
     tile: int = option(480, "Edge of a tile in pixels (the paper: 480, and 256 for comparison).", ITEMS)
     pad: str = option(PAD, "Padding beyond the field's edge: zero, or reflect.", ITEMS)
     skip_blank: bool = option(False, "Leave out training tiles without nuclei.", ITEMS)
+    min_tiles: int = option(
+        0, "Training tiles of an epoch at least: where there are fewer, an epoch shows each several times.", ITEMS
+    )
     sample: str = option(
         UNIFORM,
         "Training tiles of an epoch: uniform (each once), or foreground (as many draws, a third of them in proportion "
@@ -116,6 +121,9 @@ class SegConfig(TrainOptions):
     dihedral: bool = option(False, "With --augment paper: also rotate tiles by quarter turns.", ITEMS)
     loss: str = option("weighted-ce", "weighted-ce (by class frequency, the paper's), ce, dice, ce-dice, focal.", LOSS)
     encoder_lr: float = option(1.0, "Learning rate of the encoder, relative to that of the decoder.", SCHEDULE)
+    keep_stats: bool = option(
+        False, "Batch normalisation keeps the statistics of the initial weights, for few images.", SCHEDULE
+    )
     app: str = option("none", "Activation of the autoencoder: none (no APP), gelu (the paper's), relu.", APP)
     app_weight: str = option(
         "auto",
@@ -138,7 +146,7 @@ class SegConfig(TrainOptions):
     def __post_init__(self):
         super().__post_init__()
         check_positive(self, "tile", "app_target", "app_lr", "app_width", "encoder_lr")
-        check_not_negative(self, "rotate", "overlap", "head_weight")
+        check_not_negative(self, "rotate", "overlap", "head_weight", "min_tiles")
         if self.sample not in SAMPLES:
             raise UserError(f"sample={self.sample!r} is unknown; it may be {' or '.join(SAMPLES)}.")
         if not 0 <= self.crowd <= 1:

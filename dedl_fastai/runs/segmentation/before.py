@@ -26,6 +26,20 @@ def scores_before(options: SegConfig, cohort: Cohort) -> dict[str, Any]:
     return {"weights": options.weights, "seen": seen, **headlines(metrics), "objects": object_headlines(metrics)}
 
 
+def warn_if_worse(metrics: dict[str, Any], before: dict[str, Any]) -> None:
+    """Log a warning if the validation fields say that the run before was better: by F1 of nuclei, else by the IoU."""
+    old, new = before.get("objects", {}).get("valid"), object_headlines(metrics).get("valid")
+    name, was, now = "F1 of nuclei", old and old["f1_50"], new and new["f1_50"]
+    if was is None or now is None:
+        name, was, now = "IoU of pixels", before["valid"]["iou"], metrics["valid"]["iou"]
+    if now < was:
+        log.warning(
+            "on the validation fields, %s is better than the run that continues it (%s %.3f against %.3f): correct "
+            "more or other fields, or add the fields of its training with another `data`",
+            *(before["weights"], name, was, now),
+        )
+
+
 def headlines(metrics: dict[str, Any]) -> dict[str, Any]:
     """Return the threshold and the pooled scores of each split, from what metrics.json holds."""
     splits = {s: metrics[s] for s in ("valid", "test") if s in metrics}

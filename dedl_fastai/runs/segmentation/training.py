@@ -30,7 +30,7 @@ from ..continued import facts_of_run, load_seg_cohort
 from ..lifecycle import close_run, fit_run, metrics_if_complete, open_run, settled, with_found_rate
 from ..options.base import numbers, two_percentiles
 from ..options.seg import AUTO, FINETUNE, SegConfig
-from .before import headlines, scores_before
+from .before import headlines, scores_before, warn_if_worse
 from .evaluation import tune_and_evaluate
 from .figures import draw_seg_figures
 
@@ -43,6 +43,7 @@ def train_seg(
     fold: int = 0,
     bar: bool | None = None,
     cohort: Cohort | None = None,  # already split, for a test fold; default: from the options
+    before: dict[str, Any] | None = None,  # `scores_before` on these held-out fields, if they are known
 ) -> dict[str, Any]:
     """Train, tune the threshold, evaluate and draw the figures. Return the contents of metrics.json.
 
@@ -69,7 +70,7 @@ def train_seg(
     if curve and is_first():
         curve.write(run.path / "figures")
     fit_run(learn, run, options, Keeper(run.path, "iou_tuned", patience=options.patience), bar=bar, tracker=tracker)
-    return from_first(lambda: _finish(run, options, cohort, started=started, tracker=tracker))
+    return from_first(lambda: _finish(run, options, cohort, started=started, tracker=tracker, before=before))
 
 
 def _settled(run: RunFolder, options: SegConfig) -> SegConfig:
@@ -123,6 +124,7 @@ def _loaded(options: SegConfig, cohort: Cohort, ids: bool) -> DataLoaders:
         scaling=PercentileScaling(*two_percentiles(options.percentiles)),
         pad=options.pad,
         skip_blank=options.skip_blank,
+        min_tiles=options.min_tiles,
         sample=options.sample,
         ids=ids,
         before=facts_of_run(options.weights) if options.preset == FINETUNE else None,
@@ -151,6 +153,7 @@ def learner_of(options: SegConfig, dls: DataLoaders) -> FieldLearner:
         head=_head_of(options, dls),
         head_weight=options.head_weight,
         encoder_lr=options.encoder_lr,
+        keep_stats=options.keep_stats,
         app=app_of(options),
         seed=options.seed,
     )
@@ -178,21 +181,27 @@ def app_of(options: SegConfig) -> Callback | str:
 
 
 def _finish(
-    run: RunFolder, options: SegConfig, cohort: Cohort, started: float, tracker: Tracker | None
+    run: RunFolder,
+    options: SegConfig,
+    cohort: Cohort,
+    started: float,
+    tracker: Tracker | None,
+    before: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    metrics = _evaluate(run, options, cohort)
+    metrics = _evaluate(run, options, cohort, before)
     if tracker:
         tracker.finish(metrics)
     close_run(run, time.perf_counter() - started)
     return metrics
 
 
-def _evaluate(run: RunFolder, options: SegConfig, cohort: Cohort) -> dict[str, Any]:
+def _evaluate(run: RunFolder, options: SegConfig, cohort: Cohort, before: dict[str, Any] | None) -> dict[str, Any]:
     segmenter = load_segmenter(run.path, "best", options.device, options.overlap)
     metrics = tune_and_evaluate(segmenter, cohort)
     metrics["weights"] = _scores_of_weights(run, options, cohort, metrics)
     if options.preset == FINETUNE:
-        metrics["before"] = scores_before(options, cohort)
+        metrics["before"] = before or scores_before(options, cohort)
+        warn_if_worse(metrics, metrics["before"])
     segmenter.card["threshold"] = metrics["threshold"]
     if "nuclei_tuning" in metrics:
         segmenter.card["nuclei"] = metrics["nuclei_tuning"]["value"]

@@ -16,7 +16,7 @@ from ...data.segmentation.facts import SegFacts
 from ...data.segmentation.loader_facts import facts_of_loaders
 from ...errors import UserError
 from ...models.segmentation import SegSpec, create_seg_model
-from ..callbacks import seed_callbacks
+from ..callbacks import KeepBatchStats, seed_callbacks
 from ..learner import FieldLearner, optimizer
 from ..precision import precision_callbacks
 from .head import HeadCallback
@@ -75,6 +75,7 @@ def seg_learner(
     clip: float = 0.0,  # largest gradient norm; 0: no limit
     head: str = "mask",  # maps beside the mask that tell nuclei apart: mask (none, the paper's), distance, flow
     head_weight: float = 1.0,  # of the maps' loss beside the main one
+    keep_stats: bool = False,  # batch normalisation keeps the statistics of the weights: see `KeepBatchStats`
     encoder_lr: float = 1.0,  # the encoder's learning rate, as a share of the decoder's
     app: str | Callback = "none",  # the paper's autoencoder post-processing: none, gelu, relu, or an `AppCallback`
     seed: int | None = SEED,  # of the initial weights and of each epoch (`EpochSeed`); None: nothing is seeded
@@ -103,6 +104,8 @@ def seg_learner(
         model = model.to(memory_format=torch.channels_last)
     if head != "mask":
         cbs = [*cbs, HeadCallback(spec.classes, head_weight)]
+    if keep_stats:
+        cbs = [*cbs, KeepBatchStats()]
     if app != "none":
         cbs = [*cbs, _app_callback(app)]
     loss_func = seg_loss(loss, facts.class_weights) if isinstance(loss, str) else loss

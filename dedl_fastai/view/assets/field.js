@@ -26,11 +26,14 @@ export class FieldPage {
     const started = performance.now();
     document.title = `${this.name} - dedl-fastai view`;
     this.#neighbours();
-    this.about = await get(this.path);
+    const asked = get(this.path);
+    this.picture = new Picture(this.find(".picture")); // while the server reads
+    this.about = await asked;
+    if (this.isClosed) return;
+    this.picture.about = this.about;
     this.state = this.about;
     this.find(".name").textContent = this.name;
     this.layers = new LayerPanel(this.find(".layers"), this.about, (query) => this.#showTiles(query));
-    this.picture = new Picture(this.find(".picture"), this.about);
     this.marks = new Marks(this.find(".marks"), this.picture);
     this.tools = new Tools(this);
     this.gate = new GatePanel(this.find(".gate"), this);

@@ -3,8 +3,8 @@
 import { fieldPath } from "./api.js";
 
 export class Picture {
-  constructor(root, about) {
-    this.about = about;
+  constructor(root) {
+    this.about = null; // what the server says of the field, before anything is shown
     this.shown = { tiles: null, outlines: null }; // the newest TiledImage of each stack
     this.queries = {};
     this.viewer = OpenSeadragon({

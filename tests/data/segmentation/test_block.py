@@ -110,6 +110,14 @@ def test_papers_class_weights_come_from_its_foreground_share():
     assert facts.class_weights == pytest.approx((0.1479, 0.8521))
 
 
+def test_few_training_tiles_are_shown_several_times(two_fields):
+    (n_train, n_valid), (n_more, n_valid_still) = (
+        (len(dls.train.dataset), len(dls.valid.dataset))
+        for dls in (seg_dataloaders(two_fields, tile=32, bs=1, min_tiles=n) for n in (0, 30))
+    )
+    assert n_train < 30 <= n_more < 30 + n_train and n_more % n_train == 0 and n_valid == n_valid_still
+
+
 @pytest.mark.parametrize(("skip", "n_train"), [(False, 4), (True, 2)])
 def test_blank_training_tiles_are_left_out_only_with_skip_blank(two_fields, skip, n_train):
     dls = seg_dataloaders(two_fields, tile=32, bs=1, skip_blank=skip)

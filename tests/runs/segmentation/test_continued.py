@@ -12,6 +12,7 @@ from dedl_fastai.data.joined import load_cohorts
 from dedl_fastai.errors import UserError
 from dedl_fastai.runs import SegConfig, train_seg
 from dedl_fastai.runs.continued import splits_like, with_run_options
+from dedl_fastai.runs.segmentation.before import warn_if_worse
 
 from ...corrected import corrected_results
 from ...options import TINY
@@ -126,3 +127,17 @@ def test_given_options_and_presets_replace_those_of_the_run(run, tmp_path):
     assert with_run_options({"weights": "nuclei"})["encoder"] == "efficientnet-lite0"
     with pytest.raises(UserError, match="continues from a run"):
         with_run_options({"preset": "finetune", "weights": str(tmp_path)})
+
+
+def test_a_run_that_is_worse_than_the_one_before_says_so(caplog):
+    def scores(iou, f1=None):
+        objects = {} if f1 is None else {"valid": {"n_fields": 1, "f1_50": f1, "f1_mean": f1 / 2}}
+        return {"weights": "runs/first", "valid": {"iou": iou}, "objects": objects}
+
+    warn_if_worse(scores(0.6, f1=0.5), scores(0.7, f1=0.5))
+    warn_if_worse(scores(0.7), scores(0.6, f1=0.5))
+    assert not caplog.messages
+    warn_if_worse(scores(0.8, f1=0.3), scores(0.7, f1=0.5))
+    assert "runs/first is better" in caplog.text and "F1 of nuclei 0.500 against 0.300" in caplog.text
+    warn_if_worse(scores(0.5), scores(0.7))
+    assert "IoU of pixels 0.700 against 0.500" in caplog.text

@@ -180,3 +180,14 @@ def test_show_results_draws_truth_and_prediction(dls):
         learn.show_results(max_n=2)
     assert len(plt.gcf().axes) == 4
     plt.close("all")
+
+
+@pytest.mark.parametrize("keep_stats", [False, True])
+def test_batch_statistics_stay_and_weights_are_trained_with_keep_stats(dls, keep_stats):
+    learn = learner(dls, keep_stats=keep_stats)
+    layers = [module for module in learn.model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    means = [layer.running_mean.clone() for layer in layers]
+    weights = [layer.weight.detach().clone() for layer in layers]
+    quiet_fit(learn, 1)
+    assert all(map(torch.equal, means, [layer.running_mean for layer in layers])) == keep_stats
+    assert not all(map(torch.equal, weights, [layer.weight for layer in layers]))
