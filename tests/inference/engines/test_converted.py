@@ -1,5 +1,6 @@
 """Networks of runs are converted once per machine, and used without the libraries that build them."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -8,9 +9,12 @@ import numpy as np
 import pytest
 
 from dedl_fastai.inference.engines import portable
+from dedl_fastai.inference.engines.converted import converted_network
 from dedl_fastai.inference.load import load_segmenter
 from dedl_fastai.models.segmentation import SegSpec, create_seg_model
 from dedl_fastai.models.weights import write_tensors
+from dedl_fastai.training.run_folder import RunFolder
+from dedl_fastai.training.stored_network import StoredNetwork
 
 from ..fields import CARD
 
@@ -57,28 +61,39 @@ def predicted(run, engine="onnx"):
     return load_segmenter(run, engine=engine, device="cpu").predict_tiles(TILES)
 
 
-def test_a_run_is_converted_once_and_again_for_other_weights(run, conversions):
-    first, again = predicted(run), predicted(run)
-    np.testing.assert_array_equal(first, again)
-    np.testing.assert_allclose(first, predicted(run, "torch"), atol=1e-4)
-    assert len(conversions) == 1
-    segmenter = load_segmenter(run)
-    changed = {n: t * 1.5 if t.is_floating_point() else t for n, t in segmenter.model.state_dict().items()}
-    write_tensors(run / "best.safetensors", changed)
-    assert np.abs(predicted(run) - first).max() > 1e-3 and len(conversions) == 2
-
-
-def test_a_cache_that_cannot_be_written_costs_time_alone(run, conversions, monkeypatch, tmp_path, caplog):
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("DEDL_CACHE", str(tmp_path / "file"))
-    np.testing.assert_array_equal(predicted(run), predicted(run))
-    assert len(conversions) == 2 and "the converted network is not kept" in caplog.text
-
-
-def test_a_converted_run_predicts_without_the_libraries_of_networks(run, tmp_path):
+def test_a_run_is_converted_once_and_then_used_without_the_libraries_of_networks(run, conversions, tmp_path):
     first = predicted(run)
+    np.testing.assert_array_equal(predicted(run), first)
+    np.testing.assert_allclose(predicted(run, "torch"), first, atol=1e-4)
+    assert len(conversions) == 1
     np.save(tmp_path / "tiles.npy", TILES)
     files = [str(path) for path in (run, tmp_path / "out.npy", tmp_path / "tiles.npy")]
     done = subprocess.run([sys.executable, "-c", PREDICT, *files], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
     np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), first)
+
+
+def converted(run):
+    return converted_network(StoredNetwork.of(RunFolder.existing(run)), (1, 32, 32))
+
+
+@pytest.fixture
+def numbered(monkeypatch):
+    """Conversions that give a number, in no time."""
+    numbers = itertools.count()
+    monkeypatch.setattr(portable, "exported_program", lambda network, shape: None)
+    monkeypatch.setattr(portable, "onnx_bytes", lambda program: b"%d" % next(numbers))
+
+
+def test_other_weights_are_converted_again(run, numbered):
+    assert [converted(run), converted(run)] == [b"0", b"0"]
+    tensors = load_segmenter(run).model.state_dict()
+    write_tensors(run / "best.safetensors", {n: t + 1 if t.is_floating_point() else t for n, t in tensors.items()})
+    assert [converted(run), converted(run)] == [b"1", b"1"]
+
+
+def test_a_cache_that_cannot_be_written_costs_time_alone(run, numbered, monkeypatch, tmp_path, caplog):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("DEDL_CACHE", str(tmp_path / "file"))
+    assert [converted(run), converted(run)] == [b"0", b"1"]
+    assert "the converted network is not kept" in caplog.text
