@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..phenotypes.classify import classes_by_phenotype, has_phenotypes, plain_class
+from ..phenotypes.classify import CellClasses, classes_by_phenotype, has_phenotypes, plain_class
 from ..phenotypes.gates.gates import Gates
 from ..phenotypes.marker_levels import levels_of
 from ..phenotypes.rules import Rules
@@ -37,12 +37,12 @@ class Agreement:
         if not having:
             return None
         given = classes_by_phenotype({s.name: s.table for s in having})
-        above = {m: _above(gates, m, having, given.classes, given.vocab) for m in gates.markers}
+        above = {m: _above(gates, m, having, given) for m in gates.markers}
         spelt = gates.spelt_as(rules.markers) if rules else gates
         classes = set(map(plain_class, rules.classes)) if rules else set()
         if rules is None or not classes & set(given.vocab) or not set(rules.markers) <= set(spelt.markers):
             return cls(given.vocab, above)
-        parts = [_confusion(spelt, s, rules, given.classes[s.name], given.vocab) for s in having]
+        parts = [_confusion(spelt, s, rules, given) for s in having]
         return cls(given.vocab, above, np.sum(parts, axis=0))
 
     @property
@@ -61,19 +61,18 @@ class Agreement:
         return ", ".join(f"{n.above} of {n.cells} {name}" for name, n in self.above[marker].items())
 
 
-def _above(
-    gates: Gates, marker: str, sources: Sequence[CellSource], classes: dict[str, pd.Series], vocab: Sequence[str]
-) -> dict[str, Above]:
-    names = np.concatenate([classes[s.name].to_numpy(str) for s in sources])
+def _above(gates: Gates, marker: str, sources: Sequence[CellSource], given: CellClasses) -> dict[str, Above]:
+    names = np.concatenate([given.classes[s.name].to_numpy(str) for s in sources])
     is_above = np.concatenate([gates.levels(s.table, marker, s.origin)[marker] for s in sources])
-    return {name: Above(int((names == name).sum()), int(is_above[names == name].sum())) for name in vocab}
+    return {name: Above(int((names == name).sum()), int(is_above[names == name].sum())) for name in given.vocab}
 
 
-def _confusion(gates: Gates, source: CellSource, rules: Rules, truth: pd.Series, vocab: Sequence[str]) -> np.ndarray:
+def _confusion(gates: Gates, source: CellSource, rules: Rules, given: CellClasses) -> np.ndarray:
     """Counts of the cells with a phenotype by phenotype and by type."""
     types = rules.classify(levels_of(source.table, source.name, rules, gates=gates, origin=source.origin))
     types = types.map(plain_class)
+    truth = given.classes[source.name]
     has_phenotype = truth.to_numpy() != ""
-    codes = (pd.Categorical(of_cells, categories=list(vocab)).codes for of_cells in (truth, types))
+    codes = (pd.Categorical(of_cells, categories=list(given.vocab)).codes for of_cells in (truth, types))
     true, found = (c[has_phenotype].astype(np.int64) for c in codes)
-    return confusion_matrix(true, found, len(vocab))
+    return confusion_matrix(true, found, len(given.vocab))
