@@ -18,6 +18,12 @@ from .watershed import touches_border
 RING_QUARTILES = ("Ring {} lower quartile", "Ring {} median", "Ring {} upper quartile")
 
 
+def has_ring_quartiles(table: pd.DataFrame) -> bool:
+    """Whether the cells of a table were measured with `ring_quartiles`."""
+    end = RING_QUARTILES[-1].partition("{}")[2]
+    return any(str(column).endswith(end) for column in table)
+
+
 def measure_cells(
     labels: np.ndarray,  # ids of nuclei (H, W), 0 is background; ids may have gaps
     field: Field | Mapping[str, np.ndarray],

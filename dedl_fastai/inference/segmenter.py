@@ -19,7 +19,7 @@ from ..models.heads import HEADS
 from ..training.model_card import seg_facts_from_card, seg_model_card
 from ..training.run_folder import RunFolder
 from ..training.stored_network import StoredNetwork
-from .engines.engine import CONVERTED, Engine, make_engine
+from .engines.engine import Engine, make_engine
 from .options import BATCH_SIZE, OVERLAP
 from .predicted import PredictedMask, predicted_mask
 from .resampled import bands_at_scale
@@ -72,8 +72,7 @@ class Segmenter:
     @cached_property
     def model(self) -> nn.Module:
         """The network in eval mode; a stored one is built on first access, never if it was converted before."""
-        built = self.source() if isinstance(self.source, StoredNetwork) else self.source
-        return built.to(self.device).eval()
+        return self.source if isinstance(self.source, nn.Module) else self.source().to(self.device)
 
     @property
     def head(self) -> str:
@@ -100,7 +99,7 @@ class Segmenter:
         """The engine that runs the network: normalised tiles (b, C, t, t) -> probability, and maps of a head."""
         return make_engine(
             self.engine,
-            self.source if self.engine in CONVERTED else self.model,
+            self.source,
             n_channels=len(self.facts.channels),
             tile=self.tile,
             device=self.device,

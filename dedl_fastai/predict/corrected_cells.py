@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage as ndi
 
-from ..cells.measure import measure_cells
+from ..cells.measure import has_ring_quartiles, measure_cells
 from ..inference.chunks import Box
 from ..io.fields.field import Field
 from .hand_types import untyped
@@ -31,7 +31,7 @@ def corrected_cells(
     is_changed = labels != predicted
     changed = np.setdiff1d(np.unique(labels[is_changed]), [0])
     reach = 2 * math.ceil(ring_um / (field.pixel_size_um or 1.0)) + 2
-    rings = {"ring_um": ring_um, "ring_quartiles": any(str(c).endswith(" upper quartile") for c in before)}
+    rings = {"ring_um": ring_um, "ring_quartiles": has_ring_quartiles(before)}
     measured = _measured(labels, is_changed, reach, field=field, rings=rings)
     kept = untyped(before)
     present = kept["label"].isin(_ids(labels)) & ~kept["label"].isin(measured["label"])
