@@ -59,6 +59,7 @@ class FieldCells:
     threshold: float
     scale: Scale  # at which the network saw the field
     field_uncertainty: float  # mean entropy of the probability in bits
+    region_uncertainty: np.ndarray | None = None  # the same for each region (rows, columns), see `RegionMeans`
     probability: Any = None  # float32, mean of the members; planes that were not kept are None
     uncertainty: Any = None  # entropy of the probability in bits
     sd: Any = None  # standard deviation over the members
@@ -117,7 +118,7 @@ def predict_field(
         pixels = ensemble.pixels(source, channels)
         chosen = scale if isinstance(scale, Scale) else choose_scale(ensemble, [pixels], [source.pixel_size_um], scale)
         bands = ensemble.bands(pixels, spread="sd" in stored, scale=chosen.factor)
-        entropy = _find(bands, finder, stored, report=lambda share: report(_PREDICTED * share))
+        _find(bands, finder, stored, report=lambda share: report(_PREDICTED * share))
         measured_share = partial(_after_prediction, report)
         cells = finder.measured(measured_share, ring_um=ring_um, ring_quartiles=ring_quartiles)
         stack.pop_all()
@@ -128,7 +129,8 @@ def predict_field(
         cells=cells,
         threshold=ensemble.threshold,
         scale=chosen,
-        field_uncertainty=entropy,
+        field_uncertainty=finder.entropy.mean,
+        region_uncertainty=finder.entropy.means,
         probability=probability if "probability" in keep else None,
         uncertainty=_uncertainty(probability) if "uncertainty" in keep else None,
         sd=stored.get("sd"),
@@ -155,13 +157,12 @@ def _find(
     finder: NucleiFinder,
     stored: dict[str, Any],  # name -> plane to fill
     report: Progress,
-) -> float:
-    """Find the nuclei in finished rows of the prediction and fill the planes; returns the mean entropy."""
+) -> None:
+    """Find the nuclei in finished rows of the prediction and fill the planes."""
     height, width = finder.shape
     probability, sd = RollingRows((), width), RollingRows((), width)
     rows = {"probability": probability, "sd": sd}
     maps: RollingRows | None = None
-    entropy = 0.0
     for chunk_row in chunk_rows(finder.shape, finder.edge):
         y0, y1 = chunk_row[0].y0, chunk_row[0].y1
         while probability.bottom < min(height, y1 + finder.reach):
@@ -176,7 +177,6 @@ def _find(
             plane[y0:y1, :] = rows[name][y0:y1]
         assert maps is not None  # a field has at least one band
         for chunk in chunk_row:
-            entropy += finder.add(chunk, probability, maps)
+            finder.add(chunk, probability, maps)
         for buffer in (*rows.values(), maps):
             buffer.drop(y1 - finder.reach)
-    return entropy / (height * width)

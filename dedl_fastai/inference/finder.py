@@ -16,6 +16,7 @@ from ..cells.options import NucleiOptions
 from ..cells.watershed import find_nuclei
 from ..io.fields.field import Field
 from .chunks import Box, ChunkedLabels
+from .regions import RegionMeans
 from .rolling_rows import RollingRows
 from .scratch import Scratch
 from .window import entropy_bits
@@ -59,10 +60,11 @@ class NucleiFinder:
         self.labels = scratch.plane("labels", self.shape, np.int32)
         self.writer = ChunkedLabels(self.labels, self.edge, halo, self.options.min_area_um2 / size**2)
         self.chunks: list[_Chunk] = []
+        self.entropy = RegionMeans(self.shape)
         self.sums: list[pd.DataFrame] = []
 
-    def add(self, chunk: Box, probability: RollingRows, maps: RollingRows) -> float:
-        """Find the nuclei of a chunk, given the rows within `reach` of it; returns the summed entropy of the chunk.
+    def add(self, chunk: Box, probability: RollingRows, maps: RollingRows) -> None:
+        """Find the nuclei of a chunk, given the rows within `reach` of it, and add up its entropy.
 
         `maps` are those of the model's head, (maps, H, W).
         """
@@ -82,7 +84,7 @@ class NucleiFinder:
         entropy = entropy_bits(p)
         window = view.slices(seen.y0, seen.x0)
         self._record(view, added, before, probability=p[window], entropy=entropy[window])
-        return float(entropy[chunk.slices(seen.y0, seen.x0)].sum(dtype=np.float64))
+        self.entropy.add(entropy[chunk.slices(seen.y0, seen.x0)], chunk)
 
     def measured(self, progress: Callable[[float], None], *, ring_um: float, ring_quartiles: bool) -> pd.DataFrame:
         """Measure all nuclei: the table of `measure_cells` with mean probability and uncertainty, sorted by id."""

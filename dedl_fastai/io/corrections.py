@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 from skimage.draw import polygon as draw_polygon
+from skimage.measure import points_in_poly
 
 from ..errors import UserError
 from .files import existing_file
@@ -160,6 +161,12 @@ def checked_mask(actions: Sequence[Action], shape: tuple[int, int]) -> np.ndarra
             x, y = np.asarray(action.points, float).T - 0.5
             checked[draw_polygon(y, x, shape)] = action.action == CHECK
     return checked
+
+
+def is_checked(actions: Sequence[Action], point: tuple[float, float]) -> bool:
+    """Return whether a point (x, y) of a field is in the checked part."""
+    marks = [a for a in checks(actions) if a.points is None or points_in_poly([point], a.points)[0]]
+    return bool(marks) and marks[-1].action == CHECK
 
 
 def with_whole_nuclei(checked: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -54,6 +54,8 @@ class MeasuredField:
             _copy_to_zarr(found.labels, self.folder / _LARGE_LABELS)
         own = {name: getattr(found, name) for name in ("threshold", "field_uncertainty")}
         own |= {"scale": asdict(found.scale), "attrs": found.cells.attrs}
+        regions = found.region_uncertainty
+        own["region_uncertainty"] = None if regions is None else regions.tolist()
         write_json(self.folder / _FACTS, {"facts": facts, "found": own})
 
     @property
@@ -84,6 +86,7 @@ class MeasuredField:
         """The field as it was predicted, without the probability."""
         found = self._read("found")
         assert found is not None, self.folder
+        regions = found.get("region_uncertainty")  # an earlier version did not keep them
         return FieldCells(
             field,
             labels=self._labels(),
@@ -91,6 +94,7 @@ class MeasuredField:
             threshold=found["threshold"],
             scale=scale_from_dict(found["scale"]),
             field_uncertainty=found["field_uncertainty"],
+            region_uncertainty=None if regions is None else np.array(regions),
         )
 
     def _labels(self) -> Any:

@@ -115,7 +115,10 @@ class CellOptions(Options):
     )
     overwrite: bool = option(False, "Overwrite existing results.", RESULTS)
     suggest: int = option(
-        0, "Say which fields to look at and correct next: this many, in summary.csv and report.html.", RESULTS
+        0,
+        "Say which fields, and which regions, to look at and correct next: this many, in summary.csv, regions.csv and "
+        "report.html.",
+        RESULTS,
     )
 
     def __post_init__(self):

@@ -13,6 +13,7 @@ from ..cells.phenotyping import field_summary
 from ..errors import UserError
 from ..io.files import is_temporary, read_json_object, write_json, written_whole
 from .kinds import KINDS, Result
+from .regions import regions_of
 
 Record = dict[str, Any]
 AREA_STEPS = {"um2": 5.0, "px": 20.0}  # width of a bin of the histogram of nuclear areas
@@ -82,6 +83,7 @@ def field_record(
         "channel": found.field.channels[result.channel],
         "phenotypes": counts,
         "phenotyping": cells.attrs.get("how", ""),
+        "regions": regions_of(found),
         "areas": _area_counts(cells, "um2" if size else "px"),
         "settings": dict(settings),
         "made": dict(made),

@@ -1,7 +1,7 @@
 """`write_report`: the report.html of a folder of results, one file with its pictures, from records and thumbnails."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -20,9 +20,15 @@ from .record import AREA_STEPS, Record, thumbnail_file
 REPORT = "report.html"
 
 
-def write_report(out: Path, records: Sequence[Record], failed: Sequence[str] = (), look_at: Sequence[str] = ()) -> None:
+def write_report(
+    out: Path,
+    records: Sequence[Record],
+    failed: Sequence[str] = (),
+    look_at: Sequence[str] = (),
+    regions: Sequence[Mapping[str, Any]] = (),
+) -> None:
     """Write `out`/report.html, the page of `report_page`."""
-    write_text(out / REPORT, report_page(out, records, failed, look_at))
+    write_text(out / REPORT, report_page(out, records, failed, look_at, regions))
 
 
 def report_page(
@@ -30,6 +36,7 @@ def report_page(
     records: Sequence[Record],
     failed: Sequence[str] = (),
     look_at: Sequence[str] = (),  # fields to look at next, the most useful first
+    regions: Sequence[Mapping[str, Any]] = (),  # the same of their regions, as in regions.csv
 ) -> str:
     """Return the page of the results in `out`. All text is escaped; it loads nothing and holds no date or time."""
     template = Template((files(__package__) / "report.html").read_text(encoding="utf-8"))
@@ -39,7 +46,7 @@ def report_page(
         title=f"{len(records)} {'field' if len(records) == 1 else 'fields'}, {cells} nuclei",
         sentence=escape(_sentence(records)),
         failed=_failed(failed),
-        look_at=_look_at(look_at),
+        look_at=_look_at(look_at, regions),
         legend=_legend(records, colors),
         table=_table(records, colors),
         areas="".join(_areas(records, unit) for unit in AREA_STEPS),
@@ -71,12 +78,18 @@ def _failed(failed: Sequence[str]) -> str:
     return f'<div class="failed"><b>{len(failed)} left out</b><ul>{items}</ul></div>'
 
 
-def _look_at(fields: Sequence[str]) -> str:
-    if not fields:
+def _look_at(fields: Sequence[str], regions: Sequence[Mapping[str, Any]]) -> str:
+    if not fields and not regions:
         return ""
-    items = "".join(f"<li>{escape(name)}</li>" for name in fields)
     why = "Uncertain fields whose nuclei may be wrongly separated, unlike each other: the most useful to correct."
-    return f"<h2>Look at next</h2><p>{why}</p><ol>{items}</ol>"
+    parts = "Regions of them, if a whole field is too much:"
+    named = [f"{r['field']}, x {r['x0']} to {r['x1']}, y {r['y0']} to {r['y1']} ({r['cells']} nuclei)" for r in regions]
+    more = f"<p>{parts}</p>{_numbered(named)}" if regions else ""
+    return f"<h2>Look at next</h2><p>{why}</p>{_numbered(fields)}{more}"
+
+
+def _numbered(items: Sequence[str]) -> str:
+    return f"<ol>{''.join(f'<li>{escape(item)}</li>' for item in items)}</ol>"
 
 
 def _css(color: Color) -> str:

@@ -26,9 +26,12 @@ from .record import (
     write_record,
 )
 from .report import write_report
-from .suggest import checked_fields, suggested
+from .suggest import checked_fields, corrections_of, suggested, suggested_regions
 
 log = logging.getLogger(__name__)
+
+REGIONS = "regions.csv"
+REGION_COLUMNS = ["field", "x0", "y0", "x1", "y1", "cells", "uncertainty", "doubt"]
 
 
 class ResultFolder:
@@ -145,11 +148,29 @@ class ResultFolder:
         records = in_order(({r["field"]: r for r in read_records(self.out)} | self._new).values())
         if self.options.suggest:
             look_at = suggested(records, self.options.suggest, checked_fields(self.out))
+            self._write_regions(suggested_regions(records, self.options.suggest, corrections_of(self.out)))
         if self.options.suggest and look_at:
             log.info("look at these fields next: %s", ", ".join(look_at))
         if records:
             self._write_summary(records, look_at)
-        write_report(self.out, records, failed, look_at)
+        if not look_at:
+            (self.out / REGIONS).unlink(missing_ok=True)  # of an earlier prediction
+        write_report(self.out, records, failed, look_at, ranked_regions(self.out))
+
+    def _write_regions(self, regions: Sequence[Mapping[str, Any]]) -> None:
+        table = pd.DataFrame(regions, columns=REGION_COLUMNS)
+        with written_whole(self.out / REGIONS) as tmp:
+            table.to_csv(tmp, index=False)
+        if regions:
+            first = table.iloc[0]
+            log.info("and at the regions in %s, at first at that of %s from x = %d, y = %d", REGIONS, *first[:3])
+
+
+def ranked_regions(out: Path) -> list[dict[str, Any]]:
+    """The regions in regions.csv, the most useful first; [] without the file."""
+    path = out / REGIONS
+    table = pd.read_csv(path, dtype={"field": str}) if path.is_file() else pd.DataFrame()
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def ranked_fields(out: Path) -> list[str]:

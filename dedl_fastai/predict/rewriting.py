@@ -107,6 +107,7 @@ class Rewriting:
             (folder / "fields").mkdir()
             about = {"settings": new.settings, "made": record["made"], "kinds": record["kinds"]}
             changed = field_record(name, Path(record["image"]), result, **about)
+            changed |= {"regions": record.get("regions", [])}  # as they were predicted
             write_record(folder, changed | ({"corrected": new.corrected} if new.corrected else {}), result)
 
     def commit(self) -> None:

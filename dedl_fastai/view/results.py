@@ -13,6 +13,7 @@ from ..io.locks import alone_in
 from ..predict.corrections import is_written, read_actions
 from ..predict.overlay import class_colors
 from ..predict.record import read_records, thumbnail_file
+from ..predict.suggest import suggested_regions
 from .field_view import FieldView
 from .gating import Gating
 from .kept import Kept
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 _KEPT_BYTES = 128 << 20  # of the pixels of all fields
 _MOST_OPEN = 8  # fields
+_LISTED = 12  # regions to look at next
 
 
 class UnknownError(UserError):
@@ -68,7 +70,15 @@ class ResultsView:
             "types": [{"name": n, "color": c} for n, c in class_colors(list(types)).items()],
             "fields": [self._row(name) for name in self.records],
             "markers": self.gating.markers,
+            "look_at": self._look_at(),
         }
+
+    def _look_at(self) -> list[dict[str, Any]]:
+        """Regions to correct next; none where each field is one, because the fields are sorted by use already."""
+        records = list(self.records.values())
+        if all(len(r.get("regions", [])) < 2 for r in records):
+            return []
+        return suggested_regions(records, _LISTED, {name: self._actions(name)[0] for name in self.records})
 
     def _row(self, name: str) -> dict[str, Any]:
         record = self.records[name]

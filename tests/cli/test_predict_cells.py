@@ -234,6 +234,17 @@ def test_suggest_ranks_the_finished_fields_in_summary_and_report(run, images, re
     ranked = table.look_at.dropna().sort_values()
     assert ranked.tolist() == [1, 2] and ranked.index[0] == (table.uncertainty * doubts(results)).idxmax()
     assert "Look at next" in (results / "report.html").read_text(encoding="utf-8")
+    regions = pd.read_csv(results / "regions.csv")
+    assert len(regions) == 2 and set(regions.field) <= set(table.index)
+    for region in regions.itertuples():
+        cells = pd.read_csv(results / f"{region.field}_cells.csv")
+        inside = cells.x_px.between(region.x0 - 0.5, region.x1 - 0.5) & cells.y_px.between(
+            region.y0 - 0.5, region.y1 - 0.5
+        )
+        assert inside.sum() == region.cells
+    done = dedl("predict", run, *images, "--out", results, "--rules", "tfh5", "--write", WRITE)
+    assert done.exit_code == 0 and "Look at next" not in (results / "report.html").read_text(encoding="utf-8")
+    assert not (results / "regions.csv").exists()
 
 
 def doubts(results):

@@ -73,6 +73,17 @@ def test_the_gallery_has_a_row_for_each_field(looking):
     assert looking.get(f"{A}/thumbnail").headers["content-type"] == "image/jpeg"
 
 
+def test_the_gallery_names_the_regions_to_correct_next_without_checked_ones(client, folder):
+    def regions():
+        return [(r["field"], r["x0"]) for r in client.get("api/fields").json()["look_at"]]
+
+    assert regions()[0] == ("b", 350) and sorted(regions()) == [(name, x0) for name in NAMES for x0 in (0, 350)]
+    act(client, "check", 0, points=[(0, 0), (350, 0), (350, 600), (0, 600)])
+    assert sorted(regions()) == [(NAMES[0], 350), ("b", 0), ("b", 350)]
+    act(client, "undo", 1)
+    assert len(regions()) == 4
+
+
 def test_the_page_and_its_files_are_served(looking):
     assert "assets/main.js" in looking.get("").text
     for name in ("main.js", "view.css", "openseadragon.min.js", "openseadragon.LICENSE.txt"):

@@ -305,3 +305,33 @@ def test_undecided_cells_are_listed_and_tables_follow_the_corrections(browser, s
     button.wait_for(state="hidden", timeout=WAIT_MS)
     assert nuclei.inner_text() == "4" and "9 nuclei" in tab.inner_text("h1") and page.errors == []
     assert list(pd.read_csv(folder / f"{NAMES[0]}_cells.csv").label) == [1, 2, 3, 5]
+
+
+def test_suggested_regions_are_framed_checked_and_left_behind(browser, serve, tmp_path):
+    folder = write_results(tmp_path / "res")
+    server = serve(folder)
+    tab = browser.new_page(viewport={"width": 1100, "height": 760})
+    errors = []
+    tab.on("pageerror", lambda error: errors.append(error))
+    tab.goto(server.address)
+    links = tab.locator(".regions a")
+    links.first.wait_for(timeout=WAIT_MS)
+    assert links.count() == 4 and links.first.inner_text() == NAMES[1]
+    links.first.click()
+    tab.wait_for_selector(".field[data-ready]", timeout=WAIT_MS)
+    assert tab.inner_text(".name") == NAMES[1] and "@350,0,700,600" in tab.url
+    tab.click(".check-region")
+
+    # the region is checked on the disk, and the page goes on with another one
+    tab.wait_for_url(lambda url: "b@350" not in url, timeout=WAIT_MS)
+    tab.wait_for_selector(".field[data-ready]", timeout=WAIT_MS)
+    checked = checked_mask(read_actions(folder, NAMES[1]), SHAPE)
+    assert checked[:, 350:].all() and not checked[:, :350].any()
+    first = tab.url
+    tab.click(".next-region")
+    tab.wait_for_url(lambda url: url != first, timeout=WAIT_MS)
+    tab.wait_for_selector(".field[data-ready]", timeout=WAIT_MS)
+
+    tab.click(".back")
+    tab.wait_for_selector(".regions a", timeout=WAIT_MS)
+    assert tab.locator(".regions a").count() == 3 and errors == []

@@ -1,5 +1,6 @@
-"""`annotate`: a simulated annotator, who corrects a part of a predicted field to the truth and marks it as checked."""
+"""`annotate`: a simulated annotator, who corrects parts of a predicted field to the truth and marks them as checked."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,24 +16,30 @@ from ...scores.nucleus_errors import FALSE, FOUND, nucleus_errors
 Box = tuple[int, int, int, int]  # y0, x0, y1, x1 in pixels
 
 
-def annotate(results: str | Path, field: str, truth: str | Path, box: Box | None = None) -> int:
+def annotate(
+    results: str | Path,
+    field: str,
+    truth: str | Path,
+    boxes: Sequence[Box] = (),  # empty: the whole field
+    to: str | Path | None = None,  # folder in which corrections/ is written; default: that of the results
+) -> int:
     """Write the corrections of a field of `predict`'s results, and return the number of nuclei that were corrected.
 
-    In the box (default: everything) the labels are the true nuclei of a mask file with ids, elsewhere the predicted
-    ones. A true nucleus that was not found (at an IoU of 0.5), and a false one, count as one each.
+    In the boxes the labels are the true nuclei of a mask file with ids, elsewhere the predicted ones. A true nucleus
+    that was not found (at an IoU of 0.5), and a false one, count as one each.
     """
     results = Path(results)
     with open_field(results / f"{field}{KINDS['labels'].ending}") as opened:
         predicted, pixel_size = opened.read(0).astype(np.int32), opened.pixel_size_um
     true = np.maximum(read_labels(truth), 0)
-    check = Action(CHECK, points=_corners(box), revision=1)
-    checked = checked_mask([check], true.shape)
+    checks = [Action(CHECK, points=_corners(box), revision=i) for i, box in enumerate(boxes or (None,), 1)]
+    checked = checked_mask(checks, true.shape)
     kept = np.where(with_whole_nuclei(~checked, predicted), predicted, 0)
     drawn = np.where(with_whole_nuclei(checked, true), true, 0)
     labels = np.where(drawn > 0, drawn + kept.max(), kept)
-    folder = results / FOLDER
+    folder = (Path(to) if to else results) / FOLDER
     write_ome_tiff(folder / f"{field}{LABELS}", labels.astype(np.uint32), ["nucleus id"], pixel_size)
-    write_text(folder / f"{field}{LOG}", f"{check.line}\n")
+    write_text(folder / f"{field}{LOG}", "".join(f"{check.line}\n" for check in checks))
     errors = nucleus_errors(np.where(with_whole_nuclei(checked, predicted), predicted, 0), drawn)
     return sum(name != FOUND for name in errors.true.values()) + sum(n == FALSE for n in errors.predicted.values())
 

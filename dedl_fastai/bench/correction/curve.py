@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,15 +19,16 @@ from ...models.names import NUCLEI
 from ...predict.cells import predict_cells
 from ...predict.options import CellOptions
 from ...predict.record import read_records
-from ...predict.suggest import suggested
+from ...predict.suggest import suggested, suggested_regions
 from ...runs.continued import with_run_options
 from ...runs.options.seg import FINETUNE, SegConfig
 from ...runs.segmentation.training import train_seg
-from .annotator import annotate
+from .annotator import Box, annotate
 
 log = logging.getLogger(__name__)
 
-ORDERS = ("suggested", "random")  # as `predict --suggest` ranks the fields, and by chance
+ORDERS = ("suggested", "random")  # as `predict --suggest` ranks fields and regions, and by chance
+FIELDS, REGIONS = "fields", "regions"
 
 
 @dataclass(frozen=True)
@@ -35,21 +36,29 @@ class Annotation:
     """What the annotator corrects, and how the model learns from it."""
 
     run: str = NUCLEI  # predicts the fields first, and is continued
-    fields: tuple[int, ...] = (1, 2, 4)  # numbers of corrected fields
+    numbers: tuple[int, ...] = (1, 2, 4)  # of corrected fields or regions
+    unit: str = FIELDS  # or REGIONS
     channel: str = ""  # names of the model's channels in these files; default: as in training
     seed: int = 0  # of the random order, the split and the training
     training: Mapping[str, Any] | None = None  # options of `seg`, such as epochs and tile
 
 
-def correction_curve(cohort: Cohort, out: str | Path, annotation: Annotation | None = None) -> pd.DataFrame:
-    """Return a row for each order and number of corrected fields, and one for the model before; also `out`/curve.csv.
+class Part(NamedTuple):
+    """What the annotator corrects at a time: a field, or a region of it."""
 
-    The annotator replaces the prediction of training fields by their truth, and counts the nuclei that were missed and
-    those that were false. The model is continued (preset=finetune) with the first k fields of each order. Threshold
-    and separation are tuned on the validation fields, those of the model before too, whose truth is not counted. `f1`
-    is that at an IoU of 0.5 over all test fields, `f1_valid` over the validation fields. Finished trainings are not
-    repeated, nor is one on the same fields in another order. Raises `UserError` for masks without ids, too few training
-    fields, and a folder with the curve of other options.
+    field: str  # its name in the cohort
+    box: Box | None = None
+
+
+def correction_curve(cohort: Cohort, out: str | Path, annotation: Annotation | None = None) -> pd.DataFrame:
+    """Return a row for each order and number of corrected parts, and one for the model before; also `out`/curve.csv.
+
+    The annotator replaces the prediction of training fields, or of regions of them, by their truth, and counts the
+    nuclei that were missed and those that were false. The model is continued (preset=finetune) with the first `n` parts
+    of each order. Threshold and separation are tuned on the validation fields, those of the model before too, whose
+    truth is not counted. `f1` is that at an IoU of 0.5 over all test fields, `f1_valid` over the validation fields.
+    Finished trainings are not repeated, nor is one on the same parts in another order. Raises `UserError` for masks
+    without ids, too few training fields or regions, and a folder with the curve of other options.
     """
     annotation, out = annotation or Annotation(), Path(out)
     cohort = split_cohort(cohort, seed=annotation.seed)
@@ -59,32 +68,28 @@ def correction_curve(cohort: Cohort, out: str | Path, annotation: Annotation | N
     options = CellOptions(channel=annotation.channel, write="labels,cells")
     if failed := predict_cells([annotation.run], list(pool.table.image), out / "results", options):
         raise UserError(f"a field cannot be predicted: {failed[0]}")
-    corrected = _corrected(pool, out / "results")
     rows: list[dict[str, Any]] = []
-    trained: dict[frozenset[str], dict[str, Any]] = {}
+    trained: dict[frozenset[Part], dict[str, Any]] = {}
     before = None
-    for order, names in _orders(pool, out / "results", annotation.seed).items():
-        for k in annotation.fields:
-            chosen = corrected.loc[names[:k]]
-            fields = frozenset(names[:k])
-            if fields not in trained:
-                folder = out / f"{order}-{k}"
-                trained[fields] = _continued(cohort, chosen["mask"], folder, annotation=annotation, before=before)
-            metrics = trained[fields]
+    for order, parts in _orders(pool, out / "results", annotation).items():
+        for n in annotation.numbers:
+            name, chosen = f"{order}-{n}", frozenset(parts[:n])
+            masks, corrected = _corrected(pool, parts[:n], out / "results", to=out / "corrected" / name)
+            if chosen not in trained:
+                trained[chosen] = _continued(cohort, masks, out / name, annotation=annotation, before=before)
+            metrics = trained[chosen]
+            about = {"unit": annotation.unit, "n": n, "corrected": corrected}
             if before is None:
                 before = metrics["before"]
-                rows.append({"order": "", "fields": 0, "corrected": 0, **_scores(before)})
-            rows.append({"order": order, "fields": k, "corrected": int(chosen["n"].sum()), **_scores(metrics)})
+                rows.append({"order": "", **about, "n": 0, "corrected": 0, **_scores(before)})
+            rows.append({"order": order, **about, **_scores(metrics)})
             _write(rows, out)
     return pd.DataFrame(rows)
 
 
 def _check(cohort: Cohort, pool: Cohort, annotation: Annotation) -> None:
-    if not annotation.fields or min(annotation.fields) < 1 or max(annotation.fields) > len(pool):
-        raise UserError(
-            f"fields={','.join(map(str, annotation.fields))}: the cohort has {len(pool)} training fields to correct; "
-            f"give numbers from 1 to {len(pool)}."
-        )
+    if annotation.unit == FIELDS:
+        _check_numbers(annotation, len(pool))
     masks = [row.mask for row in cohort.part("all").rows()]
     if plain := [m for m in masks if not m or holds_ids(m, read_labels(m)) is False]:
         raise UserError(
@@ -92,10 +97,19 @@ def _check(cohort: Cohort, pool: Cohort, annotation: Annotation) -> None:
         )
 
 
+def _check_numbers(annotation: Annotation, n: int) -> None:
+    numbers, unit = annotation.numbers, annotation.unit
+    if not numbers or min(numbers) < 1 or max(numbers) > n:
+        raise UserError(
+            f"{unit}={','.join(map(str, numbers))}: the cohort has {n} training {unit} to correct; give numbers from 1 "
+            f"to {n}."
+        )
+
+
 def _check_same(out: Path, cohort: Cohort, annotation: Annotation) -> None:
     """Raise a `UserError` if the folder holds the curve of another cohort or of other options; else write these."""
     splits = dict(zip(cohort.table.field, cohort.table.split, strict=True))
-    own = {"run": annotation.run, "channel": annotation.channel, "seed": annotation.seed, "splits": splits}
+    own = {name: getattr(annotation, name) for name in ("run", "unit", "channel", "seed")} | {"splits": splits}
     own["training"] = dict(annotation.training or {})
     file = out / "curve.json"
     if file.is_file() and read_json(file) != own:
@@ -104,33 +118,45 @@ def _check_same(out: Path, cohort: Cohort, annotation: Annotation) -> None:
     write_json(file, own)
 
 
-def _corrected(pool: Cohort, results: Path) -> pd.DataFrame:
-    """Correct all fields; return the number of corrected nuclei `n` and the corrected labels `mask` of each."""
-    name_of = {str(Path(r["image"])): r["field"] for r in read_records(results)}
-    rows = {}
-    for row in pool.rows():
-        name = name_of[str(Path(row.image))]
-        mask = results / FOLDER / f"{name}{LABELS}"
-        rows[row.field] = {"n": annotate(results, name, row.mask), "mask": str(mask), "name": name}
-    return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def _orders(pool: Cohort, results: Path, seed: int) -> dict[str, list[str]]:
-    """The training fields in each order."""
+def _orders(pool: Cohort, results: Path, annotation: Annotation) -> dict[str, list[Part]]:
+    """The parts of the training fields in each order."""
     records = read_records(results)
-    field_of = {str(Path(row.image)): row.field for row in pool.rows()}
-    image_of = {r["field"]: str(Path(r["image"])) for r in records}
-    ranked = [field_of[image_of[name]] for name in suggested(records, len(records))]
-    fields = list(pool.table.field)
-    ranked += [f for f in fields if f not in ranked]  # without a nucleus, none is suggested
-    drawn = np.random.default_rng(seed).permutation(len(fields))
-    return dict(zip(ORDERS, (ranked, [fields[i] for i in drawn]), strict=True))
+    field_of_image = {str(Path(row.image)): row.field for row in pool.rows()}
+    field_of = {r["field"]: field_of_image[str(Path(r["image"]))] for r in records}
+    if annotation.unit == FIELDS:
+        parts = [Part(field) for field in pool.table.field]
+        ranked = [Part(field_of[name]) for name in suggested(records, len(records))]
+        ranked += [p for p in parts if p not in ranked]  # without a nucleus, none is suggested
+    else:
+        regions = suggested_regions(records, max(annotation.numbers))
+        ranked = [_region(field_of[r["field"]], r) for r in regions]
+        parts = [_region(field_of[record["field"]], r) for record in records for r in record["regions"]]
+        _check_numbers(annotation, len(parts))
+    drawn = np.random.default_rng(annotation.seed).permutation(len(parts))
+    return dict(zip(ORDERS, (ranked, [parts[i] for i in drawn]), strict=True))
+
+
+def _region(field: str, region: Mapping[str, Any]) -> Part:
+    return Part(field, (region["y0"], region["x0"], region["y1"], region["x1"]))
+
+
+def _corrected(pool: Cohort, parts: Sequence[Part], results: Path, to: Path) -> tuple[pd.Series, int]:
+    """Correct the parts; return the corrected labels of each field that has some, and the number of nuclei."""
+    name_of = {str(Path(r["image"])): r["field"] for r in read_records(results)}
+    masks, n = {}, 0
+    for row in pool.rows():
+        own = [part.box for part in parts if part.field == row.field]
+        if own:
+            name = name_of[str(Path(row.image))]
+            n += annotate(results, name, row.mask, [box for box in own if box], to=to)
+            masks[row.field] = str(to / FOLDER / f"{name}{LABELS}")
+    return pd.Series(masks), n
 
 
 def _continued(
     cohort: Cohort, corrections: pd.Series, out: Path, annotation: Annotation, before: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """Continue the model with the corrected fields alone, given as field -> mask, and return metrics.json.
+    """Continue the model with the corrections alone, given as field -> mask, and return metrics.json.
 
     `before` are the scores of the model that is continued, from the first call.
     """
@@ -141,7 +167,7 @@ def _continued(
     masks = table.field.map(corrections)
     table = table.assign(mask=masks.where(masks.notna(), table["mask"]))
     is_used = table.split.isin(["valid", "test"]) | masks.notna()
-    log.info("%s: %d corrected fields", out.name, masks.notna().sum())
+    log.info("%s: corrections of %d fields", out.name, masks.notna().sum())
     return train_seg(options, out, cohort=replace(cohort, table=table[is_used].reset_index(drop=True)), before=before)
 
 

@@ -6,12 +6,14 @@ import { GatePanel } from "./gate.js";
 import { LayerPanel } from "./layers.js";
 import { Marks } from "./marks.js";
 import { Picture } from "./picture.js";
+import { address, RegionPanel } from "./regions.js";
 import { Tools } from "./tools.js";
 
 export class FieldPage {
-  constructor(root, name) {
+  constructor(root, name, region) {
     this.root = root;
     this.name = name;
+    this.region = region; // that the address names, or null
     this.path = fieldPath(name);
     this.selected = []; // cells, as the server describes them
     this.gating = null; // { marker, cut } while cells are coloured by a cut-off
@@ -37,10 +39,12 @@ export class FieldPage {
     this.marks = new Marks(this.find(".marks"), this.picture);
     this.tools = new Tools(this);
     this.gate = new GatePanel(this.find(".gate"), this);
+    const panel = this.region && new RegionPanel(this, this.region);
     this.#followPointer();
     for (const event of ["animation", "animation-finish", "open", "resize"]) this.picture.viewer.addHandler(event, () => this.#scaleBar());
     this.find(".outlined").onchange = (e) => this.picture.setOpacity("outlines", e.target.checked ? 1 : 0);
     await this.picture.show("tiles", this.layers.query());
+    panel?.show();
     this.setState(this.state);
     this.select([]);
     const ready = () => { this.root.dataset.ready = Math.round(performance.now() - started); }; // ms, for the tests
@@ -210,7 +214,7 @@ export class FieldPage {
     const at = names.indexOf(this.name);
     for (const [selector, name] of [[".previous", names[at - 1]], [".next", at < 0 ? undefined : names[at + 1]]]) {
       this.find(selector).disabled = name === undefined;
-      this.find(selector).onclick = () => { location.hash = `#/${encodeURIComponent(name)}`; };
+      this.find(selector).onclick = () => { location.hash = address(name); };
     }
   }
 

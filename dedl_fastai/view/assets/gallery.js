@@ -1,6 +1,7 @@
 // The gallery: a row for each field, sorted by any column; the most uncertain first.
 
 import { calm, element, fieldPath, get, post, rgb, say } from "./api.js";
+import { address, showRegions } from "./regions.js";
 
 const KEY = "order"; // of the session: the field page goes through the fields in the order of the gallery
 const number = (v) => (v === null || v === undefined ? "-" : Number.isInteger(v) ? String(v) : v.toPrecision(4));
@@ -40,7 +41,7 @@ async function updateTables(button, root) {
 }
 
 export async function showGallery(root) {
-  const { folder, fields, types } = await get("api/fields");
+  const { folder, fields, types, look_at: regions } = await get("api/fields");
   document.title = `${folder} - dedl-fastai view`;
   const nuclei = fields.reduce((sum, f) => sum + f.cells, 0);
   root.querySelector("h1").textContent = `${folder}: ${fields.length} fields, ${nuclei} nuclei`;
@@ -49,6 +50,7 @@ export async function showGallery(root) {
   button.hidden = !behind;
   button.textContent = `update tables (${behind} behind their corrections)`;
   button.onclick = () => updateTables(button, root).catch((error) => say(error.message));
+  showRegions(root.querySelector(".regions"), regions);
   const all = columns(types);
   const body = root.querySelector("tbody");
   const heads = all.map((column) => {
@@ -65,7 +67,7 @@ export async function showGallery(root) {
     const row = element("tr", {}, ...cells);
     row.dataset.field = f.field;
     row.onpointerenter = calm(() => prepare(f.field), 60);
-    row.onclick = () => { location.hash = `#/${encodeURIComponent(f.field)}`; };
+    row.onclick = () => { location.hash = address(f.field); };
     return [f, row];
   }));
 

@@ -7,6 +7,7 @@ export class Marks {
     this.hovered = null; // an outline
     this.selected = []; // outlines
     this.checks = []; // { action, points }
+    this.region = null; // the corners of the region that is to be corrected
     this.drawing = null; // points
     this.isClosed = false; // whether the drawing is an outline
     for (const event of ["animation", "open", "resize", "update-viewport"]) {
@@ -26,6 +27,7 @@ export class Marks {
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, width, height);
     this.#drawChecks(context);
+    if (this.region) this.#drawRegion(context);
     if (this.hovered) this.#stroke(context, this.hovered, "#ffffff", 1.5, true);
     for (const outline of this.selected) this.#stroke(context, outline, "#ffffff", 3, true);
     if (this.drawing) this.#stroke(context, this.drawing, "#ff4fd8", 2, this.isClosed);
@@ -42,6 +44,12 @@ export class Marks {
     context.strokeStyle = color;
     context.lineWidth = width;
     context.stroke(this.#path(points, close));
+  }
+
+  #drawRegion(context) {
+    context.setLineDash([8, 6]);
+    this.#stroke(context, this.region, "#ffd24d", 2, true);
+    context.setLineDash([]);
   }
 
   #drawChecks(context) {

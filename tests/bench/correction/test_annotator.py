@@ -1,4 +1,4 @@
-"""The simulated annotator: what it writes is the truth in the box, and it counts what it had to change."""
+"""The simulated annotator: what it writes is the truth in the boxes, and it counts what it had to change."""
 
 import json
 
@@ -11,7 +11,7 @@ from dedl_fastai.io import read_labels, write_ome_tiff
 from dedl_fastai.io.masks import IGNORED
 
 
-def test_the_box_has_the_true_nuclei_and_the_rest_is_not_checked(tmp_path):
+def test_the_boxes_have_the_true_nuclei_and_the_rest_is_not_checked(tmp_path):
     truth = np.kron(np.arange(1, 33).reshape(4, 8), np.ones((10, 10), int))
     truth[::10], truth[:, ::10] = 0, 0
     predicted = truth.copy()
@@ -25,10 +25,12 @@ def test_the_box_has_the_true_nuclei_and_the_rest_is_not_checked(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", truth.astype(np.uint8))
     (tmp_path / "fields").mkdir()
     (tmp_path / "fields" / "a.json").write_text(json.dumps({"image": str(tmp_path / "a.tif")}))
-    assert annotate(tmp_path, "a", tmp_path / "truth.tif", (0, 0, 20, 50)) == 4
+    boxes = [(0, 0, 20, 30), (0, 30, 20, 50)]
+    assert annotate(tmp_path, "a", tmp_path / "truth.tif", boxes) == 4
     (row,) = Cohort.load(tmp_path).rows()
     labels = read_labels(row.mask)
     np.testing.assert_array_equal(labels[:20, :50] > 0, truth[:20, :50] > 0)
     assert len(np.unique(labels[:20, :50])) == 11 and (labels[:, 50:] == IGNORED).all()
-    assert annotate(tmp_path, "a", tmp_path / "truth.tif") == 5
-    assert (read_labels(row.mask) > 0).sum() == (truth > 0).sum()
+    assert annotate(tmp_path, "a", tmp_path / "truth.tif", to=tmp_path / "all") == 5
+    assert (read_labels(tmp_path / "all" / "corrections" / "a.ome.tif") > 0).sum() == (truth > 0).sum()
+    np.testing.assert_array_equal(read_labels(row.mask), labels)

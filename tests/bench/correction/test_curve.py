@@ -14,6 +14,7 @@ from dedl_fastai.bench.correction.figure import curve_figure
 from dedl_fastai.data import Cohort
 from dedl_fastai.errors import UserError
 from dedl_fastai.io import read_labels, write_ome_tiff
+from dedl_fastai.io.masks import IGNORED
 
 SPLITS = ("train", "train", "train", "valid", "test")
 
@@ -57,10 +58,10 @@ def trained(monkeypatch):
 
 
 def test_the_first_fields_of_each_order_are_trained_on_with_their_true_nuclei(folder, tmp_path, trained):
-    annotation = Annotation(fields=(1, 3), training={"epochs": 2})
+    annotation = Annotation(numbers=(1, 3), training={"epochs": 2})
     curve = correction_curve(Cohort.load(folder), tmp_path / "out", annotation)
     assert [name for name, _, _ in trained] == ["suggested-1", "suggested-3", "random-1"]  # all fields have no order
-    assert list(curve["f1"]) == [0.05, 0.1, 0.3, 0.1, 0.3] and list(curve["fields"]) == [0, 1, 3, 1, 3]
+    assert list(curve["f1"]) == [0.05, 0.1, 0.3, 0.1, 0.3] and list(curve["n"]) == [0, 1, 3, 1, 3]
     assert list(curve["f1_valid"].round(2)) == [0.06, 0.11, 0.31, 0.11, 0.31]
     assert curve["corrected"][2] == curve["corrected"][4] >= curve["corrected"][1] and curve["corrected"][0] == 0
     _, cohort, options = trained[1]
@@ -81,13 +82,30 @@ def test_the_first_fields_of_each_order_are_trained_on_with_their_true_nuclei(fo
     assert json.loads((tmp_path / "out" / "curve.json").read_text())["training"] == {"epochs": 2}
 
 
+def test_regions_are_corrected_in_place_of_fields(folder, tmp_path, trained, monkeypatch):
+    def edges(length):
+        return np.linspace(0, length, 3).astype(int)
+
+    monkeypatch.setattr("dedl_fastai.inference.regions.region_edges", edges)
+    monkeypatch.setattr("dedl_fastai.predict.regions.region_edges", edges)
+    annotation = Annotation(numbers=(1, 5), unit="regions", training={"epochs": 1})
+    curve = correction_curve(Cohort.load(folder), tmp_path / "out", annotation)
+    assert list(curve["n"]) == [0, 1, 5, 1, 5] and set(curve["unit"]) == {"regions"}
+    for name, cohort, _ in trained:
+        n = int(name.partition("-")[2])
+        known = [(read_labels(row.mask) != IGNORED).sum() for row in cohort.part("train").rows()]
+        assert len(known) <= n and abs(sum(known) - n * 32 * 32) < n * 150  # nuclei at the rim are whole, or left out
+    with pytest.raises(UserError, match=r"regions=99: the cohort has 9 training regions"):
+        correction_curve(Cohort.load(folder), tmp_path / "out", replace(annotation, numbers=(99,)))
+
+
 def test_what_cannot_be_simulated_is_one_sentence(folder, tmp_path, trained):
     cohort = Cohort.load(folder)
     with pytest.raises(UserError, match="3 training fields to correct"):
-        correction_curve(cohort, tmp_path / "out", Annotation(fields=(4,)))
+        correction_curve(cohort, tmp_path / "out", Annotation(numbers=(4,)))
     ids = read_labels(cohort.rows()[2].mask)
     tifffile.imwrite(tmp_path / "binary.tif", (ids > 0).astype(np.uint8))
     plain = replace(cohort, table=cohort.table.assign(mask=str(tmp_path / "binary.tif")))
     with pytest.raises(UserError, match=r"binary\.tif does not tell nuclei apart"):
-        correction_curve(plain, tmp_path / "out", Annotation(fields=(1,)))
+        correction_curve(plain, tmp_path / "out", Annotation(numbers=(1,)))
     assert not trained and not (tmp_path / "out").exists()
