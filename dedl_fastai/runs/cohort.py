@@ -82,14 +82,16 @@ def training_part(cohort: Cohort, options: TrainOptions) -> Cohort:
 
 
 def load_cohort(options: DataOptions) -> Cohort:
-    """Return the cohort of the options before it is split; log files that belong to no field."""
+    """Return the cohort of the options before it is split; log files without what belongs to them, such as a mask."""
     if options.splits and (options.split != "auto" or options.folds):
         raise UserError("splits=FILE already defines the split: leave `split` and `folds` out.")
     cohort = load_cohorts(options.folders, options.patient or None)
     if cohort.problems:
         first = cohort.problems[0]
         log.warning(
-            "%d files belong to no field, the first: %s (see `dedl-fastai data check`)", len(cohort.problems), first
+            "%d files lack another one that belongs to them, the first: %s (see `dedl-fastai data check`)",
+            len(cohort.problems),
+            first,
         )
     return cohort
 
