@@ -28,7 +28,7 @@ def write_report(
     regions: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Write `out`/report.html, the page of `report_page`."""
-    write_text(out / REPORT, report_page(out, records, failed, look_at, regions))
+    write_text(out / REPORT, report_page(out, records, failed, look_at=look_at, regions=regions))
 
 
 def report_page(

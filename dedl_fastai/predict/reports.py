@@ -6,7 +6,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..io.files import write_text
 from .report import report_page
-from .result_folder import ranked_fields
+from .result_folder import ranked_fields, ranked_regions
 from .sitc import sitc_text
 from .study import read_study
 
@@ -16,7 +16,8 @@ def write_page(folders: Sequence[str | Path], target: Path) -> None:
     study = read_study(folders)
     if len(folders) != 1 or study.results is None:
         raise UserError(f"{folders[-1]} is a run: `sitc` describes runs; the page is about one folder of results.")
-    write_text(target, report_page(study.results, study.records, look_at=ranked_fields(study.results)))
+    ranked = {"look_at": ranked_fields(study.results), "regions": ranked_regions(study.results)}
+    write_text(target, report_page(study.results, study.records, **ranked))
 
 
 def write_sitc(folders: Sequence[str | Path], target: Path) -> None:

@@ -155,7 +155,7 @@ class ResultFolder:
             self._write_summary(records, look_at)
         if not look_at:
             (self.out / REGIONS).unlink(missing_ok=True)  # of an earlier prediction
-        write_report(self.out, records, failed, look_at, ranked_regions(self.out))
+        write_report(self.out, records, failed, look_at=look_at, regions=ranked_regions(self.out))
 
     def _write_regions(self, regions: Sequence[Mapping[str, Any]]) -> None:
         table = pd.DataFrame(regions, columns=REGION_COLUMNS)

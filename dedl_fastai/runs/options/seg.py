@@ -53,6 +53,7 @@ _FINETUNE: dict[str, Any] = {  # network, tile, scaling, channel and loss are th
     "encoder_lr": 0.1,
     "schedule": "cosine",
     "keep_stats": True,  # those of a few corrected regions spoil the model everywhere else
+    "blend": True,  # so that few corrections do not cost what the run could do before
     "min_tiles": 64,  # one corrected region would be a single step an epoch
 }
 
@@ -123,6 +124,12 @@ class SegConfig(TrainOptions):
     encoder_lr: float = option(1.0, "Learning rate of the encoder, relative to that of the decoder.", SCHEDULE)
     keep_stats: bool = option(
         False, "Batch normalisation keeps the statistics of the initial weights, for few images.", SCHEDULE
+    )
+    blend: bool = option(
+        False,
+        "In the end, take a mean of the weights that training started from and those it reached: that which is best on "
+        "the validation fields. For few images, from weights that fit them already.",
+        SCHEDULE,
     )
     app: str = option("none", "Activation of the autoencoder: none (no APP), gelu (the paper's), relu.", APP)
     app_weight: str = option(

@@ -9,6 +9,7 @@ from typing import Any
 
 from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
+from torch import Tensor
 
 from ...data.cohort import Cohort
 from ...data.pixels import parse_channels
@@ -31,6 +32,7 @@ from ..lifecycle import close_run, fit_run, metrics_if_complete, open_run, settl
 from ..options.base import numbers, two_percentiles
 from ..options.seg import AUTO, FINETUNE, SegConfig
 from .before import headlines, scores_before, warn_if_worse
+from .blend import blend_with_start, remove_unblended
 from .evaluation import tune_and_evaluate
 from .figures import draw_seg_figures
 
@@ -65,12 +67,15 @@ def train_seg(
     options = replace(options, head=_head_of(options, dls))
     options, curve = from_first(lambda: with_found_rate(options, lambda: learner_of(options, dls)))
     learn = learner_of(options, dls)
+    start = {k: v.detach().cpu().clone() for k, v in learn.model.state_dict().items()} if options.blend else None
     card = seg_model_card(learn.spec, dls.facts)
     from_first(lambda: open_run(run, options, cohort, card=card, device=dls.device))
     if curve and is_first():
         curve.write(run.path / "figures")
     fit_run(learn, run, options, Keeper(run.path, "iou_tuned", patience=options.patience), bar=bar, tracker=tracker)
-    return from_first(lambda: _finish(run, options, cohort, started=started, tracker=tracker, before=before))
+    return from_first(
+        lambda: _finish(run, options, cohort, start=start, started=started, tracker=tracker, before=before)
+    )
 
 
 def _settled(run: RunFolder, options: SegConfig) -> SegConfig:
@@ -184,11 +189,15 @@ def _finish(
     run: RunFolder,
     options: SegConfig,
     cohort: Cohort,
+    start: dict[str, Tensor] | None,
     started: float,
     tracker: Tracker | None,
     before: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    metrics = _evaluate(run, options, cohort, before)
+    blended = {"blend": blend_with_start(run, options, cohort, start)} if start else {}
+    metrics = _evaluate(run, options, cohort, before) | blended
+    run.write("metrics", metrics)
+    remove_unblended(run)
     if tracker:
         tracker.finish(metrics)
     close_run(run, time.perf_counter() - started)
@@ -208,7 +217,6 @@ def _evaluate(run: RunFolder, options: SegConfig, cohort: Cohort, before: dict[s
     segmenter.card["threshold_of_weights"] = {w: row["threshold"] for w, row in metrics["weights"].items()}
     run.write("model", segmenter.card)
     draw_seg_figures(run, metrics, segmenter, cohort)
-    run.write("metrics", metrics)
     return metrics
 
 

@@ -4,12 +4,14 @@ import json
 import shutil
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from dedl_fastai.cli import app
 from dedl_fastai.data import Cohort
 from dedl_fastai.data.joined import load_cohorts
 from dedl_fastai.errors import UserError
+from dedl_fastai.models.weights import read_tensors
 from dedl_fastai.runs import SegConfig, train_seg
 from dedl_fastai.runs.continued import splits_like, with_run_options
 from dedl_fastai.runs.segmentation.before import warn_if_worse
@@ -85,6 +87,20 @@ def test_the_run_before_is_scored_on_the_same_held_out_fields(again, run):
     assert before["test"] == {k: v for k, v in own["test"].items() if isinstance(v, float)}
     assert before["threshold"] == own["threshold"]
     assert "test, before" in output and f"compared with {run}" in output
+
+
+def test_the_weights_are_a_mean_of_those_of_the_run_and_the_trained_ones(again, run):
+    folder = again[1]
+    found = read(folder, "metrics")["blend"]
+    start, last, best = (
+        read_tensors(p) for p in (run / "best.safetensors", *(folder / f"{n}.safetensors" for n in ("last", "best")))
+    )
+    assert found["metric"] == "IoU" and list(found["scores"]) == ["0.25", "0.5", "0.75", "1"]
+    for name, tensor in best.items():  # of one epoch: the last weights are the trained ones
+        torch.testing.assert_close(
+            tensor, start[name].lerp(last[name], found["share"]) if tensor.is_floating_point() else last[name]
+        )
+    assert not (folder / "unblended.safetensors").exists()
 
 
 def test_evaluate_finds_the_fields_of_all_folders_again(again):
