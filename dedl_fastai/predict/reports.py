@@ -16,8 +16,9 @@ def write_page(folders: Sequence[str | Path], target: Path) -> None:
     study = read_study(folders)
     if len(folders) != 1 or study.results is None:
         raise UserError(f"{folders[-1]} is a run: `sitc` describes runs; the page is about one folder of results.")
-    ranked = {"look_at": ranked_fields(study.results), "regions": ranked_regions(study.results)}
-    write_text(target, report_page(study.results, study.records, **ranked))
+    out = study.results
+    page = report_page(out, study.records, look_at=ranked_fields(out), regions=ranked_regions(out))
+    write_text(target, page)
 
 
 def write_sitc(folders: Sequence[str | Path], target: Path) -> None:
