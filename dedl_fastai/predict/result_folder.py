@@ -26,7 +26,7 @@ from .record import (
     write_record,
 )
 from .report import write_report
-from .suggest import checked_fields, corrections_of, suggested, suggested_regions
+from .suggest import corrections_of, suggested, suggested_regions, with_checks
 
 log = logging.getLogger(__name__)
 
@@ -147,8 +147,9 @@ class ResultFolder:
         """
         records = in_order(({r["field"]: r for r in read_records(self.out)} | self._new).values())
         if self.options.suggest:
-            look_at = suggested(records, self.options.suggest, checked_fields(self.out))
-            self._write_regions(suggested_regions(records, self.options.suggest, corrections_of(self.out)))
+            actions = corrections_of(self.out)
+            look_at = suggested(records, self.options.suggest, with_checks(actions))
+            self._write_regions(suggested_regions(records, self.options.suggest, actions))
         if self.options.suggest and look_at:
             log.info("look at these fields next: %s", ", ".join(look_at))
         if records:

@@ -33,12 +33,12 @@ def suggested_regions(
     They are the regions in the records (`regions_of`) with the name of their `field`, without those whose middle is
     checked already, by the `actions` on each field.
     """
-    actions = actions or {}
+    checked = {name: checks(on_field) for name, on_field in (actions or {}).items()}
     open_ = [
         {"field": record["field"], **region}
         for record in records
         for region in record.get("regions", [])
-        if not is_checked(actions.get(record["field"], ()), _middle(region))
+        if not is_checked(checked.get(record["field"], ()), _middle(region))
     ]
     return _chosen(open_, n)
 
@@ -82,7 +82,12 @@ def _mean_area(record: Record) -> float:
 
 def checked_fields(out: Path) -> list[str]:
     """Return the fields of which a part is checked already."""
-    return [name for name, actions in corrections_of(out).items() if checks(actions)]
+    return with_checks(corrections_of(out))
+
+
+def with_checks(actions: Mapping[str, Sequence[Action]]) -> list[str]:
+    """Return the fields whose actions say that a part is checked."""
+    return [name for name, on_field in actions.items() if checks(on_field)]
 
 
 def corrections_of(out: Path) -> dict[str, list[Action]]:

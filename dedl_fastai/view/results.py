@@ -64,25 +64,25 @@ class ResultsView:
 
     def gallery(self) -> dict[str, Any]:
         """A row for each field, and the colours of the types."""
+        actions = {name: self._actions(name) for name in self.records}
         types = dict.fromkeys(name for r in self.records.values() for name in r["phenotypes"])
         return {
             "folder": self.folder.name,
             "types": [{"name": n, "color": c} for n, c in class_colors(list(types)).items()],
-            "fields": [self._row(name) for name in self.records],
+            "fields": [self._row(name, *on_field) for name, on_field in actions.items()],
             "markers": self.gating.markers,
-            "look_at": self._look_at(),
+            "look_at": self._look_at({name: in_force for name, (in_force, _) in actions.items()}),
         }
 
-    def _look_at(self) -> list[dict[str, Any]]:
-        """Regions to correct next; none where each field is one, because the fields are sorted by use already."""
+    def _look_at(self, actions: dict[str, list[Action]]) -> list[dict[str, Any]]:
+        """Regions to correct next; none where each field is a single one, because the table lists the fields."""
         records = list(self.records.values())
         if all(len(r.get("regions", [])) < 2 for r in records):
             return []
-        return suggested_regions(records, _LISTED, {name: self._actions(name)[0] for name in self.records})
+        return suggested_regions(records, _LISTED, actions)
 
-    def _row(self, name: str) -> dict[str, Any]:
+    def _row(self, name: str, actions: list[Action], n_logged: int) -> dict[str, Any]:
         record = self.records[name]
-        actions, n_logged = self._actions(name)
         checked = checks(actions)
         return {
             **{key: record[key] for key in ("cells", "per_mm2", "area_mm2", "uncertainty")},

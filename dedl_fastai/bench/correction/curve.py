@@ -18,7 +18,7 @@ from ...io.masks import holds_ids, read_labels
 from ...models.names import NUCLEI
 from ...predict.cells import predict_cells
 from ...predict.options import CellOptions
-from ...predict.record import read_records
+from ...predict.record import Record, read_records
 from ...predict.suggest import suggested, suggested_regions
 from ...runs.continued import with_run_options
 from ...runs.options.seg import FINETUNE, SegConfig
@@ -68,16 +68,18 @@ def correction_curve(cohort: Cohort, out: str | Path, annotation: Annotation | N
     options = CellOptions(channel=annotation.channel, write="labels,cells")
     if failed := predict_cells([annotation.run], list(pool.table.image), out / "results", options):
         raise UserError(f"a field cannot be predicted: {failed[0]}")
+    records = _records(pool, out / "results")
     rows: list[dict[str, Any]] = []
-    trained: dict[frozenset[Part], dict[str, Any]] = {}
+    trained: dict[frozenset[Part], tuple[int, dict[str, Any]]] = {}  # corrected nuclei, and metrics
     before = None
-    for order, parts in _orders(pool, out / "results", annotation).items():
+    for order, parts in _orders(pool, records, annotation).items():
         for n in annotation.numbers:
             name, chosen = f"{order}-{n}", frozenset(parts[:n])
-            masks, corrected = _corrected(pool, parts[:n], out / "results", to=out / "corrected" / name)
             if chosen not in trained:
-                trained[chosen] = _continued(cohort, masks, out / name, annotation=annotation, before=before)
-            metrics = trained[chosen]
+                masks, corrected = _corrected(pool, parts[:n], records, out=out, name=name)
+                metrics = _continued(cohort, masks, out / name, annotation=annotation, before=before)
+                trained[chosen] = corrected, metrics
+            corrected, metrics = trained[chosen]
             about = {"unit": annotation.unit, "n": n, "corrected": corrected}
             if before is None:
                 before = metrics["before"]
@@ -118,19 +120,23 @@ def _check_same(out: Path, cohort: Cohort, annotation: Annotation) -> None:
     write_json(file, own)
 
 
-def _orders(pool: Cohort, results: Path, annotation: Annotation) -> dict[str, list[Part]]:
+def _records(pool: Cohort, results: Path) -> dict[str, Record]:
+    """The record of each training field that was predicted, by the field's name in the cohort."""
+    field_of = {str(Path(row.image)): row.field for row in pool.rows()}
+    return {field_of[str(Path(r["image"]))]: r for r in read_records(results)}
+
+
+def _orders(pool: Cohort, records: Mapping[str, Record], annotation: Annotation) -> dict[str, list[Part]]:
     """The parts of the training fields in each order."""
-    records = read_records(results)
-    field_of_image = {str(Path(row.image)): row.field for row in pool.rows()}
-    field_of = {r["field"]: field_of_image[str(Path(r["image"]))] for r in records}
+    field_of = {r["field"]: field for field, r in records.items()}
     if annotation.unit == FIELDS:
         parts = [Part(field) for field in pool.table.field]
-        ranked = [Part(field_of[name]) for name in suggested(records, len(records))]
+        ranked = [Part(field_of[name]) for name in suggested(list(records.values()), len(records))]
         ranked += [p for p in parts if p not in ranked]  # without a nucleus, none is suggested
     else:
-        regions = suggested_regions(records, max(annotation.numbers))
+        regions = suggested_regions(list(records.values()), max(annotation.numbers))
         ranked = [_region(field_of[r["field"]], r) for r in regions]
-        parts = [_region(field_of[record["field"]], r) for record in records for r in record["regions"]]
+        parts = [_region(field, r) for field, record in records.items() for r in record["regions"]]
         _check_numbers(annotation, len(parts))
     drawn = np.random.default_rng(annotation.seed).permutation(len(parts))
     return dict(zip(ORDERS, (ranked, [parts[i] for i in drawn]), strict=True))
@@ -140,16 +146,17 @@ def _region(field: str, region: Mapping[str, Any]) -> Part:
     return Part(field, (region["y0"], region["x0"], region["y1"], region["x1"]))
 
 
-def _corrected(pool: Cohort, parts: Sequence[Part], results: Path, to: Path) -> tuple[pd.Series, int]:
+def _corrected(
+    pool: Cohort, parts: Sequence[Part], records: Mapping[str, Record], out: Path, name: str
+) -> tuple[pd.Series, int]:
     """Correct the parts; return the corrected labels of each field that has some, and the number of nuclei."""
-    name_of = {str(Path(r["image"])): r["field"] for r in read_records(results)}
-    masks, n = {}, 0
+    to, masks, n = out / "corrected" / name, {}, 0
     for row in pool.rows():
         own = [part.box for part in parts if part.field == row.field]
         if own:
-            name = name_of[str(Path(row.image))]
-            n += annotate(results, name, row.mask, [box for box in own if box], to=to)
-            masks[row.field] = str(to / FOLDER / f"{name}{LABELS}")
+            predicted = records[row.field]["field"]
+            n += annotate(out / "results", predicted, row.mask, [box for box in own if box], to=to)
+            masks[row.field] = str(to / FOLDER / f"{predicted}{LABELS}")
     return pd.Series(masks), n
 
 
