@@ -44,7 +44,7 @@ class Cohort:
     root: Path
     layout: str
     problems: list[Problem] = field(default_factory=list)
-    drawn_from: int = 0  # number of training fields of which those left were drawn; 0: they are all
+    left_out: frozenset[str] = frozenset()  # training fields that were not drawn (`draw_training_fields`)
 
     @classmethod
     def load(
@@ -78,9 +78,9 @@ class Cohort:
         )
 
     @property
-    def repeats(self) -> int:
-        """How often an epoch shows each training field, so that a part of them makes an epoch as long as all do."""
-        return max(1, round(self.drawn_from / max(1, int((self.table.split == "train").sum()))))
+    def repeats(self) -> float:
+        """How often an epoch shows each training field on average, so that some make an epoch as long as all do."""
+        return 1 + len(self.left_out) / max(1, int((self.table.split == "train").sum()))
 
     def rows(self) -> list[Any]:
         """Return the rows of `table` as named tuples; which attributes they have depends on the layout."""

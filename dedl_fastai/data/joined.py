@@ -42,8 +42,7 @@ def with_training_fields(cohort: Cohort, more: Cohort) -> Cohort:
     table = pd.concat([cohort.table, more.table.assign(split="train")]).fillna("")
     table = table.sort_values("field", kind="stable").reset_index(drop=True)
     check_unique(table, more.root)
-    drawn_from = cohort.drawn_from and cohort.drawn_from + len(more)
-    return replace(cohort, table=table, layout=f"{cohort.layout}+{more.layout}", drawn_from=drawn_from)
+    return replace(cohort, table=table, layout=f"{cohort.layout}+{more.layout}")
 
 
 def _with_names_of_replaced(table: pd.DataFrame, same: pd.Series) -> pd.DataFrame:

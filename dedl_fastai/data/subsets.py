@@ -1,11 +1,16 @@
 """`draw_training_fields`: a cohort with a part of its training fields, to see how many labelled fields are enough."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import cycle, islice
+from typing import TypeVar
 
 from ..errors import UserError
 from .cohort import Cohort
 from .options import SEED
 from .splits import shuffled
+
+Item = TypeVar("Item")
 
 
 def draw_training_fields(
@@ -18,7 +23,7 @@ def draw_training_fields(
 
     Patients are taken one after the other in random order, each with all fields but the last one. With the same seed,
     the fields of a smaller part are among those of a larger one. An epoch shows each field that is left so often that
-    it has as many items as with all of them (`Cohort.repeats`). Raises `UserError` if there are fewer training fields.
+    it has as many items as with all of them (`Cohort.left_out`). Raises `UserError` if there are fewer training fields.
     """
     training = cohort.table[cohort.table.split == "train"]
     if not (0 < share <= 1 and n >= 0 and (share == 1 or n == 0)):
@@ -33,6 +38,11 @@ def draw_training_fields(
     order = {name: turn for turn, name in enumerate(shuffled(training.patient, seed))}
     position = {name: place for place, name in enumerate(shuffled(training.field, seed))}
     ranked = sorted(zip(training.patient, training.field, strict=True), key=lambda f: (order[f[0]], position[f[1]]))
-    left_out = {name for _, name in ranked[n:]}
+    left_out = frozenset(name for _, name in ranked[n:])
     splits = ["ignore" if row.field in left_out else row.split for row in cohort.rows()]
-    return replace(cohort.with_split(splits), drawn_from=len(training))
+    return replace(cohort.with_split(splits), left_out=left_out)
+
+
+def cycled(items: Sequence[Item], n: int) -> list[Item]:
+    """Return n items: all of them, again and again."""
+    return list(islice(cycle(items), n))

@@ -1,5 +1,7 @@
 """Runs on a part of their training fields: as many steps, the same validation and test fields, found again later."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
@@ -36,6 +38,21 @@ def test_an_epoch_is_as_long_as_with_all_fields_in_both_tasks(tiny_folder):
     items = [clf_block(c, size=32).get_items(c) for c in (whole, part)]
     n_train = [sum(item.split == "train" for item in found) for found in items]
     assert n_train[0] == n_train[1] and len({i.field for i in items[1] if i.split == "train"}) == 1
+
+
+def test_an_epoch_has_as_many_tiles_as_with_all_fields_where_their_sizes_differ(tmp_path):
+    for name, size in (("small", (64, 64)), ("large", (64, 160))):
+        for i in range(3):
+            demo = demo_cohort(tmp_path / f"{name}{i}", fields=1, patients=1, size=size, seed=i)
+            row = demo.rows()[0]
+            for kind, path in (("images", row.image), ("masks", row.mask)):
+                (tmp_path / "all" / kind).mkdir(parents=True, exist_ok=True)
+                Path(path).rename(tmp_path / "all" / kind / f"{name}{i}.tif")
+    whole = Cohort.load(tmp_path / "all", patient="field")
+    whole = whole.with_split(["train", "train", "valid", "train", "train", "valid"])
+    parts = [draw_training_fields(whole, 1, seed=seed) for seed in range(4)]
+    assert {part.part("train").table.field.item()[:5] for part in parts} == {"small", "large"}
+    assert {len(seg_dataloaders(part, tile=32, bs=4).train_ds) for part in (whole, *parts)} == {28}
 
 
 def test_fields_that_only_train_are_added_to_the_training_part_and_known_to_evaluate(tiny_folder, tmp_path, caplog):

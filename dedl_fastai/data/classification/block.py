@@ -22,6 +22,7 @@ from ..cohort import Cohort
 from ..loaders import FieldDataBlock
 from ..options import SEED
 from ..scaling import PercentileScaling
+from ..subsets import cycled
 from .augment import PictureAugment
 from .inputs import resolve_channels
 from .items import ClfFacts, ClfItem, clf_items, items_of_image, label_cohort, labels_for
@@ -127,7 +128,7 @@ def items_of_cohort(
     """Return the training and validation items of a cohort, as items of the `DataBlock`."""
     labels = labels or labels_for(cohort, facts)
     training, validation = (clf_items(cohort, facts, s, cache=cache, labels=labels) for s in ("train", "valid"))
-    return training * cohort.repeats + validation
+    return [*cycled(training, round(len(training) * cohort.repeats)), *validation]
 
 
 def _facts(

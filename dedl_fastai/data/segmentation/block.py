@@ -13,13 +13,15 @@ from fastai.data.transforms import FuncSplitter, Normalize
 from fastai.torch_core import set_seed
 
 from ...errors import UserError
+from ...io.masks import mask_shape
 from ..cache import cache_cohort, cache_file
 from ..cohort import Cohort
 from ..loaders import FieldDataBlock
 from ..options import FOREGROUND, PAD, SAMPLES, SEED, UNIFORM
 from ..pixels import common_pixel_size, pixel_sizes
 from ..scaling import PercentileScaling
-from ..tiles import Tile, is_blank, is_unknown, tiles_of
+from ..subsets import cycled
+from ..tiles import Tile, grid, is_blank, is_unknown, tiles_of
 from .augment import TileAugment
 from .facts import CLASSES, SegFacts, seg_facts
 from .foreground import ForegroundDL
@@ -143,14 +145,24 @@ def tiles_of_cohort(
         found = tiles_of(fields, facts.tile, pad=pad, split=split, margin=margin if split == "train" else 0)
         tiles += [tile for tile in found if not is_unknown(tile)]
     tiles = _without_blank(tiles, skip_blank)
-    n_train = sum(not is_valid(t) for t in tiles)
-    repeats = max(cohort.repeats, -(-min_tiles // max(n_train, 1)))
-    return [t for t in tiles for _ in range(1 if is_valid(t) else repeats)]
+    training = [t for t in tiles if not is_valid(t)]
+    as_with_all = round(len(training) * _repeats(cohort, facts.tile))
+    each = -(-min_tiles // max(len(training), 1))  # times that each is shown at least
+    return [*cycled(training, max(as_with_all, each * len(training))), *filter(is_valid, tiles)]
 
 
 def tiles_of_image(path: str | Path, facts: SegFacts, pad: str = PAD, cache: str | Path | None = None) -> list[Tile]:
     """The tiles of an image file, row by row, as items to predict."""
     return tiles_of([cache_file(path, facts.channels, facts.scaling, cache)], facts.tile, pad, "test")
+
+
+def _repeats(cohort: Cohort, tile: int) -> float:
+    """How often an epoch shows each training tile on average, so that some fields make an epoch as long as all do."""
+    if not cohort.left_out:
+        return 1
+    n = {row.field: len(list(grid(mask_shape(row.mask), tile))) for row in cohort.rows()}
+    kept = sum(n[name] for name in cohort.part("train").table.field)
+    return 1 + sum(n[name] for name in cohort.left_out & n.keys()) / kept
 
 
 def _needed(cohort: Cohort, split: str) -> Cohort:
