@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 export HF_HUB_OFFLINE = 1
 export MPLBACKEND = Agg
 
-.PHONY: install demo test lint unit notebooks notebooks-outputs nuclei-model docs fuzz kills read-back test-oldest lock clean
+.PHONY: install demo test lint unit notebooks notebooks-outputs pictures nuclei-model docs fuzz kills read-back test-oldest lock clean
 
 install: $(VENV)/.installed
 
@@ -45,6 +45,9 @@ notebooks: install
 
 notebooks-outputs: install             # after a change of a notebook: runs them and stores their outputs
 	PYTHONWARNINGS=ignore::FutureWarning $(BIN)/python -m tests.notebooks
+
+pictures: install                      # docs/images of the pages, after a change of their looks; needs Chromium
+	$(BIN)/python -W ignore -m tests.view.pictures docs/images
 
 docs: $(VENV)/.docs                    # warnings, such as a broken link, are errors
 	$(BIN)/python docs/site/pages.py _docs/source

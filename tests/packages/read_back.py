@@ -10,6 +10,8 @@ import argparse
 import gzip
 import importlib.metadata
 import json
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -304,6 +306,16 @@ def read_spatialdata(field: Field) -> str:
 
 
 def read_napari(field: Field) -> str:
+    """Show the field in napari, in a process of its own: Qt ends the process where it finds no display it can use."""
+    done = subprocess.run(
+        [sys.executable, __file__, str(field.folder), "--show", field.name], capture_output=True, text=True
+    )
+    agree(done.returncode == 0, f"exit code {done.returncode}: {done.stderr.strip()[-200:]}")
+    return done.stdout.strip()
+
+
+def show_in_napari(field: Field) -> str:
+    """Open the SpatialData store of a field in a window of napari, and check its layers."""
     import napari
     import spatialdata
     from napari_spatialdata import Interactive
@@ -412,7 +424,12 @@ def main() -> int:
     parser.add_argument("results", type=Path, help="folder of `predict --write all,geojson.gz --rules ...`")
     parser.add_argument("package", type=Path, nargs="?", help="the zip of `export --format bioimageio`")
     parser.add_argument("--without-napari", action="store_true", help="where there is no display")
+    parser.add_argument("--show", metavar="FIELD", help="show this field in napari, and nothing else")
     given = parser.parse_args()
+    if given.show:
+        sys.stdout.write(show_in_napari(Field(given.results, given.show)) + "\n")
+        sys.stdout.flush()
+        os._exit(0)  # without Qt's clearing up, which crashes in the middle of it with software OpenGL
     kinds = [k for k in READERS if k != NAPARI or not given.without_napari]
     rows = list(read_back(given.results, given.package, kinds))
     sys.stdout.write(table(rows) + "\n")

@@ -1,12 +1,7 @@
 """The page in a real browser: Debian's Chromium, headless, driven by playwright; the server is a process of its own."""
 
 import json
-import os
 import re
-import shutil
-import signal
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -19,42 +14,16 @@ from dedl_fastai.runs.segmentation.training import train_seg
 
 from ..cli.results import dedl
 from ..options import TINY
+from .chromium import CHROMIUM, Server, launched
 from .results_folder import NAMES, SHAPE, centre, write_results
 
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""
-)
 pytest.importorskip("uvicorn", reason="the extra view is not installed")
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = [
     pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed"),
     pytest.mark.timeout(600),
 ]
 WAIT_MS = 60_000
-
-
-class Server:
-    """The command in a process of its own, which can be killed."""
-
-    def __init__(self, folder):
-        command = [sys.executable, "-m", "dedl_fastai.cli", "view", str(folder), "--no-browser"]
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
-        )
-        line = self.process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+/\S+/", line)
-        assert found, line
-        self.address = found[0]
-
-    def kill(self):
-        """End the process at once, as a crash does."""
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
-    def stop(self):
-        """End the process as Ctrl+C does, and return its exit code."""
-        self.process.send_signal(signal.SIGINT)
-        return self.process.wait(timeout=60)
 
 
 class Page:
@@ -125,10 +94,8 @@ class Page:
 
 @pytest.fixture(scope="module")
 def browser():
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+    with launched() as chromium:
         yield chromium
-        chromium.close()
 
 
 @pytest.fixture
