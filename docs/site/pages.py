@@ -4,6 +4,7 @@
 the repository, the same relative links hold on GitHub and in the site.
 """
 
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -22,6 +23,10 @@ _FILES = (
     "LICENSE",
     "dedl_fastai/models/nuclei/README.md",
 )
+_WIDTH = 84  # characters that fit in a line of code on a screen of 1280 pixels
+_BLOCK = re.compile(r"^(```[^\n]*\n)(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCES = ("```\n", "```bash\n")  # of commands
+_WITH_COMMENT = re.compile(r"^(?:(\S.*?) +| +)# +(.*)$", re.MULTILINE)
 
 
 def collect(target: Path) -> None:
@@ -36,8 +41,26 @@ def collect(target: Path) -> None:
         shutil.copy(ROOT / name, target / name)
     for page in HERE.glob("*.md"):
         shutil.copy(page, target / page.name)
+    for page in target.rglob("*.md"):
+        page.write_text(with_comments_above(page.read_text(encoding="utf-8")), encoding="utf-8")
     write_pages(target / "reference" / "commands", command_pages())
     write_pages(target / "reference" / "api", api_pages(ROOT / "dedl_fastai"))
+
+
+def with_comments_above(page: str) -> str:
+    """Return a page whose blocks of commands have comments in lines of their own where they are too wide."""
+
+    def narrow(block: re.Match[str]) -> str:
+        fence, lines = block.groups()
+        if fence not in _FENCES or max(map(len, lines.splitlines()), default=0) <= _WIDTH:
+            return block[0]
+        return f"{fence}{_WITH_COMMENT.sub(_comment_first, lines)}```"
+
+    return _BLOCK.sub(narrow, page)
+
+
+def _comment_first(line: re.Match[str]) -> str:
+    return "\n".join([f"# {line[2]}", *([line[1]] if line[1] else [])])
 
 
 def write_pages(folder: Path, pages: Mapping[str, str]) -> None:

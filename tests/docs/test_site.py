@@ -70,6 +70,18 @@ def test_links_in_the_repository_lead_to_files():
     assert {p.name: b for p in pages if (b := broken_links(p))} == {}
 
 
+def test_long_commands_have_their_comments_in_lines_of_their_own(collected):
+    lines = (collected / "docs" / "analyst.md").read_text(encoding="utf-8").splitlines()
+    place = lines.index("dedl-fastai predict nuclei EXPORTS --out results --rules tfh5")
+    assert lines[place - 1] == "# 2. nuclei, cells, and their types by rules"
+    assert lines[place + 1] == "# 3. the cut-offs of the markers, with pictures"
+    for page in PAGES:
+        if page.parent != SITE:
+            copy = (collected / page.relative_to(ROOT)).read_text(encoding="utf-8")
+            words, copied = (sorted(text.replace("#", " ").split()) for text in (page.read_text("utf-8"), copy))
+            assert words == copied, page
+
+
 def test_a_broken_link_is_found(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("# One\n[a](page.md#one) [b](page.md#two) [c](none.md) [d](https://example.org)\n")
