@@ -15,6 +15,7 @@ from ..errors import UserError
 from ..io.cell_tables import read_cell_table
 from ..phenotypes.columns import markers_in
 from ..phenotypes.gates.gates import Origin
+from .corrections import warn_of_fields_behind
 from .kinds import KINDS
 from .record import read_records
 
@@ -64,6 +65,7 @@ def _sources(path: Path) -> Iterator[CellSource]:
 
 def _of_results(folder: Path) -> Iterator[CellSource]:
     records = read_records(folder)
+    warn_of_fields_behind(folder, records)
     for record in records:
         table = folder / f"{record['field']}{KINDS['cells'].ending}"
         if not table.is_file():

@@ -11,7 +11,7 @@ import pandas as pd
 from ..cells.phenotyping import add_phenotypes, with_types
 from ..errors import UserError
 from ..inference.cell_types import OF_CLASS, CellTyper, load_cell_types
-from ..io.corrections import corrected_files, predicted_table
+from ..io.corrections import predicted_table
 from ..io.fields.field import Field
 from ..io.files import existing_file, written_whole
 from ..io.masks import read_labels
@@ -20,7 +20,7 @@ from ..phenotypes.marker_levels import given_by_marker
 from ..phenotypes.rules import Rules
 from ..scores.confidence import decided
 from .corrected_cells import corrected_cells
-from .corrections import corrected_labels, read_actions
+from .corrections import corrected_labels, fields_behind, read_actions
 from .folder_gates import origin_of
 from .hand_types import with_hand_types
 from .kinds import KINDS
@@ -28,13 +28,6 @@ from .record import Record
 from .rewriting import Rewriting, Rewritten
 
 log = logging.getLogger(__name__)
-
-
-def fields_behind(out: Path, records: list[Record]) -> list[Record]:
-    """The fields of results whose tables do not show all their corrections."""
-    names = corrected_files(out).keys() | {r["field"] for r in records if r.get("corrected")}
-    candidates = [r for r in records if r["field"] in names]
-    return [r for r in candidates if len(read_actions(out, r["field"])) != r.get("corrected", 0)]
 
 
 def correct_results(out: str | Path, gates: str | Path = "", cell_types: str | Path = "") -> list[str]:

@@ -3,8 +3,9 @@
 The label image of a field may be behind its log, so read it with `corrected_labels`.
 """
 
+import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cache, partial
@@ -14,13 +15,16 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UserError
-from ..io.corrections import FOLDER, LABELS, LOG, Action, actions_on, is_up_to_date
+from ..io.corrections import FOLDER, LABELS, LOG, Action, actions_on, corrected_files, is_up_to_date
 from ..io.fields.readers import open_field
 from ..io.locks import held
 from ..io.ome_tiff import write_ome_tiff
 from .correcting import Corrected
 from .edited_labels import BLOCK, EditedLabels
 from .kinds import KINDS
+from .record import Record
+
+log = logging.getLogger(__name__)
 
 
 class StaleError(UserError):
@@ -40,6 +44,24 @@ def labels_file(folder: Path, name: str) -> Path:
 def read_actions(folder: Path, name: str) -> list[Action]:
     """Return all actions on a field; [] without a log."""
     return actions_on(labels_file(folder, name))
+
+
+def fields_behind(folder: Path, records: Sequence[Record]) -> list[Record]:
+    """The fields of results whose tables do not show all their corrections."""
+    names = corrected_files(folder).keys() | {r["field"] for r in records if r.get("corrected")}
+    candidates = [r for r in records if r["field"] in names]
+    return [r for r in candidates if len(read_actions(folder, r["field"])) != r.get("corrected", 0)]
+
+
+def warn_of_fields_behind(folder: Path, records: Sequence[Record]) -> None:
+    """Log a warning if tables do not show all corrections, for commands that read them."""
+    if behind := fields_behind(folder, records):
+        log.warning(
+            "the tables of %d field(s), such as %s, do not show all corrections: `dedl-fastai correct %s` updates them",
+            len(behind),
+            behind[0]["field"],
+            folder,
+        )
 
 
 def append(folder: Path, name: str, action: Action, after: int) -> Action:

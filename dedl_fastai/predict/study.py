@@ -12,6 +12,7 @@ from ..io.files import existing_dir
 from ..models.names import NUCLEI
 from ..training.model_card import WEIGHT_FILES
 from ..training.run_folder import RunFolder
+from .corrections import warn_of_fields_behind
 from .record import Record, read_records
 from .settings import run_name
 
@@ -59,6 +60,7 @@ def read_study(paths: Sequence[str | Path]) -> Study:
     records = read_records(results[0])
     if not records:
         raise UserError(f"{results[0]} has no finished field: predict some first.")
+    warn_of_fields_behind(results[0], records)
     names = _model_names(records)
     runs = {_name_among(names, run, results[0]): RunFolder.existing(run) for run in given}
     if packaged := _known_name(names, NUCLEI):

@@ -156,3 +156,17 @@ def test_quartiles_of_rings_are_measured_again_where_the_table_has_them(results,
     assert dedl("correct", results).exit_code == 0
     after = table(results, name).set_index("label")[list(own)]
     pd.testing.assert_frame_equal(after, measured(corrected_labels(results, name)), check_dtype=False)
+
+
+def test_commands_that_read_the_tables_say_that_they_are_behind_the_corrections(
+    results, name, places, tmp_path, caplog
+):
+    label = next(iter(places))
+    act(results, name, Action("delete", labels=(label,), points=(places[label],)))
+    for command in (["report", results], ["neighbours", results, "--out", tmp_path / "neighbours"]):
+        caplog.clear()
+        assert dedl(*command).exit_code == 0
+        assert name in caplog.text and "do not show all corrections" in caplog.text
+    assert dedl("correct", results).exit_code == 0
+    caplog.clear()
+    assert dedl("report", results).exit_code == 0 and caplog.text == ""

@@ -48,8 +48,8 @@ class DataOptions(Options):
     more_data: tuple[str, ...] = option((), "Further folders, given by repeating --data.", DATA, flag="data", own=False)
     preset: str = option(
         "paper",
-        "paper: the paper's settings; fast: small and quick, for a laptop; demo: smaller still; finetune (seg): "
-        "continues from a run.",
+        "paper: the paper's settings; fast: small and quick, for a laptop; demo: smaller still; of seg also best: as "
+        "fast, five times as long; finetune: continues from a run.",
         DATA,
     )
     split: str = option("auto", "auto (the cohort's split column, else random), random, paper, column.", DATA)
