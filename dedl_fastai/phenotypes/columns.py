@@ -74,7 +74,8 @@ def markers_or_columns(table: pd.DataFrame) -> str:
 
 
 def _is_number(column: pd.Series) -> bool:
-    return pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)
+    """Whether a column holds numbers; the file of a field without cells does not tell."""
+    return not len(column) or pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)
 
 
 def _is_binary(column: pd.Series) -> bool:

@@ -12,6 +12,7 @@ from ..cells.none_found import warn_if_all_empty, warn_of_empty_field
 from ..errors import UserError
 from ..inference.scale import Scale
 from ..phenotypes.gates.gates import Gates
+from .correct import correct_results
 from .field_predictor import FieldPredictor, FieldResult, FieldTask, Progress, ScaleTask, Work
 from .folder_gates import known_gates, make_gates, makes_gates
 from .inputs import field_images
@@ -53,6 +54,7 @@ def predict_cells(
     images, failed = field_images(inputs)
     folder = ResultFolder(Path(out), options, result_settings(runs, options, model), provenance(model))
     todo = folder.unfinished(images)
+    corrected = [name for name in todo if folder.records.get(name, {}).get("corrected")]
     if todo:
         gates = known_gates(folder.out, options, folder.kept_records(images), folder.settings)
         work = Work(tuple(map(str, runs)), folder.out, options, model, settings=folder.settings, made=folder.made)
@@ -72,6 +74,9 @@ def predict_cells(
                     folder.finish(failed)
                 raise
     folder.finish(failed)
+    if corrected:
+        log.info("%d field(s) have corrections, which their new files show too", len(corrected))
+        correct_results(folder.out, options.gates, options.cell_types)
     warn_if_all_empty([folder.records[name]["cells"] for name in images if name in folder.records])
     return failed
 

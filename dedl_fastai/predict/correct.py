@@ -103,6 +103,7 @@ class _Correction(Rewriting):
         columns = ["phenotype", "phenotype_probability", *own]
         classes = [c.removeprefix(OF_CLASS) for c in own]
         of_cells = known.set_index("label")[columns].reindex(cells["label"]).reset_index(drop=True)
+        of_cells["phenotype"] = of_cells["phenotype"].astype(object)  # a column without any type is one of numbers
         is_new = ~cells["label"].isin(known["label"]).to_numpy()
         if is_new.any() and self.typer is not None:
             if self.typer.classes != classes:
@@ -118,5 +119,5 @@ class _Correction(Rewriting):
         elif is_new.any():
             log.warning("%s: %d corrected nuclei have no type without `cell_types`", record["field"], is_new.sum())
         cells = pd.concat([cells, of_cells[columns[1:]]], axis=1)
-        types = of_cells["phenotype"].astype(object).fillna("")
+        types = of_cells["phenotype"].fillna("")
         return with_types(cells, types, classes, how=record["phenotyping"].split("; types of ")[0])

@@ -83,7 +83,8 @@ def placed_cells(sources: Iterable[CellSource], pixel_size_um: float = 0.0) -> l
     for source in sources:
         table, unit = _placed(source, pixel_size_um)
         tables.append(table)
-        in_pixels.append(unit == "px")
+        if len(table):  # without cells, positions have no unit
+            in_pixels.append(unit == "px")
     if any(in_pixels) and not all(in_pixels):
         raise UserError("some tables have positions in um and others in pixels: give pixel_size_um for the latter.")
     if any(in_pixels):

@@ -81,8 +81,8 @@ def _failed(failed: Sequence[str]) -> str:
 def _look_at(fields: Sequence[str], regions: Sequence[Mapping[str, Any]]) -> str:
     if not fields and not regions:
         return ""
-    why = "Uncertain fields whose nuclei may be wrongly separated, unlike each other: the most useful to correct."
-    parts = "Regions of them, if a whole field is too much:"
+    why = "Uncertain parts whose nuclei may be wrongly separated, unlike each other: the most useful to correct."
+    parts = "Regions, if a whole field is too much:" if fields else "Regions:"
     named = [f"{r['field']}, x {r['x0']} to {r['x1']}, y {r['y0']} to {r['y1']} ({r['cells']} nuclei)" for r in regions]
     more = f"<p>{parts}</p>{_numbered(named)}" if regions else ""
     return f"<h2>Look at next</h2><p>{why}</p>{_numbered(fields)}{more}"

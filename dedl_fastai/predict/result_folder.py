@@ -150,12 +150,12 @@ class ResultFolder:
             actions = corrections_of(self.out)
             look_at = suggested(records, self.options.suggest, with_checks(actions))
             self._write_regions(suggested_regions(records, self.options.suggest, actions))
-        if self.options.suggest and look_at:
-            log.info("look at these fields next: %s", ", ".join(look_at))
+            if look_at:
+                log.info("look at these fields next: %s", ", ".join(look_at))
+        elif not look_at:
+            (self.out / REGIONS).unlink(missing_ok=True)  # of an earlier prediction
         if records:
             self._write_summary(records, look_at)
-        if not look_at:
-            (self.out / REGIONS).unlink(missing_ok=True)  # of an earlier prediction
         write_report(self.out, records, failed, look_at=look_at, regions=ranked_regions(self.out))
 
     def _write_regions(self, regions: Sequence[Mapping[str, Any]]) -> None:

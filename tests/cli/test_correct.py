@@ -1,5 +1,6 @@
 """`dedl-fastai correct`: tables, outlines and counts of results follow the corrections by hand."""
 
+import gzip
 import json
 
 import numpy as np
@@ -11,7 +12,7 @@ from dedl_fastai.io import open_field
 from dedl_fastai.io.corrections import Action
 from dedl_fastai.predict.corrections import append, corrected_labels, open_corrections
 
-from .results import contents, dedl
+from .results import WRITE, contents, dedl
 
 
 def act(results, name, *actions):
@@ -156,6 +157,51 @@ def test_quartiles_of_rings_are_measured_again_where_the_table_has_them(results,
     assert dedl("correct", results).exit_code == 0
     after = table(results, name).set_index("label")[list(own)]
     pd.testing.assert_frame_equal(after, measured(corrected_labels(results, name)), check_dtype=False)
+
+
+def test_a_field_whose_nuclei_were_all_deleted_does_not_stop_the_others(results, name, places):
+    act(results, name, *(Action("delete", labels=(n,), points=(place,)) for n, place in places.items()))
+    assert dedl("correct", results).exit_code == 0
+    assert table(results, name).empty and record(results, name)["cells"] == 0
+    applied = dedl("gate", results, "--apply", "--set", "CD19=0.5")
+    assert applied.exit_code == 0, applied.output
+    act(results, name, Action("check"))
+    again = dedl("correct", results)
+    assert again.exit_code == 0 and record(results, name)["corrected"] == len(places) + 1, again.output
+
+
+def test_files_that_predict_adds_show_the_corrections_too(run, images, results, name, places):
+    first, second, *_ = places
+    act(results, name, Action("delete", labels=(first,), points=(places[first],)))
+    act(results, name, Action("type", labels=(second,), points=(places[second],), type="macrophage"))
+    assert dedl("correct", results).exit_code == 0
+    before, summary = contents(results), pd.read_csv(results / "summary.csv")
+    added = dedl("predict", run, *images, "--out", results, "--rules", "tfh5", "--write", f"{WRITE},geojson.gz")
+    assert added.exit_code == 0, added.output
+    assert record(results, name)["corrected"] == 2 and "geojson.gz" in record(results, name)["kinds"]
+    pd.testing.assert_frame_equal(pd.read_csv(results / "summary.csv"), summary)
+    after = contents(results)
+    assert all(after[n] == before[n] for n in before if n.endswith((".csv", ".geojson")))
+    assert gzip.decompress(after[f"{name}.geojson.gz"]) == after[f"{name}.geojson"]
+
+
+def test_a_classifier_gives_types_where_all_other_cells_are_undecided(results, name, places, monkeypatch):
+    class OneType:
+        classes, min_confidence = ["x", "y"], 0.5
+
+        def probabilities(self, cells, field, labels):
+            return np.tile([0.9, 0.1], (len(cells), 1))
+
+    about, cells = record(results, name), table(results, name)
+    about["settings"] |= {"rules": [], "gates": "", "cell_types": "types (best, 0)", "min_confidence": None}
+    (results / "fields" / f"{name}.json").write_text(json.dumps(about | {"phenotyping": "types by a forest"}))
+    undecided = {"phenotype": None, "phenotype_probability": 0.4, "probability x": 0.4, "probability y": 0.4}
+    cells.assign(**undecided).to_csv(results / f"{name}_cells.csv", index=False)
+    act(results, name, Action("draw", points=outline(*empty_place(results, name))))
+    monkeypatch.setattr("dedl_fastai.predict.correct.load_cell_types", lambda run: OneType())
+    done = dedl("correct", results, "--cell-types", "types")
+    assert done.exit_code == 0, done.output
+    assert table(results, name).set_index("label")["phenotype"].dropna().to_dict() == {max(places) + 1: "x"}
 
 
 def test_commands_that_read_the_tables_say_that_they_are_behind_the_corrections(

@@ -77,6 +77,16 @@ def test_tissue_of_inform_and_positions_in_pixels(exports, tmp_path):
     assert (pd.read_csv(tmp_path / "m" / "neighbours.csv")["observed"] > 2 * in_pixels["observed"]).any()
 
 
+def test_a_field_without_cells_has_no_unit_of_positions(finished, tmp_path):
+    tables = sorted(finished.glob("*_cells.csv"))[:2]
+    in_pixels = pd.read_csv(tables[0]).drop(columns=["x_um", "y_um"])
+    in_pixels.to_csv(tmp_path / "a_cells.csv", index=False)
+    pd.read_csv(tables[1]).head(0).to_csv(tmp_path / "b_cells.csv", index=False)
+    paths = [tmp_path / "a_cells.csv", tmp_path / "b_cells.csv"]
+    result = dedl("neighbours", *paths, "--out", tmp_path / "n", *QUICK)
+    assert result.exit_code == 0, result.output
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -10,7 +10,9 @@ import pytest
 import tifffile
 
 from dedl_fastai.io import open_field
+from dedl_fastai.io.corrections import Action
 from dedl_fastai.predict import field_predictor
+from dedl_fastai.predict.corrections import append
 from dedl_fastai.predict.inputs import field_name
 
 from .results import WRITE, contents, dedl
@@ -245,6 +247,16 @@ def test_suggest_ranks_the_finished_fields_in_summary_and_report(run, images, re
     done = dedl("predict", run, *images, "--out", results, "--rules", "tfh5", "--write", WRITE)
     assert done.exit_code == 0 and "Look at next" not in (results / "report.html").read_text(encoding="utf-8")
     assert not (results / "regions.csv").exists()
+
+
+def test_regions_are_suggested_where_every_field_has_a_checked_part(run, images, results):
+    for record in (results / "fields").glob("*.json"):
+        append(results, record.stem, Action("check", points=((0, 0), (9, 0), (9, 9), (0, 9))), after=0)
+    done = dedl("predict", run, *images, "--out", results, "--rules", "tfh5", "--write", WRITE, "--suggest", 2)
+    assert done.exit_code == 0, done.output
+    regions = pd.read_csv(results / "regions.csv")
+    assert len(regions) == 2 and "look_at" not in pd.read_csv(results / "summary.csv").dropna(axis="columns")
+    assert f"Regions:</p><ol><li>{regions.field[0]}" in (results / "report.html").read_text(encoding="utf-8")
 
 
 def doubts(results):
