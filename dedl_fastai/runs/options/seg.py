@@ -48,8 +48,8 @@ _DEMO: dict[str, Any] = {  # the synthetic cohort is simple: more epochs of a sm
 _FINETUNE: dict[str, Any] = {  # network, tile, scaling, channel and loss are those of the run: `with_run_options`
     **_FAST,
     "epochs": 10,
-    "lr": 5e-4,
-    "lr_min": 5e-6,
+    "lr": 2e-3,
+    "lr_min": 2e-5,
     "encoder_lr": 0.1,
     "schedule": "cosine",
     "keep_stats": True,  # those of a few corrected regions spoil the model everywhere else
