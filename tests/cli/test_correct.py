@@ -17,6 +17,7 @@ from dedl_fastai.predict.corrections import (
     open_corrections,
     write_labels,
 )
+from dedl_fastai.view.gating import Gating
 
 from .results import contents, dedl
 
@@ -134,6 +135,17 @@ def test_gates_are_applied_to_corrected_cells_and_types_by_hand_stay(results, na
     assert record(results, name)["corrected"] == 2
     ranks = pd.read_csv(results / "summary.csv")["look_at"]
     assert ranks[0] == 2 and np.isnan(ranks[1]) and ranks[2] == 1
+
+
+def test_gates_of_patients_that_a_rule_found_hold_for_corrected_cells_and_on_the_page(results, name, places):
+    result = dedl("gate", results, "--apply", "--per", "patient", "--patient", name[:1])
+    assert result.exit_code == 0, result.output
+    label = next(iter(places))
+    act(results, name, Action("delete", labels=(label,), points=(places[label],)))
+    result = dedl("correct", results)
+    assert result.exit_code == 0 and f"fields rewritten: {name}" in result.stdout, result.output
+    assert Gating(results, [name]).save("CD19", name, 0.5).cut == 0.5
+    assert Gating(results, [name]).gate("CD19", name).cut == 0.5
 
 
 def test_what_is_missing_is_one_sentence_and_changes_nothing(results, name, places):
