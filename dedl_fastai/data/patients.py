@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..errors import UserError
+from ..io.field_names import patient_by
 
 log = logging.getLogger(__name__)
 
@@ -22,10 +22,8 @@ def assign_patients(table: pd.DataFrame, rule: str | None = None) -> pd.DataFram
     the manifest's, else `Myo<digits>` in the name, else the slide (from inForm's cell table, else the name before
     `_[x,y]`), else the field itself, which is logged.
     """
-    if rule == "field":
-        return table.assign(patient=table.field)
     if rule:
-        return table.assign(patient=[_by_regex(f, _compiled(rule)) for f in table.field])
+        return table.assign(patient=[patient_by(rule, f) for f in table.field])
     patients = [str(row.patient) or patient_of(str(row.field), getattr(row, "cells", "")) for row in table.itertuples()]
     n_alone = sum(p == f for p, f in zip(patients, table.field, strict=True))
     if n_alone and n_alone == len(table) > 1:
@@ -35,21 +33,6 @@ def assign_patients(table: pd.DataFrame, rule: str | None = None) -> pd.DataFram
             len(table),
         )
     return table.assign(patient=patients)
-
-
-def _compiled(rule: str) -> re.Pattern:
-    try:
-        return re.compile(rule)
-    except re.error as e:
-        raise UserError(f"patient={rule!r} is not a regular expression ({e}).") from e
-
-
-def _by_regex(name: str, rule: re.Pattern) -> str:
-    match = rule.search(name)
-    patient = match and match[1 if rule.groups else 0]  # also None or "", if the group did not match or is empty
-    if not patient:
-        raise UserError(f"patient={rule.pattern!r} finds no patient in the field name {name!r}.")
-    return patient
 
 
 def patient_of(field: str, cells: str = "") -> str:

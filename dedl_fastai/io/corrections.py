@@ -1,10 +1,12 @@
 """Corrections of predicted fields, as `view` writes them: labels, the log of the actions, and which part is checked.
 
 For a field NAME, `corrections/NAME.jsonl` has one action a line, as a JSON object with the attributes of `Action`, and
-is the truth of what happened. `corrections/NAME.ome.tif` holds the labels after the actions, with the revision that it
-shows in its description; it is behind the log if a process was killed.
+is the truth of what happened. `corrections/NAME.ome.tif` holds the labels after the actions, and its description says
+which: their number (the revision) and a digest of them. It is behind the log if a process was killed, and shows another
+one if the log was removed or replaced.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -20,7 +22,7 @@ from ..errors import UserError
 from .files import existing_file
 
 FOLDER, LABELS, LOG, PREDICTED = "corrections", ".ome.tif", ".jsonl", "_predicted.csv"
-_REVISION = re.compile(r"revision (\d+)")  # in the description of a label image: the actions that it shows
+_REVISION = re.compile(r"revision (\d+)(?: of log ([0-9a-f]+))?")  # in the description of a label image: what it shows
 CHECK, UNCHECK, UNDO, REDO = "check", "uncheck", "undo", "redo"
 BEHIND = "does not show all corrections of its log: open the folder with `view` once"  # of a label image
 ACTIONS = ("delete", "merge", "split", "draw", "type", CHECK, UNCHECK, UNDO, REDO)
@@ -58,22 +60,40 @@ def predicted_table(results: Path, name: str) -> Path:
     return results / FOLDER / f"{name}{PREDICTED}"
 
 
-def shown_revision(labels: Path) -> int | None:
-    """Return the number of actions that a label image shows: 0 without one, None if the image does not say."""
-    if not labels.is_file():
-        return 0
+def _shown(labels: Path) -> re.Match | None:
     try:
         with tifffile.TiffFile(labels) as tif:
-            found = _REVISION.search(tif.ome_metadata or "")
+            return _REVISION.search(tif.ome_metadata or "")
     except (tifffile.TiffFileError, OSError, ValueError):
         return None  # the error is raised where its pixels are read
-    return int(found[1]) if found else None
+
+
+def description_of(actions: Sequence[Action], revision: int) -> str:
+    """Return the description of a label image that shows the first actions of a log, up to this revision."""
+    return f"corrected by hand, revision {revision} of log {_digest(actions[:revision])}"
+
+
+def _digest(actions: Sequence[Action]) -> str:
+    return hashlib.sha256("\n".join(a.line for a in actions).encode(errors="backslashreplace")).hexdigest()[:16]
+
+
+def shows(labels: Path, actions: Sequence[Action]) -> bool:
+    """Return whether a label image exists and says that it shows exactly these actions."""
+    found = _shown(labels) if labels.is_file() else None
+    return found is not None and found[2] == _digest(actions)
 
 
 def is_up_to_date(labels: Path, actions: Sequence[Action]) -> bool:
-    """Return whether a label image exists and shows all actions of its log; one that does not say so is believed."""
-    shown = shown_revision(labels)
-    return labels.is_file() and (shown is None or shown >= len(actions))
+    """Return whether a label image exists and shows all actions of its log, and no others.
+
+    One that does not say so is believed if there are actions. Images of earlier versions say only how many they show.
+    """
+    if not labels.is_file():
+        return False
+    found = _shown(labels)
+    if found is None:
+        return bool(actions)
+    return int(found[1]) == len(actions) and found[2] in (None, _digest(actions))
 
 
 def log_of(labels: str | Path) -> Path | None:

@@ -1,6 +1,6 @@
 """Corrections of a field by hand: actions are added to the log of `io.corrections`, and applied to predicted labels.
 
-The label image of a field may be behind its log, so read it with `corrected_labels`.
+The label image of a field may be behind its log, or of another one, so read it with `corrected_labels`.
 """
 
 import logging
@@ -15,7 +15,16 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UserError
-from ..io.corrections import FOLDER, LABELS, LOG, Action, actions_on, corrected_files, is_up_to_date
+from ..io.corrections import (
+    FOLDER,
+    LABELS,
+    LOG,
+    Action,
+    actions_on,
+    corrected_files,
+    description_of,
+    is_up_to_date,
+)
 from ..io.fields.readers import open_field
 from ..io.locks import held
 from ..io.ome_tiff import write_ome_tiff
@@ -135,7 +144,7 @@ def _highest_label(folder: Path, name: str) -> int:
 
 def corrected_labels(folder: Path, name: str) -> np.ndarray:
     """Return the corrected label image as uint32 (H, W), whether or not its file is up to date."""
-    if labels_file(folder, name).is_file() and is_written(folder, name):
+    if is_written(folder, name):
         with open_field(labels_file(folder, name)) as field:
             return field.read(0).astype(np.uint32)
     corrected = open_corrections(folder, name)
@@ -146,12 +155,12 @@ def corrected_labels(folder: Path, name: str) -> np.ndarray:
 
 
 def is_written(folder: Path, name: str) -> bool:
-    """Whether the label image of a field shows all actions of its log."""
+    """Whether the label image of a field shows all actions of its log, and no others."""
     return is_up_to_date(labels_file(folder, name), read_actions(folder, name))
 
 
 def write_labels(folder: Path, name: str, labels: EditedLabels, revision: int) -> None:
-    """Write the corrected label image whole; it replaces the earlier one."""
+    """Write the corrected label image after the first `revision` actions, whole; it replaces the earlier one."""
     field = labels.field
 
     def read(_channel: int, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
@@ -163,7 +172,7 @@ def write_labels(folder: Path, name: str, labels: EditedLabels, revision: int) -
         channel_names=["nucleus id"],
         pixel_size_um=field.pixel_size_um,
         origin_um=field.origin_um,
-        description=f"corrected by hand, revision {revision}",
+        description=description_of(read_actions(folder, name), revision),
         pyramid=False,
         tile=BLOCK,
         shape=field.shape,

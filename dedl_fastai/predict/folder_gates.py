@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 
 
 def origin_of(field: str) -> Origin:
-    """Slide and patient of a field, from its name."""
-    return Origin(slide_of(field), patient_of(field))
+    """Slide and patient of a field, from its name; gates may have another rule for the patient."""
+    return Origin(slide_of(field), patient_of(field), field)
 
 
 def known_gates(out: Path, options: CellOptions, kept: Iterable[Record], settings: Mapping) -> Gates | None:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import UserError
@@ -61,6 +62,7 @@ def gate_cells(
         origins={s.name: s.origin for s in sources},
         control=[s.table for s in cell_sources(control)] if control else (),
     )
+    gates = replace(gates, patient=patient if gates.per == "patient" else "")
     if retyping:
         retyping.prepare_types(gates, {s.name: s.origin for s in sources})
     gates.save(out)

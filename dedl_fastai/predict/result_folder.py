@@ -10,8 +10,9 @@ import pandas as pd
 
 from ..errors import UserError
 from ..inference.scale import Scale, scale_from_dict
-from ..io.corrections import FOLDER, LOG, corrected_files, predicted_table
+from ..io.corrections import corrected_files, predicted_table
 from ..io.files import move_over, written_whole
+from .corrections import labels_file, log_file
 from .kinds import KINDS, Result
 from .measured import MeasuredField
 from .options import CellOptions
@@ -50,9 +51,9 @@ class ResultFolder:
             raise UserError(f"{self.out} cannot be created ({e.strerror}): choose another `out`.") from e
         self.records = {r["field"]: r for r in read_records(self.out)}
         if self.options.overwrite and (corrected := sorted(corrected_files(self.out).keys() & images.keys())):
-            log_file = self.out / FOLDER / f"{corrected[0]}{LOG}"
             raise UserError(
-                f"{log_file} has corrections of the labels that would be replaced: choose another `out`, or remove it."
+                f"{log_file(self.out, corrected[0])} has corrections of the labels that would be replaced: choose "
+                f"another `out`, or remove it."
             )
         for name in self.records.keys() & images.keys():
             check_settings(self.records[name], images[name], self.settings, self.options.overwrite)
@@ -122,14 +123,20 @@ class ResultFolder:
                 KINDS[kind].write(new, result)
         folder.forget()
         record_file(self.out, name).unlink(missing_ok=True)  # it no longer describes the files from here on
-        if "cells" in targets:
-            predicted_table(self.out, name).unlink(missing_ok=True)  # of an earlier prediction
+        self._forget_corrections(name, targets)
         for target in targets.values():
             move_over(folder.folder / target.name, target)
         record = field_record(name, image, result, settings=settings, made=self.made, kinds={*kept, *targets})
         write_record(self.out, record, result)
         folder.remove()
         return record
+
+    def _forget_corrections(self, name: str, targets: Mapping[str, Path]) -> None:
+        """Remove what is left in corrections/ of an earlier prediction, or of a log that was removed."""
+        if self.options.overwrite or "cells" in targets:
+            predicted_table(self.out, name).unlink(missing_ok=True)
+        if not log_file(self.out, name).is_file():
+            labels_file(self.out, name).unlink(missing_ok=True)
 
     def add(self, record: Record) -> None:
         """Count a field as finished, and write the summary with it."""

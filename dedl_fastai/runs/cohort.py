@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ..data.classification.folds import clf_folds, paper_clf_split
-from ..data.classification.labels import field_labels
+from ..data.classification.labels import field_labels, have_labels
 from ..data.classification.tile_labels import has_one_patient, splits_by_place
 from ..data.cohort import Cohort
 from ..data.demo.cohort import demo_cohort
@@ -72,9 +72,11 @@ def load_split_cohort(options: DataOptions, fold: int = 0) -> Cohort:
 def training_part(cohort: Cohort, options: TrainOptions) -> Cohort:
     """Return the cohort with the part of its training fields that the options name, drawn with their seed.
 
-    The fields of `train_only` are added. Raises `UserError` if their patients validate or are tested.
+    It is drawn from the fields with masks, or with labels for a classification. The fields of `train_only` are added.
+    Raises `UserError` if their patients validate or are tested.
     """
-    cohort = draw_training_fields(cohort, options.train_fields, options.train_share, seed=options.seed)
+    usable = have_labels(cohort) if isinstance(options, ClfConfig) else cohort.table["mask"] != ""
+    cohort = draw_training_fields(cohort, options.train_fields, options.train_share, seed=options.seed, usable=usable)
     if not options.train_only:
         return cohort
     more = load_cohorts(options.train_only, options.patient or None)

@@ -51,7 +51,7 @@ def with_run_options(given: Mapping[str, Any]) -> dict[str, Any]:
         "head": network["head"],
         "tile": card["tile"],
         "channel": ",".join(card["channels"]),
-        "percentiles": f"{scaling['low']:g},{scaling['high']:g}",
+        "percentiles": f"{scaling['low']:.12g},{scaling['high']:.12g}",
     }
     config = run.read("config") if run.is_started else {}
     own |= {name: config[name] for name in _FROM_CONFIG if name in config}

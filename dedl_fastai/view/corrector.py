@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 
 from ..errors import UserError
-from ..io.corrections import Action, shown_revision
+from ..io.corrections import Action, shows
 from ..predict.correcting import Corrected
 from ..predict.corrections import StaleError, append, labels_file, open_corrections, read_actions, write_labels
 
@@ -77,7 +77,8 @@ class Corrector:
             self.refresh()  # another process may have added actions
             labels, revision = self.corrected.labels.snapshot(), self.corrected.revision
         try:
-            if revision != shown_revision(labels_file(self.folder, self.name)):  # by another process
+            actions = read_actions(self.folder, self.name)[:revision]
+            if not shows(labels_file(self.folder, self.name), actions):  # else another process has written it
                 write_labels(self.folder, self.name, labels, revision)
         finally:
             labels.close()

@@ -151,6 +151,6 @@ class Gating:
                 group: {m: moved if g is gate else g for m, g in of_group.items()}
                 for group, of_group in self.gates.groups.items()
             }
-            self.gates = Gates(groups, self.gates.per, self.gates.shift, self.gates.factors)
+            self.gates = Gates(groups, self.gates.per, self.gates.shift, self.gates.factors, patient=self.gates.patient)
             self.gates.save(moved_gates(self.folder))
             return moved

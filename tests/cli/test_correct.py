@@ -9,8 +9,16 @@ import pytest
 
 from dedl_fastai.cells import measure_cells
 from dedl_fastai.io import open_field
-from dedl_fastai.io.corrections import Action
-from dedl_fastai.predict.corrections import append, corrected_labels, open_corrections
+from dedl_fastai.io.corrections import Action, predicted_table
+from dedl_fastai.predict.corrections import (
+    append,
+    corrected_labels,
+    labels_file,
+    log_file,
+    open_corrections,
+    write_labels,
+)
+from dedl_fastai.view.gating import Gating
 
 from .results import WRITE, contents, dedl
 
@@ -99,6 +107,21 @@ def test_other_fields_and_the_prediction_stay_and_undo_gives_everything_back(res
     assert {n for n in before if again[n] != before[n]} == {f"fields/{name}.json"}  # it has the number of actions
 
 
+def test_without_its_log_a_field_is_as_predicted(run, results, name, places):
+    before = table(results, name)
+    first = next(iter(places))
+    act(results, name, Action("delete", labels=(first,), points=(places[first],)))
+    corrected = open_corrections(results, name)
+    write_labels(results, name, corrected.labels, corrected.revision)
+    assert dedl("correct", results).exit_code == 0 and len(table(results, name)) == len(before) - 1
+    log_file(results, name).unlink()
+    assert dedl("correct", results).exit_code == 0
+    pd.testing.assert_frame_equal(table(results, name), before)
+    image = record(results, name)["image"]
+    assert dedl("predict", run, image, "--out", results, "--write", "labels", "--overwrite").exit_code == 0
+    assert not labels_file(results, name).exists() and not predicted_table(results, name).exists()
+
+
 def test_gates_are_applied_to_corrected_cells_and_types_by_hand_stay(results, name, places):
     first, second, *_ = places
     act(results, name, Action("delete", labels=(first,), points=(places[first],)))
@@ -113,6 +136,17 @@ def test_gates_are_applied_to_corrected_cells_and_types_by_hand_stay(results, na
     assert record(results, name)["corrected"] == 2
     ranks = pd.read_csv(results / "summary.csv")["look_at"]
     assert ranks[0] == 2 and np.isnan(ranks[1]) and ranks[2] == 1
+
+
+def test_gates_of_patients_that_a_rule_found_hold_for_corrected_cells_and_on_the_page(results, name, places):
+    result = dedl("gate", results, "--apply", "--per", "patient", "--patient", name[:1])
+    assert result.exit_code == 0, result.output
+    label = next(iter(places))
+    act(results, name, Action("delete", labels=(label,), points=(places[label],)))
+    result = dedl("correct", results)
+    assert result.exit_code == 0 and f"fields rewritten: {name}" in result.stdout, result.output
+    assert Gating(results, [name]).save("CD19", name, 0.5).cut == 0.5
+    assert Gating(results, [name]).gate("CD19", name).cut == 0.5
 
 
 def test_what_is_missing_is_one_sentence_and_changes_nothing(results, name, places):

@@ -40,6 +40,16 @@ def test_an_epoch_has_as_many_items_as_with_all_fields(cohort):
     assert len(kept(draw_training_fields(cohort, share=0.001))) == 1
 
 
+def test_only_fields_that_can_be_used_are_drawn_and_counted(cohort):
+    usable = cohort.table.field.isin([f"p{p}_{i}" for p in range(4) for i in range(2)])
+    part = draw_training_fields(cohort, 3, usable=usable)
+    assert len(kept(part)) == 3 and kept(part) <= set(cohort.table.field[usable])
+    assert len(part.left_out) == 5 and part.repeats == pytest.approx(8 / 3)
+    assert len(kept(draw_training_fields(cohort, share=0.5, usable=usable))) == 4
+    with pytest.raises(UserError, match="8 training fields with masks or labels"):
+        draw_training_fields(cohort, 9, usable=usable)
+
+
 @pytest.mark.parametrize(
     ("how", "says"),
     [({"n": 21}, "20 training fields"), ({"share": 0}, "above 0"), ({"n": 2, "share": 0.5}, "a number of fields, or")],

@@ -90,3 +90,5 @@ def test_a_label_image_says_which_actions_it_shows(tmp_path):
     tifffile.imwrite(path, plane, metadata={"Description": "corrected by hand, revision 2"})
     assert is_up_to_date(path, actions(("draw", None), ("check", None)))
     assert not is_up_to_date(path, actions(("draw", None), ("check", None), ("undo", None)))
+    assert not is_up_to_date(path, actions(("check", None)))
+    assert not is_up_to_date(path, [])

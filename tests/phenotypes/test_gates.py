@@ -1,5 +1,8 @@
 """Gates: cut-offs of constructed markers, the reasons for none, slides, shifts, two cut-offs, and gates.json."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -158,6 +161,20 @@ def test_slides_and_patients_have_their_own_gates(per):
     assert gates.positive(TWO_SLIDES["g"], ORIGINS["g"])["CD4"].sum() == pytest.approx(300, abs=10)
     with pytest.raises(UserError, match=r"not for 's3'" if per == "slide" else "not for 'p3'"):
         gates.positive(TWO_SLIDES["f"], Origin("s3", "p3"))
+
+
+def test_the_rule_for_patients_is_kept_and_files_without_it_are_read(tmp_path):
+    gates = fit_gates(TWO_SLIDES, ["CD4"], GateOptions(per="patient"), origins=ORIGINS)
+    path = tmp_path / "gates.json"
+    replace(gates, patient=r"^(p\d)_").save(path)
+    by_rule = Gates.load(path)
+    assert by_rule.of(Origin("s", "s", "p1_7")) == gates.groups["p1"]
+    with pytest.raises(UserError, match="finds no patient in the field name 'x'"):
+        by_rule.of(Origin("s", "p1", "x"))
+    data = json.loads(path.read_text())
+    del data["patient"]
+    path.write_text(json.dumps(data))
+    assert Gates.load(path).of(Origin("s", "p2", "x")) == gates.groups["p2"]
 
 
 def test_a_shift_by_the_mode_makes_slides_comparable():

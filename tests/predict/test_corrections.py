@@ -7,11 +7,12 @@ import pytest
 
 from dedl_fastai.errors import UserError
 from dedl_fastai.io import open_field, write_ome_tiff
-from dedl_fastai.io.corrections import Action, actions_in_force, checked_mask, corrected_files, shown_revision
+from dedl_fastai.io.corrections import Action, actions_in_force, checked_mask, corrected_files
 from dedl_fastai.predict.corrections import (
     StaleError,
     append,
     corrected_labels,
+    is_written,
     labels_file,
     log_file,
     open_corrections,
@@ -67,7 +68,7 @@ def test_each_action_changes_its_nuclei_and_is_in_the_log(folder):
 def test_the_labels_of_a_field_are_replayed_if_their_image_is_behind_the_log(folder):
     corrected = done(folder, *ACTIONS[:2])
     write_labels(folder, "f", corrected.labels, corrected.revision)
-    assert shown_revision(labels_file(folder, "f")) == 2
+    assert is_written(folder, "f")
     with open_field(labels_file(folder, "f")) as field:
         assert field.shape == SHAPE and field.pixel_size_um == 0.5
         assert np.array_equal(field.read(0), corrected.labels[:, :])
@@ -75,6 +76,28 @@ def test_the_labels_of_a_field_are_replayed_if_their_image_is_behind_the_log(fol
     labels = corrected_labels(folder, "f")
     assert labels.dtype == np.uint32 and (labels == 3).sum() == 800
     assert np.array_equal(labels, open_corrections(folder, "f").labels[:, :])
+
+
+def test_a_label_image_that_is_left_of_a_removed_log_is_not_believed(folder):
+    predicted = open_corrections(folder, "f").labels[:, :]
+    corrected = done(folder, *ACTIONS[:2])
+    write_labels(folder, "f", corrected.labels, corrected.revision)
+    assert is_written(folder, "f")
+    log_file(folder, "f").unlink()
+    assert np.array_equal(corrected_labels(folder, "f"), predicted)
+    for action in ACTIONS[3:5]:  # fewer actions, then as many of another log
+        corrected = done(folder, action)
+        assert not is_written(folder, "f")
+        assert np.array_equal(corrected_labels(folder, "f"), corrected.labels[:, :])
+
+
+def test_a_label_image_of_an_earlier_version_has_the_number_of_its_actions_alone(folder):
+    labels = done(folder, *ACTIONS[:2]).labels[:, :]
+    write_ome_tiff(labels_file(folder, "f"), labels, ["nucleus id"], description="corrected by hand, revision 2")
+    assert is_written(folder, "f")
+    log_file(folder, "f").unlink()
+    done(folder, ACTIONS[3])
+    assert not is_written(folder, "f")
 
 
 def test_a_snapshot_does_not_change(folder):

@@ -1,5 +1,6 @@
 """Runs on a part of their training fields: as many steps, the same validation and test fields, found again later."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -10,11 +11,13 @@ from dedl_fastai.data.classification.block import clf_block
 from dedl_fastai.data.subsets import draw_training_fields
 from dedl_fastai.errors import UserError
 from dedl_fastai.io.files import read_json
+from dedl_fastai.runs.classification.training import train_clf
 from dedl_fastai.runs.evaluation import evaluate_run
+from dedl_fastai.runs.options.clf import ClfConfig
 from dedl_fastai.runs.options.seg import SegConfig
 from dedl_fastai.runs.segmentation.training import train_seg
 
-from ..options import TINY
+from ..options import TINY, TINY_CLF
 
 
 def test_a_run_on_one_field_is_evaluated_on_the_same_fields_as_one_on_all(tiny_folder, tmp_path):
@@ -28,6 +31,22 @@ def test_a_run_on_one_field_is_evaluated_on_the_same_fields_as_one_on_all(tiny_f
         "test": len(whole.part("test")),
     }
     assert evaluate_run(tmp_path / "run")["test"]["iou"] == pytest.approx(metrics["test"]["iou"])
+
+
+def test_fields_without_masks_or_labels_are_not_drawn(few_folder, tmp_path):
+    cohort = Cohort.load(few_folder).with_split(["train"] * 6 + ["valid"] * 2 + ["test"] * 2)
+    table = cohort.table.drop(columns="cells").assign(labels=["a", "b", "b", "a", "a", "b"] + ["a", "b"] * 2)
+    table.loc[[0, 2, 4], ["mask", "labels"]] = ""
+    replace(cohort, table=table).save(tmp_path / "cohort.csv")
+    given = {"data": str(tmp_path / "cohort.csv"), "split": "column", "epochs": 1, "train_fields": 2}
+    train_seg(SegConfig.resolve({**TINY, **given}), tmp_path / "seg")
+    train_clf(ClfConfig.resolve({**TINY_CLF, **given}), tmp_path / "clf")
+    for run in ("seg", "clf"):
+        splits = read_json(tmp_path / run / "splits.json")["fields"]
+        drawn = {f for f, row in splits.items() if row["split"] == "train"}
+        assert len(drawn) == 2 and drawn <= set(table.field[[1, 3, 5]])
+    with pytest.raises(UserError, match="3 training fields with masks or labels"):
+        train_seg(SegConfig.resolve({**TINY, **given, "train_fields": 4}), tmp_path / "none")
 
 
 def test_an_epoch_is_as_long_as_with_all_fields_in_both_tasks(tiny_folder):

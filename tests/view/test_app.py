@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from dedl_fastai.errors import UserError
-from dedl_fastai.io.corrections import shown_revision
-from dedl_fastai.predict.corrections import corrected_labels, labels_file, log_file, read_actions
+from dedl_fastai.io import open_field
+from dedl_fastai.predict.corrections import corrected_labels, is_written, labels_file, log_file, read_actions
 from dedl_fastai.view.app import create_app
 from dedl_fastai.view.results import ResultsView
 from dedl_fastai.view.server import serve
@@ -173,16 +173,26 @@ def test_corrections_are_there_again_in_another_process(folder):
         act(second, "delete", 1, labels=[5], points=[centre(5)])
         assert "changed in another page" in act(first, "undo", 1, status=409)["error"]
         assert first.get(f"{A}/state").json()["revision"] == 2 and label_at(first, *centre(5)) == 0
-    assert shown_revision(labels_file(folder, NAMES[0])) == 2
+    assert is_written(folder, NAMES[0])
     assert set(np.unique(corrected_labels(folder, NAMES[0]))) == {0, 2, 3, 4}
 
 
 def test_a_label_image_that_a_killed_process_left_behind_is_written_by_the_next_one(folder):
     act(client_of(folder), "delete", 0, labels=[1], points=[centre(1)])
-    assert shown_revision(labels_file(folder, NAMES[0])) == 0
+    assert not labels_file(folder, NAMES[0]).exists()
     with client_of(folder):
         pass  # the field is not even looked at
-    assert shown_revision(labels_file(folder, NAMES[0])) == 1
+    assert is_written(folder, NAMES[0])
+
+
+def test_a_label_image_of_another_log_is_written_again(folder):
+    with client_of(folder) as client:
+        act(client, "delete", 0, labels=[1], points=[centre(1)])
+    log_file(folder, NAMES[0]).unlink()
+    with client_of(folder) as client:
+        act(client, "delete", 0, labels=[5], points=[centre(5)])
+    with open_field(labels_file(folder, NAMES[0])) as field:
+        assert set(np.unique(field.read(0))) == {0, 1, 2, 3, 4}
 
 
 def test_a_page_that_is_behind_is_refused_and_nothing_happens(client, folder):

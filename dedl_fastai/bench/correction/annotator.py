@@ -25,8 +25,8 @@ def annotate(
 ) -> int:
     """Write the corrections of a field of `predict`'s results, and return the number of nuclei that were corrected.
 
-    In the boxes the labels are the true nuclei of a mask file with ids, elsewhere the predicted ones. A true nucleus
-    that was not found (at an IoU of 0.5), and a false one, count as one each.
+    In the boxes the labels are the true nuclei of a mask file with ids and without unknown pixels, elsewhere the
+    predicted ones. A true nucleus that was not found (at an IoU of 0.5), and a false one, count as one each.
     """
     results = Path(results)
     with open_field(results / f"{field}{KINDS['labels'].ending}") as opened:

@@ -14,7 +14,7 @@ from ...data.splits import split_cohort
 from ...errors import UserError
 from ...io.corrections import FOLDER, LABELS
 from ...io.files import read_json, write_json, written_whole
-from ...io.masks import holds_ids, read_labels
+from ...io.masks import IGNORED, holds_ids, read_labels
 from ...models.names import NUCLEI
 from ...predict.cells import predict_cells
 from ...predict.options import CellOptions
@@ -58,7 +58,8 @@ def correction_curve(cohort: Cohort, out: str | Path, annotation: Annotation | N
     of each order. Threshold and separation are tuned on the validation fields, those of the model before too, whose
     truth is not counted. `f1` is that at an IoU of 0.5 over all test fields, `f1_valid` over the validation fields.
     Finished trainings are not repeated, nor is one on the same parts in another order. Raises `UserError` for masks
-    without ids, too few training fields or regions, and a folder with the curve of other options.
+    without ids, training masks with unknown pixels, too few training fields or regions, and a folder with the curve of
+    other options.
     """
     annotation, out = annotation or Annotation(), Path(out)
     cohort = split_cohort(cohort, seed=annotation.seed)
@@ -96,6 +97,11 @@ def _check(cohort: Cohort, pool: Cohort, annotation: Annotation) -> None:
     if plain := [m for m in masks if not m or holds_ids(m, read_labels(m)) is False]:
         raise UserError(
             f"{plain[0] or 'a field without a mask'} does not tell nuclei apart: an annotator needs masks with ids."
+        )
+    if partly := [row.mask for row in pool.rows() if (read_labels(row.mask) == IGNORED).any()]:
+        raise UserError(
+            f"{partly[0]} has pixels ({IGNORED}) whose truth is unknown: an annotator needs masks of whole training "
+            f"fields; leave this field out."
         )
 
 

@@ -55,15 +55,27 @@ def field_labels(
     if min_cells < 1:
         raise UserError(f"min_cells={min_cells}: a class needs at least 1 cell to be present.")
     rules = rules if isinstance(rules, Rules) else Rules.load(rules)
-    if (cohort.table.labels != "").any():
+    if _are_given(cohort):
         if min_cells > 1 or thresholds:
             log.warning("the labels of %s are given: `min_cells` and `thresholds` are not used", cohort.root)
         return _given(cohort, rules)
     return _from_cells(cohort, rules, min_cells, parse_thresholds(thresholds))
 
 
-def _with_source(cohort: Cohort, has_source: pd.Series, source: str) -> Cohort:
+def have_labels(cohort: Cohort) -> pd.Series:
+    """Whether each field has labels or, in a cohort without given labels, a cell table from which they follow."""
+    if _are_given(cohort):
+        return cohort.table.labels.str.strip("; ") != ""
+    return cohort.table["cells"] != "" if "cells" in cohort.table else pd.Series(False, cohort.table.index)
+
+
+def _are_given(cohort: Cohort) -> bool:
+    return bool((cohort.table.labels != "").any())
+
+
+def _with_source(cohort: Cohort, source: str) -> Cohort:
     """Return the fields with labels or a cell table; `source` is the name of these in messages."""
+    has_source = have_labels(cohort)
     if not has_source.any():
         raise UserError(
             f"{cohort.root} has neither labels nor cell tables: add a labels.csv (image, labels) next to images/, or "
@@ -75,7 +87,7 @@ def _with_source(cohort: Cohort, has_source: pd.Series, source: str) -> Cohort:
 
 
 def _given(cohort: Cohort, rules: Rules) -> Labels:
-    cohort = _with_source(cohort, cohort.table.labels.str.strip("; ") != "", "labels")
+    cohort = _with_source(cohort, "labels")
     sets = [[name.strip() for name in text.split(";") if name.strip()] for text in cohort.table.labels]
     classes = {name for names in sets for name in names}
     by_rules = [name for name in rules.classes if name in classes]
@@ -87,8 +99,7 @@ def _given(cohort: Cohort, rules: Rules) -> Labels:
 
 
 def _from_cells(cohort: Cohort, rules: Rules, min_cells: int, thresholds: dict[str, Cuts]) -> Labels:
-    files = cohort.table["cells"] if "cells" in cohort.table else pd.Series("", index=cohort.table.index)
-    cohort = _with_source(cohort, files != "", "cell table")
+    cohort = _with_source(cohort, "cell table")
     tables = for_each(cells_of_row, cohort.rows())
     is_test = cohort.table.split == "test"
     fit_on = None if is_test.all() else set(cohort.table.field[~is_test])  # nothing is determined from test fields

@@ -55,14 +55,14 @@ def seg_block(
     tile: int = 480,  # edge in pixels
     channels: Sequence[str] = ("DAPI",),
     augment: Sequence[Callable] | None = None,  # batch transforms; default: the paper's, `TileAugment()`
-    scaling: PercentileScaling | None = None,
+    scaling: PercentileScaling | None = None,  # default: that of the run before, else `PercentileScaling()`
     pad: str = PAD,  # beyond the field: "zero" as in the paper, or "reflect", its mirror image
     skip_blank: bool = False,  # leave out training tiles without a nucleus
     min_tiles: int = 0,  # training tiles of an epoch at least: fewer are shown several times
     sample: str = UNIFORM,  # every training tile once an epoch, or "foreground": see `ForegroundDL`
     ids: bool = False,  # targets are ids of nuclei instead of masks, as heads need them
     cache: str | Path | None = None,  # folder of decoded fields
-    before: SegFacts | None = None,  # of a run that is continued: its scaling, normalisation and pixel size stay
+    before: SegFacts | None = None,  # of a run that is continued: its normalisation and pixel size stay
     **arguments: Any,
 ) -> FieldDataBlock:
     """Return the `DataBlock` of tiles of a cohort and their nucleus masks; `block.known["facts"]` are its `SegFacts`.
@@ -73,7 +73,7 @@ def seg_block(
     """
     if sample not in SAMPLES:
         raise UserError(f"sample={sample!r} is unknown; it may be {' or '.join(SAMPLES)}.")
-    scaling = before.scaling if before else scaling or PercentileScaling()
+    scaling = scaling or (before.scaling if before else PercentileScaling())
     training = _needed(cohort.with_masks(), "train")
     fields = cache_cohort(training, channels, scaling, cache, ids=ids)
     pixel_size = common_pixel_size(pixel_sizes(training.table.image))

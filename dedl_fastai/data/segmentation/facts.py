@@ -40,6 +40,7 @@ class SegFacts:
     def continuing(self, before: "SegFacts") -> "SegFacts":
         """Return the facts for a model that was trained with those `before`, which its weights are used to.
 
+        Mean and deviation stay as measured here if the scaling is another one, since those before belong to theirs.
         Raises `UserError` for another number of channels, and logs a different pixel size.
         """
         if len(before.channels) != len(self.channels):
@@ -47,10 +48,11 @@ class SegFacts:
         size, size_before = self.pixel_size_um, before.pixel_size_um
         if size and size_before and not 1 / _SAME_SIZE < size / size_before < _SAME_SIZE:
             log.warning("the pixels of these fields are %g um, and those of the run %g um", size, size_before)
+        normalised = before if self.scaling == before.scaling else self
         return replace(
             self,
-            mean=before.mean,
-            std=before.std,
+            mean=normalised.mean,
+            std=normalised.std,
             pixel_size_um=before.pixel_size_um,
             nucleus_px=before.nucleus_px if self.nucleus_px else None,
         )

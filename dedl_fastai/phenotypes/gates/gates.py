@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ...errors import UserError
+from ...io.field_names import patient_by
 from ...io.files import read_json, write_json
 from ..columns import compartment_of, intensity_column, markers_or_columns, plain_name
 from .gate import Gate
@@ -20,10 +21,11 @@ ALL = "all"  # the group of gates that hold for the whole cohort
 
 
 class Origin(NamedTuple):
-    """Slide and patient of a table of cells."""
+    """Slide and patient of a table of cells, and the name of its field."""
 
     slide: str = ""
     patient: str = ""
+    field: str = ""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Gates:
     per: str = "cohort"
     shift: str = "none"
     factors: dict[str, dict[str, float]] = field(default_factory=dict)  # marker -> slide -> factor of its intensities
+    patient: str = ""  # the rule that found the patients in the names of fields; "": `Origin.patient` is right
 
     @property
     def markers(self) -> list[str]:
@@ -53,19 +56,26 @@ class Gates:
                 group: {m: _gate(values) for m, values in gates.items()} for group, gates in data["groups"].items()
             }
             names = ("per", "shift", "factors")
-            return cls(groups, **{name: data[name] for name in names})
+            return cls(groups, **{name: data[name] for name in names}, patient=str(data.get("patient", "")))
         except (KeyError, TypeError, AttributeError, ValueError) as e:
             raise UserError(f"{path} holds no gates ({e}): give a gates.json that gate or predict wrote.") from e
 
     def of(self, origin: Origin = Origin()) -> dict[str, Gate]:  # noqa: B008 (immutable)
         """The gates of a field, by marker. Raises `UserError` if there are none for its slide or patient."""
-        group = ALL if self.per == "cohort" else getattr(origin, self.per)
+        group = self._group(origin)
         if group not in self.groups:
             raise UserError(
                 f"the gates are for each {self.per} ({', '.join(self.groups)}), but not for {group or 'this field'!r}: "
                 f"make gates for the whole cohort, or with cells of this {self.per} too."
             )
         return self.groups[group]
+
+    def _group(self, origin: Origin) -> str:
+        if self.per == "cohort":
+            return ALL
+        if self.per == "patient" and self.patient and origin.field:
+            return patient_by(self.patient, origin.field)
+        return getattr(origin, self.per)
 
     def common(self) -> dict[str, Gate]:
         """The gates that hold for the whole cohort, by marker; none if there are gates for each slide or patient."""

@@ -108,4 +108,11 @@ def test_what_cannot_be_simulated_is_one_sentence(folder, tmp_path, trained):
     plain = replace(cohort, table=cohort.table.assign(mask=str(tmp_path / "binary.tif")))
     with pytest.raises(UserError, match=r"binary\.tif does not tell nuclei apart"):
         correction_curve(plain, tmp_path / "out", Annotation(numbers=(1,)))
+    partly = np.where(np.arange(64) < 32, ids.astype(np.int16), np.int16(IGNORED))
+    tifffile.imwrite(tmp_path / "partly.tif", partly)
+    for split, refused in (("train", True), ("test", False)):
+        masks = cohort.table["mask"].where(cohort.table.split != split, str(tmp_path / "partly.tif"))
+        partly_known = replace(cohort, table=cohort.table.assign(mask=masks))
+        with pytest.raises(UserError, match=r"partly\.tif has pixels" if refused else "3 training fields to correct"):
+            correction_curve(partly_known, tmp_path / "out", Annotation(numbers=(1 if refused else 4,)))
     assert not trained and not (tmp_path / "out").exists()

@@ -13,8 +13,9 @@ from dedl_fastai.data.joined import load_cohorts
 from dedl_fastai.errors import UserError
 from dedl_fastai.models.weights import read_tensors
 from dedl_fastai.runs import SegConfig, train_seg
-from dedl_fastai.runs.continued import splits_like, with_run_options
+from dedl_fastai.runs.continued import facts_of_run, load_seg_cohort, splits_like, with_run_options
 from dedl_fastai.runs.segmentation.before import warn_if_worse
+from dedl_fastai.runs.segmentation.training import dataloaders_of
 
 from ...corrected import corrected_results
 from ...options import TINY
@@ -143,6 +144,20 @@ def test_given_options_and_presets_replace_those_of_the_run(run, tmp_path):
     assert with_run_options({"weights": "nuclei"})["encoder"] == "efficientnet-lite0"
     with pytest.raises(UserError, match="continues from a run"):
         with_run_options({"preset": "finetune", "weights": str(tmp_path)})
+
+
+def test_percentiles_that_are_given_replace_those_of_the_run(run, tiny_folder):
+    before = facts_of_run(str(run))
+    given = {"weights": str(run), "data": str(tiny_folder), "bs": 4}
+    kept, replaced = (_facts({**given, **more}) for more in ({}, {"percentiles": "5,95"}))
+    assert kept.scaling == before.scaling and kept.mean == before.mean
+    assert (replaced.scaling.low, replaced.scaling.high) == (5, 95)
+    assert replaced.mean[0] > before.mean[0]  # the mean of the run belongs to its scaling
+
+
+def _facts(given):
+    options = SegConfig.resolve(with_run_options(given))
+    return dataloaders_of(options, load_seg_cohort(options)).facts
 
 
 def test_a_run_that_is_worse_than_the_one_before_says_so(caplog):
