@@ -37,9 +37,9 @@ class Gating:
 
     @cached_property
     def gates(self) -> Gates:
-        """The cut-offs at first."""
+        """The cut-offs at first, with the markers spelt as in the tables."""
         path = newest_gates(self.folder)
-        return Gates.load(path) if path else Gates({ALL: {}})
+        return Gates.load(path).spelt_as(self.markers) if path else Gates({ALL: {}})
 
     @cached_property
     def markers(self) -> list[str]:

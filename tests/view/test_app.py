@@ -13,7 +13,9 @@ from PIL import Image
 
 from dedl_fastai.errors import UserError
 from dedl_fastai.io.corrections import shown_revision
+from dedl_fastai.phenotypes import Gates
 from dedl_fastai.predict.corrections import corrected_labels, labels_file, log_file, read_actions
+from dedl_fastai.predict.gate import gate_cells
 from dedl_fastai.view.app import create_app
 from dedl_fastai.view.results import ResultsView
 from dedl_fastai.view.server import serve
@@ -232,6 +234,23 @@ def test_a_cut_off_is_moved_and_written(client, folder):
         assert again.get("api/gates/CD8", params={"field": "b"}).json()["cut"] == 3
     assert client.get("api/gates/CD9", params={"field": "b"}).status_code == 400
     assert client.post("api/gates/CD8", json={"field": "b"}).status_code == 400
+
+
+def test_a_cut_off_is_moved_and_applied_where_rules_spell_the_marker_otherwise(folder, tmp_path, caplog):
+    for name in NAMES:
+        path = folder / f"{name}_cells.csv"
+        table = pd.read_csv(path).rename(columns={"Cell CD8 mean": "Cell Cd-8 mean"})
+        table.assign(**{"Cell CD3 mean": table["Cell Cd-8 mean"]}).to_csv(path, index=False)
+    (tmp_path / "rules.txt").write_text("t = CD8+")
+    (tmp_path / "others.txt").write_text("t = CD3+")
+    gate_cells([folder], rules=tmp_path / "rules.txt", given={"CD8": 3}, apply=True)
+    with client_of(folder) as client:
+        assert client.get("api/gates/Cd-8", params={"field": "b"}).json()["cut"] == 3
+        client.post("api/gates/Cd-8", json={"field": "b", "cut": 6})
+    gate_cells([folder], rules=tmp_path / "rules.txt", apply=True)
+    assert Gates.load(folder / "gates.json").of()["CD8"].cut == 6 and "by hand" not in caplog.text
+    gate_cells([folder], rules=tmp_path / "others.txt", apply=True)
+    assert "the cut-off by hand of CD8 is not applied" in caplog.text
 
 
 @pytest.mark.parametrize(
