@@ -14,6 +14,7 @@ from PIL import Image
 from dedl_fastai.errors import UserError
 from dedl_fastai.io.corrections import shown_revision
 from dedl_fastai.phenotypes import Gates
+from dedl_fastai.predict.correct import correct_results
 from dedl_fastai.predict.corrections import corrected_labels, labels_file, log_file, read_actions
 from dedl_fastai.predict.gate import gate_cells
 from dedl_fastai.view.app import create_app
@@ -358,6 +359,33 @@ def test_tables_and_counts_follow_the_corrections_when_the_page_asks(client, fol
     drawn = client.get(f"{A}/at", params={"x": 220, "y": 215}).json()
     assert not drawn["is_changed"] and drawn["row"]["area_px"] == 1200
     assert client.get("api/gates/CD8", params={"field": NAMES[0], "cut": 3}).json()["cells_of_field"] == 5
+
+
+def test_rows_and_counts_follow_when_another_process_corrects_the_tables(client, folder):
+    assert client.get(f"{A}/at", params=dict(zip("xy", centre(5), strict=True))).json()["row"]["label"] == 5
+    assert client.get("api/gates/CD8", params={"field": NAMES[0], "cut": 3}).json()["cells_of_field"] == 5
+    shown = act(client, "delete", 0, labels=[1], points=[centre(1)])
+    correct_results(folder)
+    assert [row["cells"] for row in client.get("api/fields").json()["fields"]] == [4, 5]
+    for label in (2, 3, 4, 5):
+        assert client.get(f"{A}/at", params=dict(zip("xy", centre(label), strict=True))).json()["row"]["label"] == label
+    assert client.get("api/gates/CD8", params={"field": NAMES[0], "cut": 3}).json()["cells_of_field"] == 4
+    assert client.get(f"{A}/state").json()["table"] != shown["table"]  # in the address of outlines: they have types
+
+
+def test_newer_cut_offs_of_another_process_are_shown_and_kept(client, folder, tmp_path):
+    for name in NAMES:
+        table = pd.read_csv(folder / f"{name}_cells.csv")
+        table.assign(**{"Cell CD3 mean": table["Cell CD8 mean"]}).to_csv(folder / f"{name}_cells.csv", index=False)
+    (tmp_path / "rules.txt").write_text("t = CD8+ CD3+")
+    gate_cells([folder], rules=tmp_path / "rules.txt", given={"CD8": 3, "CD3": 3}, apply=True)
+    assert client.get("api/gates/CD8", params={"field": "b"}).json()["cut"] == 3
+    client.post("api/gates/CD3", json={"field": "b", "cut": 6})
+    gate_cells([folder], rules=tmp_path / "rules.txt", given={"CD8": 5}, apply=True)
+    client.post("api/gates/CD3", json={"field": "b", "cut": 7})
+    saved = Gates.load(folder / "corrections" / "gates.json").of()
+    assert (saved["CD8"].cut, saved["CD3"].cut) == (5, 7)
+    assert client.get("api/gates/CD8", params={"field": "b"}).json()["cut"] == 5
 
 
 def test_a_correction_of_the_tables_that_fails_is_a_sentence(client, folder):

@@ -89,7 +89,7 @@ export class FieldPage {
 
   #outlineQuery() {
     const gate = this.gating ? `&marker=${encodeURIComponent(this.gating.marker)}&cut=${this.gating.cut}` : "";
-    return `revision=${this.state.revision}${gate}`;
+    return `revision=${this.state.revision}&table=${this.state.table}${gate}`; // what a browser may keep them by
   }
 
   showOutlines() {
