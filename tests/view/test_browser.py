@@ -318,3 +318,10 @@ def test_a_redraw_ends_with_its_selection_and_quick_actions_follow_each_other(br
     page.until(lambda: "active" in tab.get_attribute('[data-tool="look"]', "class"))
     page.drag(*around)
     assert page.errors == [] and page.revision == 1
+
+    # two corrections at once are done one after the other
+    tab.evaluate("""for (const again of [false, true]) document.body.dispatchEvent(
+        new KeyboardEvent("keydown", { key: "z", ctrlKey: true, shiftKey: again, bubbles: true }))""")
+    page.becomes(3)
+    assert [a.action for a in read_actions(folder, NAMES[0])] == ["delete", "undo", "redo"]
+    assert tab.is_hidden("#message") and page.errors == []
