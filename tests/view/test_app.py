@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from dedl_fastai.errors import UserError
-from dedl_fastai.io.corrections import shown_revision
+from dedl_fastai.io.corrections import Action, shown_revision
 from dedl_fastai.phenotypes import Gates
 from dedl_fastai.predict.correct import correct_results
-from dedl_fastai.predict.corrections import corrected_labels, labels_file, log_file, read_actions
+from dedl_fastai.predict.corrections import append, corrected_labels, labels_file, log_file, read_actions
 from dedl_fastai.predict.gate import gate_cells
 from dedl_fastai.view.app import create_app
 from dedl_fastai.view.results import ResultsView
@@ -157,6 +157,16 @@ def test_every_correction_is_on_the_disk_when_it_is_answered(client, folder):
         client.get("api/fields").json()["fields"][0] | {"corrections": 6, "checked": "field"}
         == (client.get("api/fields").json()["fields"][0])
     )
+
+
+def test_a_nucleus_is_not_drawn_again_away_from_its_place_but_earlier_logs_hold(client, folder):
+    away = [(600, 20), (640, 20), (640, 60), (600, 60)]
+    refused = act(client, "draw", 0, status=400, labels=[5], points=away)
+    assert "nucleus 5 is not there" in refused["error"] and not log_file(folder, NAMES[0]).exists()
+    assert (label_at(client, *centre(5)), label_at(client, 620, 40)) == (5, 0)
+    append(folder, NAMES[0], Action("draw", (5,), tuple(away)), after=0)
+    state = client.get(f"{A}/state").json()
+    assert state["revision"] == 1 and "trouble" not in state and label_at(client, 620, 40) == 5
 
 
 def test_undo_and_redo(client):
