@@ -63,6 +63,21 @@ class Corrected:
         self.revision += 1
         return action
 
+    def check_place(self, action: Action) -> None:
+        """Raise a `UserError` for an outline that is not where the nucleus is that it is to replace.
+
+        This is for new actions, and not part of `apply`: logs of earlier versions may hold such outlines, which then
+        added a second piece.
+        """
+        if action.action != "draw" or not action.labels or not action.points:
+            return
+        box, label = self._box_around(np.array(action.points, float)), action.labels[0]
+        if not (self.labels.read(box) == label).any():
+            raise UserError(
+                f"the nucleus {label} is not there: draw the outline around the nucleus, or delete it and draw a new "
+                f"one."
+            )
+
     def _move(self, source: list[_Step], target: list[_Step], back: bool) -> None:
         if not source:
             raise UserError(f"there is nothing to {'undo' if back else 'redo'}.")
@@ -117,13 +132,16 @@ class Corrected:
     def _draw(self, action: Action, outline: np.ndarray) -> _Step:
         if len(outline) < 3:
             raise UserError("an outline needs three points.")
-        box = clipped(grown(box_of_points(outline), _MARGIN), self.labels.shape)
+        box = self._box_around(outline)
         label = action.labels[0] if action.labels else self._next_id()
         if (self.labels.read(box) == label).any():  # it is drawn again
             box = enclosing(box, self.labels.box_of(label, box))
         before = self.labels.read(box)
         after = editing.drawn(before, label, outline - _corner(box))
         return _Step(replace(action, labels=(label,)), box, before, after)
+
+    def _box_around(self, outline: np.ndarray) -> Box:
+        return clipped(grown(box_of_points(outline), _MARGIN), self.labels.shape)
 
     def _box(self, labels: tuple[int, ...], places: np.ndarray) -> Box:
         """The pixels of all nuclei of an action, with a margin."""

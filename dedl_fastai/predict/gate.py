@@ -52,7 +52,7 @@ def gate_cells(
     wanted = list(markers) or (parsed.markers if parsed else markers_of(sources))
     given = _spelt_as(wanted, given or {})
     if retyping:
-        given = {m: cuts for m, cuts in _cuts_by_hand(retyping.out).items() if m in wanted} | given
+        given = _cuts_by_hand(retyping.out, wanted) | given
     gates = fit_gates(
         {s.name: s.table for s in sources},
         wanted,
@@ -90,13 +90,17 @@ def _retyping(inputs: Sequence[str | Path], rules: str | Path | Rules) -> Retypi
     return Retyping(inputs[0], rules)
 
 
-def _cuts_by_hand(out: Path) -> dict[str, Cuts]:
+def _cuts_by_hand(out: Path, wanted: Sequence[str]) -> dict[str, Cuts]:
     """Cut-offs by hand, of the page or of the last `apply`, whichever is newer: they stay unless others are given."""
     path = newest_gates(out)
-    gates = Gates.load(path) if path else Gates({})
+    gates = Gates.load(path).spelt_as(wanted) if path else Gates({})
     if any(gate.method == HAND for group, own in gates.groups.items() if group != ALL for gate in own.values()):
         log.warning("%s: cut-offs by hand of single slides or patients are not applied: give `given`", path)
-    return {m: gate.threshold for m, gate in gates.common().items() if gate.method == HAND}
+    cuts: dict[str, Cuts] = {m: gate.threshold for m, gate in gates.common().items() if gate.method == HAND}
+    if others := [m for m in cuts if m not in wanted]:
+        text = "%s: the cut-off by hand of %s is not applied, as it is none of the markers: %s"
+        log.warning(text, path, ", ".join(others), ", ".join(wanted))
+    return {m: c for m, c in cuts.items() if m in wanted}
 
 
 def _spelt_as(markers: Sequence[str], given: Mapping[str, Cuts]) -> dict[str, Cuts]:

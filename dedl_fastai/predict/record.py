@@ -36,7 +36,12 @@ def thumbnail_file(out: Path, field: str) -> Path:
 def read_records(out: Path) -> list[Record]:
     """Read the records of all finished fields, sorted by image."""
     files = [p for p in (out / "fields").glob("*.json") if not is_temporary(p)]
-    return in_order(read_json_object(p, *_NEEDED) for p in files)
+    return in_order(map(read_record, files))
+
+
+def read_record(path: Path) -> Record:
+    """Read the record of a field. Raises `UserError` if the file is none."""
+    return read_json_object(path, *_NEEDED)
 
 
 def in_order(records: Iterable[Record]) -> list[Record]:

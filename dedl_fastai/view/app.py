@@ -120,7 +120,7 @@ class _Handlers:
         return _picture(picture, "image/jpeg", is_ready)
 
     def outlines(self, request: Any) -> Any:
-        """A tile of outlines; the query holds the revision, so that a browser may keep it."""
+        """A tile of outlines; the query holds revision and version of the table, so that a browser may keep it."""
         field, place = self._field(request), request.path_params
         marker = request.query_params.get("marker")
         positive = self.results.gating.positive(marker, field.name, number(request, "cut")) if marker else None

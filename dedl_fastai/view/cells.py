@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..predict.edited_labels import Box
+from .stamps import stamp_of, stamp_of_open
 
 _PROBABILITY = "phenotype_probability"
 _IN_MEMORY = ("label", "x_px", "y_px", "phenotype", _PROBABILITY)
@@ -18,13 +19,14 @@ _BLOCK = 1 << 24  # bytes
 
 
 class Cells:
-    """The table of cells that `predict` wrote, read in the background; empty if it wrote none.
+    """The table of cells as the file is now, read in the background; empty without a file.
 
     That of a slide has hundreds of thousands of rows, which would need a gigabyte.
     """
 
     def __init__(self, path: Path):
         self.path, self.is_ready = path, False
+        self.stamp = stamp_of(path)
         self.types: list[str] = []
         self.type_codes = np.zeros(1, np.int32)  # by label: 1 + index in `types`; 0 for cells without a type
         self._places = np.zeros((0, 3), np.float32)  # label, y, x
@@ -59,7 +61,10 @@ class Cells:
         self._thread.join(most_s)
 
     def row(self, label: int) -> dict[str, Any]:
-        """The row of a nucleus, without missing values; {} for one that is not in the table, or not read yet."""
+        """The row of a nucleus, without missing values; {} for one that is not in the table, or not read yet.
+
+        There are none either when another process has written the file since, as all lines are in other places then.
+        """
         rows = self._rows
         if not len(rows["label"]):
             return {}
@@ -68,10 +73,17 @@ class Cells:
         if place == len(order) or rows["label"][order[place]] != label:
             return {}
         with self.path.open("rb") as f:
+            if stamp_of_open(f) != self.stamp:
+                return {}
             f.seek(rows["start"][order[place]])
             values = next(csv.reader([f.readline().decode("utf-8", errors="replace")]))
         pairs = ((name, _value(text)) for name, text in zip(rows["names"], values, strict=False))
         return {name: value for name, value in pairs if value is not None}
+
+    @property
+    def version(self) -> str:
+        """Another text for each content of the file: a part of addresses, so that browsers ask for pictures again."""
+        return "-".join(f"{n:x}" for n in self.stamp or ())
 
     @property
     def has_probability(self) -> bool:

@@ -34,6 +34,7 @@ class Corrector:
         with self._lock:
             self.refresh()
             if after == self.corrected.revision:
+                self.corrected.check_place(action)
                 action = self.corrected.apply(action)
                 try:
                     action = append(self.folder, self.name, action, after)

@@ -21,6 +21,7 @@ from .kept import Kept
 from .layers import Layers
 from .pictures import Shown, composite, dots, outlines
 from .pyramid import NEAR, TILE, n_levels
+from .stamps import stamp_of
 
 _NEARLY = 0.99  # what is ready while the table of cells is read
 _POSITIVE, _NEGATIVE = (255, 220, 60), (110, 110, 120)  # colours of nuclei while a cut-off is moved
@@ -38,7 +39,8 @@ class FieldView:
     """A field on the page. Files are opened when they are needed; safe in threads."""
 
     def __init__(self, folder: Path, record: Record, kept: Kept):
-        self.folder, self.record, self.name, self._kept = folder, record, str(record["field"]), kept
+        self.folder, self.name, self._kept = folder, str(record["field"]), kept
+        self.record = record  # another one when tables and counts were changed
         self._opening = threading.RLock()
         self._layers: Layers | None = None
         self._cells: Cells | None = None
@@ -56,10 +58,11 @@ class FieldView:
 
     @property
     def cells(self) -> Cells:
-        """The table of cells."""
+        """The table of cells, read again when another process has written it."""
+        path = self.folder / f"{self.name}{KINDS['cells'].ending}"
         with self._opening:
-            if self._cells is None:
-                self._cells = Cells(self.folder / f"{self.name}{KINDS['cells'].ending}")
+            if self._cells is None or self._cells.stamp != stamp_of(path):
+                self._cells = Cells(path)
             return self._cells
 
     @property
@@ -102,11 +105,12 @@ class FieldView:
                 "checks": [],
                 "types": [],
             }
-            return {**nothing, "trouble": str(e)}
+            return {**nothing, "table": self.cells.version, "trouble": str(e)}
         corrected = self.corrector.corrected
         checks = [a for a in corrected.actions if a.action in ("check", "uncheck")]
         return {
             "revision": corrected.revision,
+            "table": self.cells.version,
             "can_undo": corrected.can_undo,
             "can_redo": corrected.can_redo,
             "n_corrections": len(corrected.actions),
@@ -153,9 +157,10 @@ class FieldView:
     def _dots(
         self, level: int, place: tuple[int, int], shape: tuple[int, int], is_positive: np.ndarray | None
     ) -> bytes:
-        self.cells.wait()
+        cells = self.cells
+        cells.wait()
         left, top = place[0] * TILE, place[1] * TILE
-        label, row, column = self.cells.inside((top, left, top + shape[0], left + shape[1]), level)
+        label, row, column = cells.inside((top, left, top + shape[0], left + shape[1]), level)
         alpha = max(255 >> (level - NEAR), 24)  # the more they overlap, the fainter
         return dots((row, column), self._colors_of(is_positive)(label), shape, alpha)
 
@@ -163,13 +168,14 @@ class FieldView:
         """A function that returns the colours of nuclei, as uint8 (n, 3), by their types or by a cut-off."""
         if is_positive is not None:
             return lambda ids: np.array([_NEGATIVE, _POSITIVE], np.uint8)[_looked_up(is_positive, ids)]
-        self.cells.wait()
+        cells = self.cells
+        cells.wait()
         colors = self._colors()
-        names = list(dict.fromkeys([*self.cells.types, *colors]))
+        names = list(dict.fromkeys([*cells.types, *colors]))
         rest = NO_CLASS if self.record["phenotypes"] else NO_RULES
         table = np.array([rest, *(colors.get(name, rest) for name in names)], np.uint8)
         given = types_of(self.corrector.corrected.actions)
-        codes = self.cells.type_codes
+        codes = cells.type_codes
         if given:
             codes = np.pad(codes, (0, max(0, max(given) + 1 - len(codes))))
             codes[list(given)] = [names.index(name) + 1 for name in given.values()]
@@ -188,8 +194,9 @@ class FieldView:
         box = clipped(grown(labels.box_of(label, place), 1), labels.shape)
         mask = labels.read(box) == label
         _, ring = next(cell_polygons(mask.astype(np.uint8), simplify=0.25))
-        self.cells.wait()
-        row = self.cells.row(label)
+        cells = self.cells
+        cells.wait()
+        row = cells.row(label)
         given = types_of(corrected.actions)
         return {
             "label": label,
@@ -199,11 +206,6 @@ class FieldView:
             "is_changed": any(label in a.labels for a in newer if a.action in ("merge", "split", "draw")),
             "row": row,
         }
-
-    def renew(self, record: Record) -> None:
-        """Take over a record and a table of cells that were written anew."""
-        with self._opening:
-            self.record, self._cells = record, None
 
     def act(self, action: Action, after: int) -> dict[str, Any]:
         """Apply a correction that follows revision `after`, and return the state."""

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,15 +16,25 @@ from ..phenotypes.gates.gate import Gate
 from ..phenotypes.gates.gates import ALL, Gates
 from ..phenotypes.gates.one_marker import gate_of
 from ..phenotypes.gates.options import GateOptions
-from ..predict.folder_gates import moved_gates, newest_gates, origin_of
+from ..predict.folder_gates import moved_gates, newest_gates
 from ..predict.kinds import KINDS
 from .cells import listed
+from .marker_cells import MarkerCells
+from .stamps import Stamp, stamp_of
 
 _BINS = 100
 
 
+class _Files(NamedTuple):
+    """What tables and gates were read from."""
+
+    tables: list[Stamp]
+    gates: Path | None
+    gates_stamp: Stamp
+
+
 class Gating:
-    """The cut-offs of a folder of results. Safe in threads.
+    """The cut-offs of a folder of results. Safe in threads; other commands may change the files meanwhile.
 
     They are those moved before, else those that the results were made with, else they are fitted to the cells of all
     fields. Moved ones go to `corrections/gates.json`: the results stay next to the cut-offs that they were made with.
@@ -34,30 +44,24 @@ class Gating:
         self.folder, self.fields = folder, list(fields)
         self._lock = threading.RLock()
         self._tables = lru_cache(maxsize=4)(self._read)
-
-    @cached_property
-    def gates(self) -> Gates:
-        """The cut-offs at first."""
-        path = newest_gates(self.folder)
-        return Gates.load(path) if path else Gates({ALL: {}})
+        self._gates = Gates({ALL: {}})
+        self._loaded = _Files([], None, None)
 
     @cached_property
     def markers(self) -> list[str]:
         """The markers that can be gated: those with a mean intensity in the tables of cells; none without tables."""
-        paths = [self._table_file(name) for name in self.fields]
-        existing = next((p for p in paths if p.is_file()), None)
+        existing = next((p for p in self._table_files().values() if p.is_file()), None)
         return [] if existing is None else list(markers_in(pd.read_csv(existing, nrows=0).columns))
 
-    def _table_file(self, name: str) -> Path:
-        return self.folder / f"{name}{KINDS['cells'].ending}"
+    def _table_files(self) -> dict[str, Path]:
+        return {name: self.folder / f"{name}{KINDS['cells'].ending}" for name in self.fields}
 
     def _read(self, marker: str) -> dict[str, pd.DataFrame]:
-        """Label and intensity of the cells of each field. Raises `UserError` for unknown markers."""
+        """Label, place and intensity of the cells of each field. Raises `UserError` for unknown markers."""
         if marker not in self.markers:
             raise UserError(f"the cells have no marker {marker!r}, but {', '.join(self.markers)}.")
         tables = {}
-        for name in self.fields:
-            path = self._table_file(name)
+        for name, path in self._table_files().items():
             if path.is_file():
                 column = intensity_column(pd.read_csv(path, nrows=100), marker)
                 if column is not None:
@@ -65,35 +69,29 @@ class Gating:
                     tables[name].attrs["path"] = str(path)
         return tables
 
-    def gate(self, marker: str, field: str) -> Gate:
-        """The cut-off of a marker that holds for a field."""
+    def _cells(self, marker: str) -> MarkerCells:
+        """The cells and cut-offs of a marker, from the files as they are now."""
         with self._lock:
+            self._follow()
             tables = self._tables(marker)
-            if marker not in self.gates.markers:
-                fitted = fit_gates(tables, [marker]).common()
-                self.gates = self.gates.replaced(fitted)
-            return self.gates.of(origin_of(field))[marker]
+            if marker not in self._gates.markers:
+                self._gates = self._gates.replaced(fit_gates(tables, [marker]).common())
+            return MarkerCells(marker, self._gates, tables)
 
-    def values(self, marker: str, field: str) -> tuple[np.ndarray, np.ndarray]:
-        """Labels and intensities of the cells of a field, in the units of the cut-off."""
-        self.gate(marker, field)
-        table = self._tables(marker).get(field)
-        if table is None:
-            raise UserError(
-                f"the field {field!r} has no table of cells with {marker}: let predict write it (write=cells)."
-            )
-        return table["label"].to_numpy(), self.gates.values(table, marker, origin_of(field))
-
-    def _of_group(self, marker: str, field: str) -> list[np.ndarray]:
-        """The intensities of the cells that share the cut-off of a field."""
-        gate = self.gate(marker, field)
-        alike = [name for name in self._tables(marker) if self.gate(marker, name) is gate]
-        return [self.values(marker, name)[1] for name in alike]
+    def _follow(self) -> None:
+        """Forget tables and gates if another process has written their files, and read the newest gates."""
+        path = newest_gates(self.folder)
+        tables = [stamp_of(p) for p in self._table_files().values()]
+        files = _Files(tables, path, stamp_of(path) if path else None)
+        if files != self._loaded:
+            self._gates = Gates.load(path).spelt_as(self.markers) if path else Gates({ALL: {}})
+            self._tables.cache_clear()
+            self._loaded = files
 
     def described(self, marker: str, field: str) -> dict[str, Any]:
         """Histograms of the logarithms, of a field and of all cells with the same cut-off, and the cut-off."""
-        gate = self.gate(marker, field)
-        of_field, of_all = self.values(marker, field)[1], np.concatenate(self._of_group(marker, field))
+        cells = self._cells(marker)
+        gate, of_field, of_all = cells.gate(field), cells.values(field), np.concatenate(cells.of_group(field))
         logs = gate.scale.log(of_all[np.isfinite(of_all)])
         low, high = (float(logs.min()), float(logs.max())) if len(logs) else (0.0, 1.0)
         edges = np.linspace(low, max(high, low + 1e-6), _BINS + 1)
@@ -110,8 +108,8 @@ class Gating:
 
     def counts(self, marker: str, field: str, cut: float) -> dict[str, int]:
         """How many cells of a field, and of all with the same cut-off, are above a cut-off."""
-        of_all = np.concatenate(self._of_group(marker, field))
-        of_field = self.values(marker, field)[1]
+        cells = self._cells(marker)
+        of_field, of_all = cells.values(field), np.concatenate(cells.of_group(field))
         return {
             "field": int((of_field > cut).sum()),
             "cells_of_field": len(of_field),
@@ -121,27 +119,30 @@ class Gating:
 
     def nearest(self, marker: str, field: str, cut: float, n: int) -> list[dict[str, Any]]:
         """The n cells of a field next to a cut-off on the marker's logarithmic scale, as label, place and value."""
-        scale, values = self.gate(marker, field).scale, self.values(marker, field)[1]
+        cells = self._cells(marker)
+        scale, values = cells.gate(field).scale, cells.values(field)
         distance = np.abs(scale.log(values) - scale.log(np.array([cut])))
         order = np.argsort(np.nan_to_num(distance, nan=np.inf), kind="stable")[:n]
-        places = self._tables(marker)[field][["label", "y_px", "x_px"]].to_numpy(float)
+        places = cells.table(field)[["label", "y_px", "x_px"]].to_numpy(float)
         return [listed(places[i], float(values[i])) for i in order if np.isfinite(values[i])]
 
     def positive(self, marker: str, field: str, cut: float) -> np.ndarray:
         """Whether the nucleus with each label is above a cut-off."""
-        labels, values = self.values(marker, field)
+        cells = self._cells(marker)
+        labels = cells.table(field)["label"].to_numpy()
         table = np.zeros(int(labels.max(initial=0)) + 1, bool)
-        table[labels] = values > cut
+        table[labels] = cells.values(field) > cut
         return table
 
     def save(self, marker: str, field: str, cut: float) -> Gate:
         """Move the cut-off of a marker, for all fields that share it, and write all to `corrections/gates.json`."""
         with self._lock:
-            gate = self.gate(marker, field)
+            cells = self._cells(marker)
+            gate, gates = cells.gate(field), cells.gates
             cuts = [cut] if gate.bright is None else [cut, max(cut, gate.bright)]
             moved = gate_of(
                 marker,
-                self._of_group(marker, field),
+                cells.of_group(field),
                 columns=gate.columns,
                 options=GateOptions(),
                 given=cuts,
@@ -149,8 +150,10 @@ class Gating:
             )
             groups = {
                 group: {m: moved if g is gate else g for m, g in of_group.items()}
-                for group, of_group in self.gates.groups.items()
+                for group, of_group in gates.groups.items()
             }
-            self.gates = Gates(groups, self.gates.per, self.gates.shift, self.gates.factors, patient=self.gates.patient)
-            self.gates.save(moved_gates(self.folder))
+            self._gates = Gates(groups, gates.per, gates.shift, gates.factors, patient=gates.patient)
+            path = moved_gates(self.folder)
+            self._gates.save(path)
+            self._loaded = self._loaded._replace(gates=path, gates_stamp=stamp_of(path))
             return moved

@@ -12,11 +12,12 @@ from ..io.files import existing_dir
 from ..io.locks import alone_in
 from ..predict.corrections import is_written, read_actions
 from ..predict.overlay import class_colors
-from ..predict.record import read_records, thumbnail_file
+from ..predict.record import Record, thumbnail_file
 from ..predict.suggest import suggested_regions
 from .field_view import FieldView
 from .gating import Gating
 from .kept import Kept
+from .records import Records
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class ResultsView:
         self.folder = existing_dir(folder).resolve()
         if not (self.folder / "fields").is_dir():
             raise UserError(f"{folder} holds no results: give a folder that predict wrote.")
-        self.records = {str(r["field"]): r for r in read_records(self.folder)}
+        self.records = Records(self.folder)
         if not self.records:
             raise UserError(f"{folder} holds no finished field: let predict write some.")
         self._fields: OrderedDict[str, FieldView] = OrderedDict()
@@ -57,6 +58,7 @@ class ResultsView:
         with self._lock:
             if name not in self._fields:
                 self._fields[name] = FieldView(self.folder, self.records[name], self._kept)
+            self._fields[name].record = self.records[name]
             self._fields.move_to_end(name)
             while len(self._fields) > _MOST_OPEN:
                 self._fields.popitem(last=False)[1].close()
@@ -64,33 +66,15 @@ class ResultsView:
 
     def gallery(self) -> dict[str, Any]:
         """A row for each field, and the colours of the types."""
-        actions = {name: self._actions(name) for name in self.records}
-        types = dict.fromkeys(name for r in self.records.values() for name in r["phenotypes"])
+        records = dict(self.records)
+        actions = {name: self._actions(name) for name in records}
+        types = dict.fromkeys(name for r in records.values() for name in r["phenotypes"])
         return {
             "folder": self.folder.name,
             "types": [{"name": n, "color": c} for n, c in class_colors(list(types)).items()],
-            "fields": [self._row(name, *on_field) for name, on_field in actions.items()],
+            "fields": [_row(records[name], *on_field) for name, on_field in actions.items()],
             "markers": self.gating.markers,
-            "look_at": self._look_at({name: in_force for name, (in_force, _) in actions.items()}),
-        }
-
-    def _look_at(self, actions: dict[str, list[Action]]) -> list[dict[str, Any]]:
-        """Regions to correct next; none where each field is a single one, because the table lists the fields."""
-        records = list(self.records.values())
-        if all(len(r.get("regions", [])) < 2 for r in records):
-            return []
-        return suggested_regions(records, _LISTED, actions)
-
-    def _row(self, name: str, actions: list[Action], n_logged: int) -> dict[str, Any]:
-        record = self.records[name]
-        checked = checks(actions)
-        return {
-            **{key: record[key] for key in ("cells", "per_mm2", "area_mm2", "uncertainty")},
-            "field": name,
-            "types": {n: values["cells"] for n, values in record["phenotypes"].items()},
-            "is_behind": n_logged != record.get("corrected", 0),
-            "corrections": sum(a.action not in (CHECK, UNCHECK) for a in actions),
-            "checked": "" if not checked else "field" if checked[-1].points is None else "regions",
+            "look_at": _look_at(list(records.values()), {name: in_force for name, (in_force, _) in actions.items()}),
         }
 
     def _actions(self, name: str) -> tuple[list[Action], int]:
@@ -112,10 +96,8 @@ class ResultsView:
         with alone_in(self.folder):
             names = correct_results(self.folder)
         with self._lock:
-            self.records = {str(r["field"]): r for r in read_records(self.folder)}
+            self.records = Records(self.folder)
             self.gating = Gating(self.folder, list(self.records))
-            for name in self._fields.keys() & names:
-                self._fields[name].renew(self.records[name])
         return names
 
     def thumbnail(self, name: str) -> Path | None:
@@ -127,3 +109,22 @@ class ResultsView:
         """Write what is not written, and close all files."""
         for field in self._fields.values():
             field.close()
+
+
+def _look_at(records: list[Record], actions: dict[str, list[Action]]) -> list[dict[str, Any]]:
+    """Regions to correct next; none where each field is a single one, because the table lists the fields."""
+    if all(len(r.get("regions", [])) < 2 for r in records):
+        return []
+    return suggested_regions(records, _LISTED, actions)
+
+
+def _row(record: Record, actions: list[Action], n_logged: int) -> dict[str, Any]:
+    checked = checks(actions)
+    return {
+        **{key: record[key] for key in ("cells", "per_mm2", "area_mm2", "uncertainty")},
+        "field": str(record["field"]),
+        "types": {n: values["cells"] for n, values in record["phenotypes"].items()},
+        "is_behind": n_logged != record.get("corrected", 0),
+        "corrections": sum(a.action not in (CHECK, UNCHECK) for a in actions),
+        "checked": "" if not checked else "field" if checked[-1].points is None else "regions",
+    }

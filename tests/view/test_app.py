@@ -13,7 +13,18 @@ from PIL import Image
 
 from dedl_fastai.errors import UserError
 from dedl_fastai.io import open_field
-from dedl_fastai.predict.corrections import corrected_labels, is_written, labels_file, log_file, read_actions
+from dedl_fastai.io.corrections import Action
+from dedl_fastai.phenotypes import Gates
+from dedl_fastai.predict.correct import correct_results
+from dedl_fastai.predict.corrections import (
+    append,
+    corrected_labels,
+    is_written,
+    labels_file,
+    log_file,
+    read_actions,
+)
+from dedl_fastai.predict.gate import gate_cells
 from dedl_fastai.view.app import create_app
 from dedl_fastai.view.results import ResultsView
 from dedl_fastai.view.server import serve
@@ -156,6 +167,16 @@ def test_every_correction_is_on_the_disk_when_it_is_answered(client, folder):
     )
 
 
+def test_a_nucleus_is_not_drawn_again_away_from_its_place_but_earlier_logs_hold(client, folder):
+    away = [(600, 20), (640, 20), (640, 60), (600, 60)]
+    refused = act(client, "draw", 0, status=400, labels=[5], points=away)
+    assert "nucleus 5 is not there" in refused["error"] and not log_file(folder, NAMES[0]).exists()
+    assert (label_at(client, *centre(5)), label_at(client, 620, 40)) == (5, 0)
+    append(folder, NAMES[0], Action("draw", (5,), tuple(away)), after=0)
+    state = client.get(f"{A}/state").json()
+    assert state["revision"] == 1 and "trouble" not in state and label_at(client, 620, 40) == 5
+
+
 def test_undo_and_redo(client):
     act(client, "delete", 0, labels=[1], points=[centre(1)])
     state = act(client, "undo", 1)
@@ -242,6 +263,23 @@ def test_a_cut_off_is_moved_and_written(client, folder):
         assert again.get("api/gates/CD8", params={"field": "b"}).json()["cut"] == 3
     assert client.get("api/gates/CD9", params={"field": "b"}).status_code == 400
     assert client.post("api/gates/CD8", json={"field": "b"}).status_code == 400
+
+
+def test_a_cut_off_is_moved_and_applied_where_rules_spell_the_marker_otherwise(folder, tmp_path, caplog):
+    for name in NAMES:
+        path = folder / f"{name}_cells.csv"
+        table = pd.read_csv(path).rename(columns={"Cell CD8 mean": "Cell Cd-8 mean"})
+        table.assign(**{"Cell CD3 mean": table["Cell Cd-8 mean"]}).to_csv(path, index=False)
+    (tmp_path / "rules.txt").write_text("t = CD8+")
+    (tmp_path / "others.txt").write_text("t = CD3+")
+    gate_cells([folder], rules=tmp_path / "rules.txt", given={"CD8": 3}, apply=True)
+    with client_of(folder) as client:
+        assert client.get("api/gates/Cd-8", params={"field": "b"}).json()["cut"] == 3
+        client.post("api/gates/Cd-8", json={"field": "b", "cut": 6})
+    gate_cells([folder], rules=tmp_path / "rules.txt", apply=True)
+    assert Gates.load(folder / "gates.json").of()["CD8"].cut == 6 and "by hand" not in caplog.text
+    gate_cells([folder], rules=tmp_path / "others.txt", apply=True)
+    assert "the cut-off by hand of CD8 is not applied" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -349,6 +387,33 @@ def test_tables_and_counts_follow_the_corrections_when_the_page_asks(client, fol
     drawn = client.get(f"{A}/at", params={"x": 220, "y": 215}).json()
     assert not drawn["is_changed"] and drawn["row"]["area_px"] == 1200
     assert client.get("api/gates/CD8", params={"field": NAMES[0], "cut": 3}).json()["cells_of_field"] == 5
+
+
+def test_rows_and_counts_follow_when_another_process_corrects_the_tables(client, folder):
+    assert client.get(f"{A}/at", params=dict(zip("xy", centre(5), strict=True))).json()["row"]["label"] == 5
+    assert client.get("api/gates/CD8", params={"field": NAMES[0], "cut": 3}).json()["cells_of_field"] == 5
+    shown = act(client, "delete", 0, labels=[1], points=[centre(1)])
+    correct_results(folder)
+    assert [row["cells"] for row in client.get("api/fields").json()["fields"]] == [4, 5]
+    for label in (2, 3, 4, 5):
+        assert client.get(f"{A}/at", params=dict(zip("xy", centre(label), strict=True))).json()["row"]["label"] == label
+    assert client.get("api/gates/CD8", params={"field": NAMES[0], "cut": 3}).json()["cells_of_field"] == 4
+    assert client.get(f"{A}/state").json()["table"] != shown["table"]  # in the address of outlines: they have types
+
+
+def test_newer_cut_offs_of_another_process_are_shown_and_kept(client, folder, tmp_path):
+    for name in NAMES:
+        table = pd.read_csv(folder / f"{name}_cells.csv")
+        table.assign(**{"Cell CD3 mean": table["Cell CD8 mean"]}).to_csv(folder / f"{name}_cells.csv", index=False)
+    (tmp_path / "rules.txt").write_text("t = CD8+ CD3+")
+    gate_cells([folder], rules=tmp_path / "rules.txt", given={"CD8": 3, "CD3": 3}, apply=True)
+    assert client.get("api/gates/CD8", params={"field": "b"}).json()["cut"] == 3
+    client.post("api/gates/CD3", json={"field": "b", "cut": 6})
+    gate_cells([folder], rules=tmp_path / "rules.txt", given={"CD8": 5}, apply=True)
+    client.post("api/gates/CD3", json={"field": "b", "cut": 7})
+    saved = Gates.load(folder / "corrections" / "gates.json").of()
+    assert (saved["CD8"].cut, saved["CD3"].cut) == (5, 7)
+    assert client.get("api/gates/CD8", params={"field": "b"}).json()["cut"] == 5
 
 
 def test_a_correction_of_the_tables_that_fails_is_a_sentence(client, folder):

@@ -302,3 +302,26 @@ def test_suggested_regions_are_framed_checked_and_left_behind(browser, serve, tm
     tab.click(".back")
     tab.wait_for_selector(".regions a", timeout=WAIT_MS)
     assert tab.locator(".regions a").count() == 3 and errors == []
+
+
+def test_a_redraw_ends_with_its_selection_and_quick_actions_follow_each_other(browser, serve, tmp_path):
+    folder = write_results(tmp_path / "res")
+    tab = browser.new_page(viewport={"width": 1100, "height": 760})
+    page = Page(tab, serve(folder).address)
+    around = ((190, 390), (240, 390), (240, 440), (190, 440))
+
+    # the nucleus to draw again is deleted: the tool goes, and a drag moves the picture
+    page.click(centre(1))
+    tab.keyboard.press("r")
+    tab.keyboard.press("Delete")
+    page.becomes(1)
+    page.until(lambda: "active" in tab.get_attribute('[data-tool="look"]', "class"))
+    page.drag(*around)
+    assert page.errors == [] and page.revision == 1
+
+    # two corrections at once are done one after the other
+    tab.evaluate("""for (const again of [false, true]) document.body.dispatchEvent(
+        new KeyboardEvent("keydown", { key: "z", ctrlKey: true, shiftKey: again, bubbles: true }))""")
+    page.becomes(3)
+    assert [a.action for a in read_actions(folder, NAMES[0])] == ["delete", "undo", "redo"]
+    assert tab.is_hidden("#message") and page.errors == []

@@ -18,6 +18,7 @@ export class FieldPage {
     this.selected = []; // cells, as the server describes them
     this.gating = null; // { marker, cut } while cells are coloured by a cut-off
     this.isClosed = false;
+    this.answered = Promise.resolve(); // when all corrections so far are
   }
 
   find(selector) {
@@ -89,7 +90,7 @@ export class FieldPage {
 
   #outlineQuery() {
     const gate = this.gating ? `&marker=${encodeURIComponent(this.gating.marker)}&cut=${this.gating.cut}` : "";
-    return `revision=${this.state.revision}${gate}`;
+    return `revision=${this.state.revision}&table=${this.state.table}${gate}`; // what a browser may keep them by
   }
 
   showOutlines() {
@@ -122,25 +123,37 @@ export class FieldPage {
     this.find(".counts").textContent = `${width} x ${height} px · ${n} correction${n === 1 ? "" : "s"}${read}`;
   }
 
-  // Sends a correction. The page shows it when the server has it on the disk.
+  // Sends a correction when those before it are answered, as it follows them. The page shows it when the server has it
+  // on the disk.
   async act(action) {
+    this.answered = this.answered.then(() => this.#send(action));
+    const isDone = await this.answered;
+    await this.showOutlines();
+    return isDone;
+  }
+
+  async #send(action) {
     try {
-      const state = await post(`${this.path}/actions`, { ...action, revision: this.state.revision });
-      this.setState(state);
-      this.select([]);
-      await this.showOutlines();
+      this.#takeOver(await post(`${this.path}/actions`, { ...action, revision: this.state.revision }));
       return true;
     } catch (error) {
       say(error.message);
-      if (error.status === 409) await this.reload();
+      if (error.status === 409) await this.#reload();
       return false;
     }
   }
 
-  async reload() {
-    this.setState(await get(`${this.path}/state`));
+  async #reload() {
+    try {
+      this.#takeOver(await get(`${this.path}/state`));
+    } catch (error) {
+      say(error.message);
+    }
+  }
+
+  #takeOver(state) {
+    this.setState(state);
     this.select([]);
-    await this.showOutlines();
   }
 
   select(cells) {

@@ -32,6 +32,8 @@ export class Tools {
       return;
     }
     this.tool = tool;
+    this.page.marks.drawing = null; // begun with another tool
+    this.page.marks.draw();
     for (const button of this.buttons) button.classList.toggle("active", button.dataset.tool === tool);
     this.page.find(".viewer").classList.toggle("drawing", tool !== "look");
   }
@@ -41,6 +43,7 @@ export class Tools {
     this.page.find('[data-do="delete"]').disabled = !n;
     this.page.find('[data-do="merge"]').disabled = n !== 2;
     this.page.find(".type").disabled = !n;
+    if (this.tool === "redraw" && n !== 1) this.choose("look");
   }
 
   do(what) {
@@ -89,7 +92,7 @@ export class Tools {
     if (this.tool === "draw") await page.act({ action: "draw", labels: [], points });
     else if (this.tool === "region") await page.act({ action: "check", points });
     else if (this.tool === "redraw") {
-      if (await page.act({ action: "draw", labels: [page.selected[0].label], points })) this.choose("look");
+      await page.act({ action: "draw", labels: [page.selected[0].label], points }); // then nothing is selected
     } else await this.#split(points);
   }
 
