@@ -146,7 +146,7 @@ def test_gates_of_patients_that_a_rule_found_hold_for_corrected_cells_and_on_the
     result = dedl("correct", results)
     assert result.exit_code == 0 and f"fields rewritten: {name}" in result.stdout, result.output
     assert Gating(results, [name]).save("CD19", name, 0.5).cut == 0.5
-    assert Gating(results, [name]).gate("CD19", name).cut == 0.5
+    assert Gating(results, [name]).described("CD19", name)["cut"] == 0.5
 
 
 def test_what_is_missing_is_one_sentence_and_changes_nothing(results, name, places):
