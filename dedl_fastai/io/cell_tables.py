@@ -50,7 +50,7 @@ def _column(name: str, column: pd.Series) -> pd.Series:
         pass
     present = values[~values.isin(_MISSING)]
     if present.str.match(_PERCENT).all() and not present.empty:
-        return _numbers(values.str.rstrip("% ")) / 100
+        return _numbers(values.str.rstrip("%").str.strip()) / 100
     is_numeric = pd.to_numeric(_point(present), errors="coerce").notna().all()
     return _numbers(values) if is_numeric else values
 

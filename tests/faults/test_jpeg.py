@@ -124,3 +124,11 @@ def test_jpeg_tiles_with_shared_tables_are_checked(tmp_path):
     planes(path)
     raw = path.read_bytes()
     refused(path, zeroed(raw, at + n // 2, 40), "a part of its pixels is zeroed")
+
+
+def test_zeros_that_begin_with_the_header_are_refused(tmp_path):
+    raw = jpeg(IMAGES["tissue"])
+    start = raw.rindex(b"\xff\xda") + 2
+    start += int.from_bytes(raw[start : start + 2], "big")
+    assert raw[start - 1] == 0 and raw[start]
+    refused(tmp_path / "a.jpg", zeroed(raw, start, 15), "a part of its pixels is zeroed")

@@ -15,7 +15,7 @@ from PIL import Image
 from dedl_fastai.cells.options import NucleiOptions
 from dedl_fastai.errors import UserError
 from dedl_fastai.inference import load_run
-from dedl_fastai.io import open_field, read_mask, read_segmentation_maps
+from dedl_fastai.io import open_field, read_cell_table, read_mask, read_segmentation_maps
 from dedl_fastai.io.files import existing_dir, existing_file, read_json, read_json_object
 from dedl_fastai.models.names import NUCLEI_RUN
 from dedl_fastai.models.weights import read_tensors, write_tensors
@@ -47,6 +47,32 @@ def test_a_file_without_permission_is_refused(tmp_path, monkeypatch, read):
 
     monkeypatch.setattr(Path, "open", denied)
     refused("cannot be read: Permission denied", read, path)
+
+
+def test_a_png_without_pixels_is_refused(tmp_path):
+    path = tmp_path / "a.png"
+    Image.new("L", (4, 4)).save(path)
+    raw = path.read_bytes()
+    path.write_bytes(raw[: raw.index(b"IDAT") - 4] + raw[raw.index(b"IEND") - 4 :])
+    refused("a.png is damaged", read_mask, path)
+
+
+def test_a_block_that_does_not_fit_in_memory_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.ones((32, 32), np.uint8), compression="zlib")
+
+    def too_large(*args, **kwargs):
+        raise MemoryError
+
+    with open_field(path) as field:
+        monkeypatch.setattr(tifffile.TiffPage, "decode", too_large)
+        refused("a.tif: .* needs more memory than there is", field.read, 0)
+
+
+def test_percentages_with_other_spaces_are_numbers(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("Cell ID\tConfidence\n1\t97.5\u00a0%\n2\t50 %\n", encoding="utf-8")
+    assert read_cell_table(path)["Confidence"].tolist() == [0.975, 0.5]
 
 
 @pytest.mark.parametrize("check", [existing_file, existing_dir])

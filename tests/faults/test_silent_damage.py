@@ -56,6 +56,17 @@ def test_a_strip_of_0_bytes_is_refused(tmp_path):
     refused(open_field, path, "page 1 has blocks without data")
 
 
+@pytest.mark.parametrize("part", [0, 2], ids=["tag", "type"])
+def test_zeroed_tags_are_refused(tmp_path, part):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, STACK, photometric="minisblack", compression="deflate", rowsperstrip=16)
+    with tifffile.TiffFile(path) as tif:
+        at = tif.pages[0].tags["Software"].offset
+    raw = path.read_bytes()
+    path.write_bytes(raw[: at + part] + bytes(2) + raw[at + part + 2 :])
+    refused(open_field, path, "chain of pages is broken")
+
+
 def test_the_missing_tiles_of_a_sparse_file_are_zeros(tmp_path):
     path = tmp_path / "a.tif"
     tiles = iter([np.ones((16, 16), np.uint8), None, None, np.ones((16, 16), np.uint8)])

@@ -35,7 +35,8 @@ def _fault(parts: JpegData, pixels: np.ndarray, decode: Decode) -> str:
         return f"its pixels are followed by the marker {parts.stray:#x}, which has no place there"
     for scan in parts.scans:
         n_zeros = _n_zeros(parts.frame, scan)
-        if n_zeros and parts.data.find(bytes(n_zeros), scan.start, scan.end) >= 0:
+        start = scan.start - 1  # the last byte of the header, which is 0 in sequential files
+        if n_zeros and parts.data.find(bytes(n_zeros), start, scan.end) >= 0:
             return "a part of its pixels is zeroed"
         if not _restarts_fit(parts, scan):
             return "its restart markers are not complete"

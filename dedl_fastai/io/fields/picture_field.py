@@ -53,7 +53,7 @@ def _decode(path: Path) -> np.ndarray:
         is_jpeg = image.format == "JPEG"
         try:
             image.verify()  # a PNG's checksums and its last chunk, which decoding ignores
-        except (OSError, ValueError, SyntaxError) as e:
+        except (OSError, ValueError, SyntaxError, LookupError) as e:  # LookupError: a PNG without pixels
             raise _damaged(path, e) from e
     raw = path.read_bytes()
     try:

@@ -60,7 +60,8 @@ def _chain_ends(tif: tifffile.TiffFile) -> bool:
         if n_tags == 0 or at + fmt.tagnosize + n_tags * fmt.tagsize > fh.size:
             return False
         tags = fh.read(n_tags * fmt.tagsize)
-        if any(tags[start : start + 2] == b"\0\0" for start in range(0, len(tags), fmt.tagsize)):
+        entries = (tags[start : start + 4] for start in range(0, len(tags), fmt.tagsize))
+        if any(b"\0\0" in (entry[:2], entry[2:]) for entry in entries):  # a tag or its type; tifffile leaves it out
             return False
         at = int.from_bytes(fh.read(fmt.offsetsize), order)
     return True
@@ -73,6 +74,10 @@ def damage_refused(path: Path, part: str) -> Iterator[None]:
         yield
     except UserError:
         raise
+    except MemoryError as e:
+        raise UserError(
+            f"{path}: {part} needs more memory than there is. It is damaged, or has too large blocks."
+        ) from e
     except DAMAGED as e:
         raise UserError(f"{path} is damaged: {part} cannot be read ({e}). Copy or export it again.") from e
 
