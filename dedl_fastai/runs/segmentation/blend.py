@@ -20,7 +20,7 @@ from .evaluation import predict_splits
 
 log = logging.getLogger(__name__)
 
-SHARES = (0.25, 0.5, 0.75, 1.0)  # of the way from the start to the trained weights
+SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)  # of the way from the start to the trained weights
 _NO_LOSS = 0.01  # of the score: less than what two seeds differ by
 _UNBLENDED = "unblended.safetensors"
 
