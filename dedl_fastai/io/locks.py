@@ -79,3 +79,12 @@ def alone_at(lock: Path, what: str, wait: float = 30) -> Iterator[None]:
         finally:
             with suppress(OSError):
                 lock.unlink()
+
+
+def remove_if_free(lock: Path) -> None:
+    """Remove the file of a lock of `alone_at` that a killed process has left; one that a process holds stays."""
+    if not lock.exists():
+        return
+    with suppress(OSError), held(lock) as is_ours:
+        if is_ours:
+            lock.unlink()

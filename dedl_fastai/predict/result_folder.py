@@ -12,6 +12,7 @@ from ..errors import UserError
 from ..inference.scale import Scale, scale_from_dict
 from ..io.corrections import corrected_files, predicted_table
 from ..io.files import move_over, written_whole
+from ..io.locks import remove_if_free
 from .corrections import labels_file, log_file
 from .kinds import KINDS, Result
 from .measured import MeasuredField
@@ -59,7 +60,8 @@ class ResultFolder:
             check_settings(self.records[name], images[name], self.settings, self.options.overwrite)
         todo = [n for n in images if self.options.overwrite or self._missing(n)]
         for name in images.keys() - set(todo):
-            self.measured(name).remove()  # a process that was killed may have left a part of it
+            self.measured(name).remove()  # a process that was killed may have left a part of it, or its lock
+            remove_if_free(self.lock(name))
         if len(todo) < len(images):
             log.info("%d fields are kept: their files exist already", len(images) - len(todo))
         return todo

@@ -1,6 +1,7 @@
 """What a killed process leaves, and two processes at one folder: the next command works, or says why it does not."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -9,8 +10,10 @@ from dedl_fastai.bench.grid.run_spec import RunSpec
 from dedl_fastai.bench.grid.worker import carry_out
 from dedl_fastai.errors import UserError
 from dedl_fastai.io.files import folder_written_whole, write_json, write_text
-from dedl_fastai.io.locks import alone_at, alone_in
+from dedl_fastai.io.locks import alone_at, alone_in, held
+from dedl_fastai.predict.options import CellOptions
 from dedl_fastai.predict.record import _NEEDED, read_records
+from dedl_fastai.predict.result_folder import ResultFolder
 from dedl_fastai.runs.lifecycle import start_run
 from dedl_fastai.runs.options.seg import SegConfig
 
@@ -121,3 +124,14 @@ def test_one_process_works_on_a_field(tmp_path):
     assert not lock.exists()
     with alone_at(tmp_path / "no folder" / ".a.lock", "a.tif"):  # as on a disk without locks
         pass
+
+
+def test_the_lock_of_a_finished_field_that_a_killed_process_left_is_removed_unless_it_is_held(tmp_path):
+    out, about = tmp_path / "out", {"field": "a", "image": "a.tif", "settings": {}, "kinds": ["cells"]}
+    write_json(out / "fields" / "a.json", dict.fromkeys(_NEEDED, 0) | about)
+    folder, lock = ResultFolder(out, CellOptions(write="cells"), {}, {}), out / ".a.lock"
+    for path in (out / "a_cells.csv", lock):
+        path.touch()
+    with held(lock):
+        assert folder.unfinished({"a": Path("a.tif")}) == [] and lock.exists()
+    assert folder.unfinished({"a": Path("a.tif")}) == [] and not lock.exists()
