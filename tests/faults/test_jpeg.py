@@ -132,3 +132,16 @@ def test_zeros_that_begin_with_the_header_are_refused(tmp_path):
     start += int.from_bytes(raw[start : start + 2], "big")
     assert raw[start - 1] == 0 and raw[start]
     refused(tmp_path / "a.jpg", zeroed(raw, start, 15), "a part of its pixels is zeroed")
+
+
+def test_zeros_in_the_header_are_refused_or_change_nothing(tmp_path):
+    raw, path = jpeg(IMAGES["colour"]), tmp_path / "a.jpg"
+    path.write_bytes(raw)
+    whole = planes(path)
+    for at in range(raw.index(b"\xff\xc0"), raw.rindex(b"\xff\xda")):
+        path.write_bytes(zeroed(raw, at, 16))
+        try:
+            found = planes(path)
+        except UserError:
+            continue
+        assert np.array_equal(found, whole), at

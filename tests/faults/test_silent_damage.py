@@ -67,6 +67,16 @@ def test_zeroed_tags_are_refused(tmp_path, part):
     refused(open_field, path, "chain of pages is broken")
 
 
+def test_zeros_over_the_end_of_the_tags_and_the_beginning_of_the_description_are_refused(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, STACK, photometric="minisblack", compression="deflate", rowsperstrip=16)
+    with tifffile.TiffFile(path) as tif:
+        at = tif.pages[0].tags["Software"].offset + 12  # of the next page
+    raw = path.read_bytes()
+    path.write_bytes(raw[:at] + bytes(10) + raw[at + 10 :])
+    refused(open_field, path, "its description begins with zeros")
+
+
 def test_the_missing_tiles_of_a_sparse_file_are_zeros(tmp_path):
     path = tmp_path / "a.tif"
     tiles = iter([np.ones((16, 16), np.uint8), None, None, np.ones((16, 16), np.uint8)])

@@ -33,7 +33,7 @@ class JpegData:
     interval: int = 0  # units of pixels between two restart markers, 0 without them
     scans: list[Scan] = field(default_factory=list)
     stray: int = 0  # a marker after a scan that has no place there, 0 if there is none
-    has_bad_tables: bool = False  # a symbol with two codes, or steps of 0 between values
+    has_bad_tables: bool = False  # a symbol with two codes, steps of 0 between values, or other bytes between parts
 
     def __post_init__(self) -> None:
         self._size = (0, 0)  # (H, W)
@@ -51,6 +51,7 @@ class JpegData:
             elif marker not in _WITHOUT_CONTENT:
                 end = at + int.from_bytes(data[at : at + 2], "big")
                 at = self._take(marker, data[at + 2 : end], data, end)
+        self.has_bad_tables |= at < len(data) and data[at] != 0xFF
 
     def _take(self, marker: int, part: bytes, data: bytes, end: int) -> int:
         """Note what a part says, and return where the next one begins."""

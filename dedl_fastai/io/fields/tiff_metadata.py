@@ -54,6 +54,8 @@ def describe(path: Path, tif: tifffile.TiffFile) -> TiffImage:
         raise UserError(f"{path} lists fewer pages than channels (an ImageJ stack over 4 GB?): save it as OME-TIFF.")
     if sum(keyframe(page).size for page in pages) < _size_of_shaped(tif.pages.first):
         raise UserError(f"{path} is damaged: it has fewer pages than its description says. Copy or export it again.")
+    if re.match(r"\0+[^\0]", tif.pages.first.description):  # it may have said how many pages there are
+        raise UserError(f"{path} is damaged: its description begins with zeros. Copy or export it again.")
     check_complete(path, tif, pages)
     planes = _planes(path, pages)
     shape = (keyframe(first).imagelength, keyframe(first).imagewidth)
