@@ -59,7 +59,12 @@ def fields_behind(folder: Path, records: Sequence[Record]) -> list[Record]:
     """The fields of results whose tables do not show all their corrections."""
     names = corrected_files(folder).keys() | {r["field"] for r in records if r.get("corrected")}
     candidates = [r for r in records if r["field"] in names]
-    return [r for r in candidates if len(read_actions(folder, r["field"])) != r.get("corrected", 0)]
+    return [r for r in candidates if is_behind(r, len(read_actions(folder, r["field"])))]
+
+
+def is_behind(record: Record, n_actions: int) -> bool:
+    """Whether the table of a field does not show all actions of its log."""
+    return n_actions != record.get("corrected", 0)
 
 
 def warn_of_fields_behind(folder: Path, records: Sequence[Record]) -> None:

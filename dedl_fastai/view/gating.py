@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -152,7 +153,7 @@ class Gating:
                 group: {m: moved if g is gate else g for m, g in of_group.items()}
                 for group, of_group in gates.groups.items()
             }
-            self._gates = Gates(groups, gates.per, gates.shift, gates.factors, patient=gates.patient)
+            self._gates = replace(gates, groups=groups)
             path = moved_gates(self.folder)
             self._gates.save(path)
             self._loaded = self._loaded._replace(gates=path, gates_stamp=stamp_of(path))

@@ -10,7 +10,7 @@ from ..errors import UserError
 from ..io.corrections import CHECK, UNCHECK, Action, actions_in_force, checks, corrected_files
 from ..io.files import existing_dir
 from ..io.locks import alone_in
-from ..predict.corrections import is_written, read_actions
+from ..predict.corrections import is_behind, is_written, read_actions
 from ..predict.overlay import class_colors
 from ..predict.record import Record, thumbnail_file
 from ..predict.suggest import suggested_regions
@@ -124,7 +124,7 @@ def _row(record: Record, actions: list[Action], n_logged: int) -> dict[str, Any]
         **{key: record[key] for key in ("cells", "per_mm2", "area_mm2", "uncertainty")},
         "field": str(record["field"]),
         "types": {n: values["cells"] for n, values in record["phenotypes"].items()},
-        "is_behind": n_logged != record.get("corrected", 0),
+        "is_behind": is_behind(record, n_logged),
         "corrections": sum(a.action not in (CHECK, UNCHECK) for a in actions),
         "checked": "" if not checked else "field" if checked[-1].points is None else "regions",
     }

@@ -29,7 +29,7 @@ def fault_of_tile(data: bytes, pixels: np.ndarray, decode: Decode, tables: bytes
 
 def _fault(parts: JpegData, pixels: np.ndarray, decode: Decode) -> str:
     is_odd = parts.frame in SEQUENTIAL and any(scan.coefficients != _WHOLE for scan in parts.scans)
-    if parts.has_bad_tables or is_odd:
+    if parts.has_bad_header or is_odd:
         return "its header is damaged"
     if parts.stray:
         return f"its pixels are followed by the marker {parts.stray:#x}, which has no place there"

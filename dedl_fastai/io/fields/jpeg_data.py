@@ -33,7 +33,7 @@ class JpegData:
     interval: int = 0  # units of pixels between two restart markers, 0 without them
     scans: list[Scan] = field(default_factory=list)
     stray: int = 0  # a marker after a scan that has no place there, 0 if there is none
-    has_bad_tables: bool = False  # a symbol with two codes, steps of 0 between values, or other bytes between parts
+    has_bad_header: bool = False  # a symbol with two codes, steps of 0 between values, or other bytes between parts
 
     def __post_init__(self) -> None:
         self._size = (0, 0)  # (H, W)
@@ -51,7 +51,7 @@ class JpegData:
             elif marker not in _WITHOUT_CONTENT:
                 end = at + int.from_bytes(data[at : at + 2], "big")
                 at = self._take(marker, data[at + 2 : end], data, end)
-        self.has_bad_tables |= at < len(data) and data[at] != 0xFF
+        self.has_bad_header |= at < len(data) and data[at] != 0xFF
 
     def _take(self, marker: int, part: bytes, data: bytes, end: int) -> int:
         """Note what a part says, and return where the next one begins."""
@@ -74,7 +74,7 @@ class JpegData:
         while len(part) > 17:
             n = sum(part[1:17])
             symbols = part[17 : 17 + n]
-            self.has_bad_tables |= len(set(symbols)) < n
+            self.has_bad_header |= len(set(symbols)) < n
             if part[0] >> 4:
                 self._zero_codes[part[0] & 15] = part[17]  # the first symbol: codes are in ascending order
             part = part[17 + n :]
@@ -83,7 +83,7 @@ class JpegData:
         while part:
             size = 2 if part[0] >> 4 else 1
             steps = [part[i : i + size] for i in range(1, 1 + 64 * size, size)]
-            self.has_bad_tables |= not all(any(step) for step in steps)
+            self.has_bad_header |= not all(any(step) for step in steps)
             part = part[1 + 64 * size :]
 
     def _take_scan(self, part: bytes, data: bytes, start: int) -> int:
