@@ -5,6 +5,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+PIP     = TMPDIR=$(abspath $(VENV))/tmp $(BIN)/python -m pip install --quiet    # some GB of wheels: /tmp is often small
 export HF_HUB_OFFLINE = 1
 export MPLBACKEND = Agg
 
@@ -14,8 +15,10 @@ install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	mkdir -p $(VENV)/tmp
+	$(PIP) --upgrade pip
+	$(PIP) torch torchvision           # first: pip deletes their large wheels before it fetches the rest
+	$(PIP) -e ".[dev]"
 	touch $@
 
 demo: install
@@ -55,7 +58,7 @@ docs: $(VENV)/.docs                    # warnings, such as a broken link, are er
 	@echo "the site: _docs/site/index.html"
 
 $(VENV)/.docs: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet -e ".[docs]"
+	$(PIP) -e ".[docs]"
 	touch $@
 
 read-back:                             # the wheel in a new environment; its files read by other libraries. FIELDS=FOLDER RULES=FILE
