@@ -39,8 +39,8 @@ def load_run(
     card = stored.card
     if card["task"] == "segmentation":
         overlap = own_overlap([path]) if overlap is None else overlap
-        return Segmenter(
-            stored if engine in CONVERTED else stored(),
+        segmenter = Segmenter(
+            stored,
             card,
             run,
             device=pick_device(device),
@@ -51,6 +51,9 @@ def load_run(
             channels_last=channels_last,
             tta=tta,
         )
+        if engine not in CONVERTED:
+            segmenter.network  # noqa: B018 - loads the weights now, so that damaged files are reported here
+        return segmenter
     if "cells" in card:
         return CellsClassifier(stored(), card, run, pick_device(device), load=partial(load_segmenter, device=device))
     return Classifier(stored(), card, run, pick_device(device))

@@ -39,16 +39,8 @@ class StoredNetwork:
 
     def __call__(self) -> "nn.Module":
         """Build the network in eval mode, on the CPU. Raises `UserError` if the files are damaged."""
-        from ..models.weights import read_tensors
-
-        tensors = read_tensors(self.file)
-        bad = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
-        if bad:
-            raise UserError(
-                f"{self.file} has NaN or infinite weights ({bad[0]}): train the run again, or take other weights."
-            )
         try:
-            return _rebuilt(self.card, tensors).eval()
+            return _rebuilt(self.card, self.tensors()).eval()
         except RuntimeError as e:
             message = f"{self.file} does not fit the model.json next to it: they are from different runs."
             raise UserError(message) from e
@@ -57,6 +49,18 @@ class StoredNetwork:
         except (LookupError, TypeError, ValueError, AttributeError, AssertionError) as e:
             path = self.file.with_name("model.json")
             raise UserError(f"{path} is damaged ({type(e).__name__}: {e}): restore it.") from e
+
+    def tensors(self) -> "dict[str, torch.Tensor]":
+        """Read the weights by their names. Raises `UserError` if the file is damaged, or a weight is not finite."""
+        from ..models.weights import read_tensors
+
+        tensors = read_tensors(self.file)
+        bad = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
+        if bad:
+            raise UserError(
+                f"{self.file} has NaN or infinite weights ({bad[0]}): train the run again, or take other weights."
+            )
+        return tensors
 
     def digest(self) -> str:
         """Return a digest of the weights and of the layers that they are for."""

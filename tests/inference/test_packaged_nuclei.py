@@ -51,7 +51,7 @@ def test_it_finds_nuclei_that_touch(field):
 def test_the_folder_in_the_package_is_a_run_without_paths_of_a_machine():
     folder = files("dedl_fastai.models") / "nuclei"
     texts = {f.name: f.read_text(encoding="utf-8") for f in folder.iterdir() if not f.name.endswith(".safetensors")}
-    assert set(texts) == {"README.md", "model.json", "config.json", "splits.json", "metrics.json"}
+    assert set(texts) == {"README.md", "model.json", "config.json", "splits.json", "metrics.json", "operators.json"}
     assert json.loads(texts["config.json"])["data"] == "dsb2018_fluo"
     assert not any("/work" in text or "/home" in text for text in texts.values())
     size = sum(f.stat().st_size for f in folder.iterdir())

@@ -14,6 +14,7 @@ from ...models.device import AMPS
 from ...training.stored_network import StoredNetwork
 from .converted import converted_network
 from .foreground import foreground_and_maps
+from .light import light_network
 from .runtimes import OnnxEngine, OpenVinoEngine, check_runtime
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ def make_engine(
     if amp != "no" and amp not in AMPS:
         raise UserError(f"amp={amp!r} is unknown; it may be no, {', '.join(AMPS)}.")
     if name == "torch":
-        network = model() if isinstance(model, StoredNetwork) else model
+        network = light_network(model, (n_channels, tile, tile)) if isinstance(model, StoredNetwork) else model
         return TorchEngine(network, device, amp, channels_last=channels_last, n_maps=n_maps)
     if channels_last:
         raise UserError(f"`channels_last` is only for engine=torch: {name} chooses the memory format itself.")

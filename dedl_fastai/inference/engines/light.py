@@ -1,0 +1,65 @@
+"""`light_network`: a stored network as PyTorch's operators, which needs neither timm nor segmentation-models-pytorch.
+
+Importing these two and torchvision takes longer than predicting a small field.
+"""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ...errors import UserError
+from ...training.stored_network import StoredNetwork
+from .kept import keep, kept_file
+from .operators import network_of, operators_of
+
+FILE = "operators.json"  # beside the weights of a packed run
+
+
+def light_network(stored: StoredNetwork, shape: tuple[int, int, int]) -> nn.Module:
+    """Return a network for batches of inputs of `shape` (C, H, W), equal to `stored()` in every bit.
+
+    Its operators are found beside the weights or in the cache; otherwise it is built, and its operators are kept for
+    later commands, and for all runs with the same layers. Raises `UserError` if the files of the run are damaged.
+    """
+    tensors = stored.tensors()
+    layers = json.dumps(stored.card["network"], sort_keys=True), sorted((k, tuple(v.shape)) for k, v in tensors.items())
+    kept = kept_file(".json", shape, *layers)
+    for path in (stored.file.with_name(FILE), kept):
+        with suppress(OSError, LookupError, AttributeError, TypeError, ValueError):
+            return _read(path, tensors, shape).eval()
+    network = stored()
+    data = written_operators(network, shape)
+    if data is not None:
+        keep(kept, data)
+    return network
+
+
+def written_operators(network: nn.Module, shape: tuple[int, int, int]) -> bytes | None:
+    """Return the operators of a network as JSON; None if it cannot be written down, or would compute other bits."""
+    from .portable import exported_program
+
+    try:
+        written = operators_of(exported_program(network, shape))
+    except UserError:  # not every network can be exported
+        return None
+    if written is None:
+        return None
+    data = json.dumps({"shape": shape, **written}, separators=(",", ":")).encode()
+    return data if _are_equal(network, network_of(json.loads(data), network.state_dict()), shape) else None
+
+
+def _read(path: Path, tensors: Mapping[str, torch.Tensor], shape: tuple[int, int, int]) -> nn.Module:
+    written = json.loads(path.read_bytes())
+    if tuple(written["shape"]) != shape:
+        raise ValueError(f"{path} is for inputs of another shape.")
+    return network_of(written, tensors)
+
+
+@torch.inference_mode()
+def _are_equal(network: nn.Module, light: nn.Module, shape: tuple[int, int, int]) -> bool:
+    inputs = torch.rand(3, *shape, generator=torch.Generator().manual_seed(0))
+    return torch.equal(network.eval()(inputs), light.eval()(inputs))

@@ -1,0 +1,165 @@
+"""Networks of runs are kept as PyTorch's operators, and predict without the libraries that build them."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dedl_fastai.errors import UserError
+from dedl_fastai.inference import Segmenter
+from dedl_fastai.inference.engines import light
+from dedl_fastai.inference.engines.light import FILE, light_network, written_operators
+from dedl_fastai.inference.engines.operators import network_of
+from dedl_fastai.inference.load import load_segmenter
+from dedl_fastai.models.segmentation import SegSpec, create_seg_model
+from dedl_fastai.models.weights import write_tensors
+from dedl_fastai.runs.packing import pack_run
+from dedl_fastai.training.run_folder import RunFolder
+from dedl_fastai.training.stored_network import StoredNetwork
+
+from ..fields import CARD
+
+SHAPE = (1, 32, 32)
+TILES = torch.rand(5, *SHAPE, generator=torch.Generator().manual_seed(3))
+PREDICT = """
+import sys
+import numpy as np
+from dedl_fastai.inference.load import load_segmenter
+segmenter = load_segmenter(sys.argv[1], device="cpu")
+np.save(sys.argv[2], segmenter.predict_tiles(np.load(sys.argv[3])))
+print(*{"timm", "segmentation_models_pytorch", "torchvision", "torch._dynamo"} & set(sys.modules))
+"""
+
+
+def run_of(folder, seed=0):
+    torch.manual_seed(seed)
+    spec = SegSpec("unet", "tu-test_resnet", depth=2, decoder_channels=(16, 16))
+    write_tensors(folder / "best.safetensors", create_seg_model(spec, "none", 32).state_dict())
+    card = {**CARD, "format": 1, "task": "segmentation", "network": spec.to_dict(), "tile": 32}
+    (folder / "model.json").write_text(json.dumps(card))
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A run folder that can predict, and an empty cache."""
+    monkeypatch.setenv("DEDL_CACHE", str(tmp_path / "cache"))
+    return run_of(tmp_path / "run")
+
+
+@pytest.fixture
+def builds(monkeypatch):
+    """The networks that are built layer by layer."""
+    built = []
+    build = StoredNetwork.__call__
+    monkeypatch.setattr(StoredNetwork, "__call__", lambda stored: built.append(stored) or build(stored))
+    return built
+
+
+def stored(run):
+    return StoredNetwork.of(RunFolder.at(run))
+
+
+@torch.inference_mode()
+def logits(network):
+    return network(TILES.to(memory_format=torch.channels_last))
+
+
+def predicted_elsewhere(run, tmp_path):
+    """What a fresh Python predicts, and which libraries of networks it has imported."""
+    np.save(tmp_path / "tiles.npy", TILES.numpy())
+    files = [str(path) for path in (run, tmp_path / "out.npy", tmp_path / "tiles.npy")]
+    done = subprocess.run([sys.executable, "-c", PREDICT, *files], capture_output=True, text=True, check=True)
+    return np.load(tmp_path / "out.npy"), done.stdout.split()
+
+
+def test_a_network_is_built_once_and_later_commands_do_without_the_libraries_of_networks(run, builds, tmp_path):
+    first = load_segmenter(run, device="cpu").predict_tiles(TILES.numpy())
+    assert len(builds) == 1
+    np.testing.assert_array_equal(load_segmenter(run, device="cpu").predict_tiles(TILES.numpy()), first)
+    assert len(builds) == 1
+    later, imported = predicted_elsewhere(run, tmp_path)
+    assert imported == []
+    np.testing.assert_array_equal(later, first)
+
+
+def test_runs_with_the_same_layers_share_the_operators_and_have_their_own_weights(run, builds, tmp_path):
+    light_network(stored(run), SHAPE)
+    other = stored(run_of(tmp_path / "other", seed=1))
+    network = light_network(other, SHAPE)
+    assert len(builds) == 1
+    assert torch.equal(logits(network), logits(other()))
+    assert not torch.equal(logits(network), logits(stored(run)()))
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b"\xff", b'{"shape": [1, 32, 32], "input": "x"}'])
+def test_a_damaged_file_in_the_cache_is_replaced(run, builds, tmp_path, data):
+    expected = logits(light_network(stored(run), SHAPE))
+    (kept,) = (tmp_path / "cache" / "networks").iterdir()
+    whole = kept.read_bytes()
+    kept.write_bytes(data)
+    assert torch.equal(logits(light_network(stored(run), SHAPE)), expected)
+    assert kept.read_bytes() == whole and len(builds) == 2
+
+
+def test_a_network_that_is_not_made_of_plain_operators_is_built_each_time(run, builds, tmp_path, monkeypatch):
+    monkeypatch.setattr(light, "operators_of", lambda program: None)
+    assert torch.equal(logits(light_network(stored(run), SHAPE)), logits(light_network(stored(run), SHAPE)))
+    assert len(builds) == 2 and not (tmp_path / "cache").exists()
+
+
+class Exported(nn.Module):
+    """A network whose export computes something else than the network itself."""
+
+    def forward(self, x):
+        return x * 2 if torch.compiler.is_compiling() else x * 3
+
+
+class Counting(nn.Module):
+    """A network with an operator that is not PyTorch's own."""
+
+    def forward(self, x):
+        return x * (x.shape[0] + 1)
+
+
+@pytest.mark.parametrize("network", [Exported(), Counting()])
+def test_operators_that_would_compute_something_else_are_not_kept(network):
+    assert written_operators(network, SHAPE) is None
+
+
+def test_only_operators_of_pytorch_are_run():
+    for target in ("os.system.default", "aten.no_such_operator.default", "system"):
+        written = {"input": "x", "tensors": {}, "operators": [["y", target, [], {}]], "output": {"result of": "y"}}
+        with pytest.raises((AttributeError, ValueError)):
+            network_of(written, {})
+
+
+def test_weights_of_another_network_are_refused(run):
+    light_network(stored(run), SHAPE)
+    write_tensors(run / "best.safetensors", {"weight": torch.zeros(3)})
+    with pytest.raises(UserError, match="does not fit the model"):
+        load_segmenter(run)
+
+
+def test_the_packaged_model_needs_no_library_of_networks(tmp_path, monkeypatch):
+    monkeypatch.setenv("DEDL_CACHE", str(tmp_path / "cache"))
+    model = Segmenter.nuclei()
+    tiles = torch.rand(3, 1, model.tile, model.tile, generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        light, built = light_network(model.source, tuple(tiles.shape[1:])), model.source()
+        assert torch.equal(light(tiles), built(tiles))
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_packed_run_has_its_operators_for_its_own_tile_alone(run, builds, tmp_path):
+    pack_run(run, tmp_path / "packed")
+    assert (tmp_path / "packed" / FILE).is_file()
+    builds.clear()
+    light_network(stored(tmp_path / "packed"), SHAPE)
+    assert not builds
+    larger = light_network(stored(tmp_path / "packed"), (1, 64, 64))
+    assert builds and larger(torch.zeros(1, 1, 64, 64)).shape[-2:] == (64, 64)
