@@ -18,10 +18,10 @@ from .window import FieldPixels
 
 log = logging.getLogger(__name__)
 
-SCALES = (0.5, 0.65, 0.8, 1.0, 1.25, 1.55, 2.0)  # that are tried
+SCALES = (0.5, 0.595, 0.707, 0.841, 1.0, 1.189, 1.414, 1.682, 2.0)  # that are tried: those of a doubled field are half
 _TOLERANCE = 0.03  # of the agreement, within which the scale nearest to 1 is taken
 _FIELDS = 8  # of a folder that are looked at
-_SAMPLE = 256  # edge in pixels of the part of a field that is looked at
+_SAMPLE = 320  # edge of the part of a field that is looked at, in pixels of the magnified field
 _SAME_SIZE = 0.05  # pixels that differ by less are of the same size
 
 
@@ -89,7 +89,9 @@ def choose_scale(
     if model.pixel_size_um and pixel_size:
         factor = pixel_size / model.pixel_size_um
         return Scale(1.0 if abs(math.log(factor)) < _SAME_SIZE else factor, "pixel size")
-    agreement = tuple(scale_agreement(model, fields))
+    places = [_brightest(pixels) for pixels in fields]
+    tried = [_Tried.of(model, fields, places, s) for s in SCALES]
+    agreement = tuple(_agreement(tried))
     close = [s for s, value in zip(SCALES, agreement, strict=True) if value >= max(agreement) - _TOLERANCE]
     chosen = Scale(min(close, key=lambda s: abs(math.log(s))), "agreement", agreement)
     if chosen.is_at_end:
@@ -100,15 +102,37 @@ def choose_scale(
     return chosen
 
 
-def scale_agreement(model: ScalableModel, fields: Sequence[FieldPixels]) -> Iterator[float]:
-    """Yield for each of `SCALES` how well its nuclei agree with those at the neighbouring scales: F1 at IoU 0.5."""
-    samples = [_sample(pixels) for pixels in fields]
-    labels = [[_nuclei_at(model, sample, scale) for sample in samples] for scale in SCALES]
-    pairs = [
-        pool_matches(count_matches(a, b, [0.5]) for a, b in zip(smaller, larger, strict=True))[0.5].scores()["f1"]
-        for smaller, larger in pairwise(labels)
-    ]
-    for i in range(len(SCALES)):
+@dataclass(frozen=True)
+class _Tried:
+    """What was found at a scale: in each field the window that was looked at, and its nuclei."""
+
+    scale: float
+    windows: list[tuple[slice, slice]]
+    labels: list[np.ndarray]
+
+    @classmethod
+    def of(
+        cls, model: ScalableModel, fields: Sequence[FieldPixels], places: Sequence[tuple[int, int]], scale: float
+    ) -> "_Tried":
+        """Find nuclei around a place of each field, in as many pixels of the magnified field at each scale."""
+        edge = round(_SAMPLE / scale)
+        windows = [_window(pixels, place, edge) for pixels, place in zip(fields, places, strict=True)]
+        parts = (np.ascontiguousarray(p[:, y][..., x]) for p, (y, x) in zip(fields, windows, strict=True))
+        return cls(scale, windows, [_nuclei_at(model, part, scale) for part in parts])
+
+    def agreement(self, larger: "_Tried") -> float:
+        """F1 at IoU 0.5 with the nuclei of a larger scale, in the windows of that one."""
+        counts = [
+            count_matches(_cropped(a, outer, inner), b, [0.5])
+            for a, b, outer, inner in zip(self.labels, larger.labels, self.windows, larger.windows, strict=True)
+        ]
+        return pool_matches(counts)[0.5].scores()["f1"]
+
+
+def _agreement(tried: Sequence[_Tried]) -> Iterator[float]:
+    """Yield for each scale how well its nuclei agree with those at the neighbouring scales."""
+    pairs = [smaller.agreement(larger) for smaller, larger in pairwise(tried)]
+    for i in range(len(tried)):
         yield round(float(np.mean(pairs[max(i - 1, 0) : i + 1])), 4)
 
 
@@ -117,14 +141,33 @@ def _nuclei_at(model: ScalableModel, sample: np.ndarray, scale: float) -> np.nda
     return labels_of_planes(planes[0], model.threshold, model.separation, maps=planes[1:])
 
 
-def _sample(pixels: FieldPixels) -> np.ndarray:
-    """The brightest of nine parts of a field in its first channel, (C, h, w); all of it if it is small."""
+def _cropped(labels: np.ndarray, outer: tuple[slice, slice], inner: tuple[slice, slice]) -> np.ndarray:
+    y, x = (slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
+    return labels[y, x]
+
+
+def _window(pixels: FieldPixels, place: tuple[int, int], edge: int) -> tuple[slice, slice]:
+    """The part of a field of up to edge x edge pixels around a place."""
     _, height, width = pixels.shape
-    bands = (pixels[:, y : y + _SAMPLE] for y in _starts(height))
-    parts = [band[..., x : x + _SAMPLE] for band in bands for x in _starts(width)]
-    return np.ascontiguousarray(max(parts, key=lambda part: float(part[0].mean())))
+    return _around(place[0], edge, height), _around(place[1], edge, width)
 
 
-def _starts(length: int) -> list[int]:
-    free = max(0, length - _SAMPLE)
+def _brightest(pixels: FieldPixels) -> tuple[int, int]:
+    """The middle of the brightest of nine parts of a field in its first channel."""
+    _, height, width = pixels.shape
+    edge = round(_SAMPLE / SCALES[0])
+    rows, columns = _starts(height, edge), _starts(width, edge)
+    bands = ((y, pixels[:, y : y + edge][0]) for y in rows)
+    parts = {(y, x): float(band[:, x : x + edge].mean()) for y, band in bands for x in columns}
+    y, x = max(parts, key=lambda place: parts[place])
+    return y + min(edge, height) // 2, x + min(edge, width) // 2
+
+
+def _around(middle: int, edge: int, length: int) -> slice:
+    start = min(max(0, middle - edge // 2), max(0, length - edge))
+    return slice(start, min(start + edge, length))
+
+
+def _starts(length: int, edge: int) -> list[int]:
+    free = max(0, length - edge)
     return sorted({0, free // 2, free})

@@ -78,9 +78,34 @@ def field_of_discs(radius: float) -> np.ndarray:
 
 def test_agreement_finds_the_scale_of_a_field():
     chosen = {r: choose_scale(SizeBound(), [field_of_discs(r)], [None], "auto").factor for r in (4, 6, 10)}
-    assert chosen == {4: 1.55, 6: 1.0, 10: 0.65}
+    assert chosen == {4: 1.414, 6: 1.0, 10: 0.707}
     found = choose_scale(SizeBound(), [field_of_discs(6)], [None], "auto")
     assert found.by == "agreement" and len(found.agreement) == len(SCALES) and max(found.agreement) == 1.0
+
+
+class Recorder(SizeBound):
+    """A model that keeps what it sees."""
+
+    def __init__(self):
+        self.seen = []
+
+    def planes(self, field, scale=1.0):
+        self.seen.append((field, scale))
+        return np.zeros((1, *field.shape[1:]), np.float32)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("bright", [(0, 0), (380, 500), (900, 1100)])
+def test_each_scale_is_tried_in_as_many_pixels_of_the_network_where_the_field_is_brightest(bright, size):
+    field = np.zeros((1, 1000 * size, 1200 * size), np.float32)
+    y, x = (size * place for place in bright)
+    field[:, y : y + 100 * size, x : x + 100 * size] = 1
+    model = Recorder()
+    choose_scale(model, [field], [None], "auto")
+    assert [scale for _, scale in model.seen] == list(SCALES)
+    for part, scale in model.seen:
+        assert part.shape[1] == part.shape[2] == pytest.approx(320 / scale, abs=1)
+    assert model.seen[0][0].sum() == (100 * size) ** 2
 
 
 def test_a_field_without_nuclei_stays_as_it_is():
