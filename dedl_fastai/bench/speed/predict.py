@@ -14,7 +14,6 @@ from ...io.fields.readers import open_field
 from ...io.ome_tiff import write_ome_tiff
 from ...models.names import NUCLEI
 from .process import in_own_process, peak_mb
-from .slide import made_up_dapi
 
 _STAGES = {  # the functions that stand for them, as (module, name)
     "reading": ("pixels.py", "__getitem__"),
@@ -52,6 +51,8 @@ def predict_cost(
 
 
 def _synthetic_fields(folder: Path, size: int) -> list[str]:
+    from .slide import made_up_dapi  # builds networks too: the process that is measured must not import it
+
     plane = made_up_dapi(size)
     paths = [folder / f"field{i}.ome.tif" for i in range(2)]
     for i, path in enumerate(paths):
