@@ -1,5 +1,7 @@
 """Callbacks for mixed precision, gradient accumulation and gradient clipping."""
 
+import logging
+
 import torch
 from fastai.callback.core import Callback
 from fastai.callback.fp16 import MixedPrecision
@@ -7,7 +9,9 @@ from fastai.callback.training import GradientAccumulation, GradientClip
 from torch.amp import GradScaler, autocast
 
 from ..errors import UserError
-from ..models.device import AMPS
+from ..models.device import AMPS, fastest_amp
+
+log = logging.getLogger(__name__)
 
 
 class Amp(MixedPrecision):
@@ -43,10 +47,18 @@ class Amp(MixedPrecision):
             self.autocast.__exit__(None, None, None)
 
 
-def precision_callbacks(amp: str = "no", accumulate_items: int = 0, clip: float = 0.0) -> list[Callback]:
+def precision_callbacks(
+    amp: str = "no",  # no, fp16, bf16, auto
+    accumulate_items: int = 0,
+    clip: float = 0.0,
+    device: str | torch.device = "cpu",  # whose fastest precision `auto` is
+) -> list[Callback]:
     """Return the callbacks for mixed precision, accumulation over this number of items, and clipping, as requested."""
-    if amp not in ("no", *AMPS):
-        raise UserError(f"amp={amp!r} is unknown; it may be no, fp16 or bf16.")
+    if amp not in ("no", "auto", *AMPS):
+        raise UserError(f"amp={amp!r} is unknown; it may be no, fp16, bf16 or auto.")
+    if amp == "auto":
+        amp = fastest_amp(device)
+        log.info("mixed precision on this device: %s", amp)
     cbs: list[Callback] = [Amp(amp)] if amp != "no" else []
     if accumulate_items:
         cbs.append(GradientAccumulation(accumulate_items))

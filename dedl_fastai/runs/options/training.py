@@ -136,7 +136,7 @@ class TrainOptions(DataOptions):
     opt: str = option("adam", "Optimiser: adam (with L2, the paper's), adamw.", SCHEDULE)
     wd: float = option(1e-5, "Weight decay.", SCHEDULE)
     patience: int = option(5, "Stop after this many epochs without a better validation score (0: never).", SCHEDULE)
-    amp: str = option("no", "Mixed precision: no, fp16, bf16.", HARDWARE)
+    amp: str = option("no", "Mixed precision: no, fp16, bf16, auto (the fastest of this device).", HARDWARE)
     accumulate: int = option(1, "Accumulate the gradients of this many batches before a step.", SCHEDULE)
     clip: float = option(0.0, "Clip the gradient's norm to this value (0: no clipping).", SCHEDULE)
     log: str = option(

@@ -31,7 +31,7 @@ def clf_learner(
     gamma: float = 2.0,  # of the focal loss
     opt: str = "adam",  # adam with L2 (the paper), adamw
     wd: float = 0.0,
-    amp: str = "no",  # no, fp16, bf16
+    amp: str = "no",  # no, fp16, bf16, auto: the fastest of the device
     accumulate: int = 1,  # batches whose gradients are added up for one step
     clip: float = 0.0,  # largest gradient norm; 0: no limit
     drop: float = 0.0,  # dropout before the last layer
@@ -64,7 +64,7 @@ def clf_learner(
         cbs=[
             *seeded,
             BnFreeze(),
-            *precision_callbacks(amp, accumulate * dls.train.bs if accumulate > 1 else 0, clip),
+            *precision_callbacks(amp, accumulate * dls.train.bs if accumulate > 1 else 0, clip, dls.device or "cpu"),
             *cbs,
         ],
         path=path,

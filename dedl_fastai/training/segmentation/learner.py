@@ -70,7 +70,7 @@ def seg_learner(
     loss: str | Callable = "weighted-ce",  # a name, or a loss of logits and masks
     opt: str = "adam",  # adam with L2 (the paper), adamw
     wd: float = 1e-5,
-    amp: str = "no",  # no, fp16, bf16
+    amp: str = "no",  # no, fp16, bf16, auto: the fastest of the device
     accumulate: int = 1,  # batches whose gradients are added up for one step
     clip: float = 0.0,  # largest gradient norm; 0: no limit
     head: str = "mask",  # maps beside the mask that tell nuclei apart: mask (none, the paper's), distance, flow
@@ -116,7 +116,11 @@ def seg_learner(
         opt_func=optimizer(opt, wd),
         splitter=encoder_and_decoder,
         metrics=[TileIoU(), TileDice(), TunedIoU()],
-        cbs=[*seeded, *precision_callbacks(amp, accumulate * dls.train.bs if accumulate > 1 else 0, clip), *cbs],
+        cbs=[
+            *seeded,
+            *precision_callbacks(amp, accumulate * dls.train.bs if accumulate > 1 else 0, clip, dls.device or "cpu"),
+            *cbs,
+        ],
         path=path,
     )
     learn.spec, learn.group_factors = spec, (encoder_lr, 1.0)

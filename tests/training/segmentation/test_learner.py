@@ -7,7 +7,7 @@ from fastai.callback.core import Callback
 
 from dedl_fastai.data import seg_dataloaders, split_cohort
 from dedl_fastai.errors import UserError
-from dedl_fastai.training import Keeper, seg_learner
+from dedl_fastai.training import Keeper, precision, seg_learner
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,13 @@ def test_training_lowers_the_loss(dls):
     learn = quiet_fit(learner(dls), 6)
     losses = [row[0] for row in learn.recorder.values]
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("fastest", ["no", "bf16"])
+def test_auto_is_the_fastest_precision_of_the_device(dls, monkeypatch, fastest):
+    monkeypatch.setattr(precision, "fastest_amp", lambda device: {"cpu": fastest}[str(device)])
+    modes = [cb.dtype for cb in learner(dls, amp="auto").cbs if isinstance(cb, precision.Amp)]
+    assert modes == {"no": [], "bf16": [torch.bfloat16]}[fastest]
 
 
 @pytest.mark.parametrize("amp", ["fp16", "bf16"])
