@@ -1,1 +1,1 @@
-"""Other tools for nuclei (StarDist, Cellpose, InstanSeg) and our runs on the same fields, with the same matcher."""
+"""Other tools for nuclei (StarDist, Cellpose, InstanSeg, deepflash2) and our runs, on the same fields."""

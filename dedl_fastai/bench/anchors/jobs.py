@@ -16,7 +16,7 @@ from ...errors import UserError
 from .fields import TrueField
 
 _SCRIPTS = Path(__file__).parent / "peers"
-MODULES = {"stardist": "stardist", "cellpose": "cellpose", "instanseg": "instanseg"}  # peer -> what it imports
+MODULES = {p: p for p in ("stardist", "cellpose", "instanseg", "deepflash2")}  # peer -> what it imports
 
 _ERROR = re.compile(r"[\w.]*(Error|Exception|Exit)\b")
 
@@ -31,7 +31,7 @@ class PeerResult:
 
 
 def run_peer(
-    peer: str,  # stardist, cellpose, instanseg; own for a run of ours
+    peer: str,  # one of `MODULES`; own for a run of ours
     folder: Path,  # empty, for the arrays
     test: Sequence[TrueField],
     train: Sequence[TrueField] = (),  # with `valid`: the tool is trained on them from scratch

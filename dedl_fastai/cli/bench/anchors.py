@@ -19,7 +19,9 @@ def anchors(
     channel: Annotated[
         str, typer.Option("--channel", help="Names of the nuclear channel; the first that a field has counts.")
     ] = "DAPI,blue",
-    peers: Annotated[str, typer.Option("--peers", help="Tools, separated by commas.")] = "stardist,cellpose,instanseg",
+    peers: Annotated[
+        str, typer.Option("--peers", help="Tools, separated by commas.")
+    ] = "stardist,cellpose,instanseg,deepflash2",
     python: Annotated[
         list[str] | None, typer.Option("--python", help="Python that has a tool, as stardist=/env/bin/python.")
     ] = None,
@@ -32,7 +34,7 @@ def anchors(
     scale: Annotated[str, typer.Option("--scale", help="Of our runs: none, auto or a FACTOR.")] = "none",
     out: Annotated[str, typer.Option("--out", help="CSV file for the numbers.")] = "anchors.csv",
 ) -> None:
-    """Compare our runs with StarDist, Cellpose and InstanSeg on fields whose nuclei are known.
+    """Compare our runs with StarDist, Cellpose, InstanSeg and deepflash2 on fields whose nuclei are known.
 
     Every tool runs in a process of its own, with the same threads, on one channel as it is in the file, and is scored
     by the same matcher. Tools that are not installed, or whose published weights cannot be had, are left out with the

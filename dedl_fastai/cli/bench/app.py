@@ -15,7 +15,7 @@ app = typer.Typer(no_args_is_help=True, help="The paper's tables as grids of run
 app.command("list", cls=Command, short_help="The paper's tables, their runs and hours here.")(list_tables)
 app.command(cls=Command, short_help="The runs of a table, and their report.")(run)
 app.command(cls=Command, short_help="Results of a grid next to the published values.")(report)
-app.command(cls=Command, short_help="StarDist, Cellpose and InstanSeg beside our runs.")(anchors)
+app.command(cls=Command, short_help="StarDist, Cellpose and others beside our runs.")(anchors)
 app.command(cls=Command, short_help="F1 against nuclei that a simulated annotator corrects.")(correction)
 app.command(cls=Command, short_help="Training, APP, engines and loader; comparison.")(speed)
 app.command(cls=Command, short_help="Tiles from the cache, from TIFFs and from .npy.")(loader)
