@@ -3,6 +3,7 @@
 Importing these two and torchvision takes longer than predicting a small field.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import suppress
@@ -48,15 +49,26 @@ def written_operators(network: nn.Module, shape: tuple[int, int, int]) -> bytes 
         return None
     if written is None:
         return None
-    data = json.dumps({"shape": shape, **written}, separators=(",", ":")).encode()
-    return data if _are_equal(network, network_of(json.loads(data), network.state_dict()), shape) else None
+    plain = _json({"shape": list(shape), **written})
+    if not _are_equal(network, network_of(json.loads(plain), network.state_dict()), shape):
+        return None
+    return _json({"sha256": _digest(plain), "network": json.loads(plain)})
 
 
 def _read(path: Path, tensors: Mapping[str, torch.Tensor], shape: tuple[int, int, int]) -> nn.Module:
-    written = json.loads(path.read_bytes())
-    if tuple(written["shape"]) != shape:
-        raise ValueError(f"{path} is for inputs of another shape.")
+    kept = json.loads(path.read_bytes())
+    written = kept["network"]
+    if written["shape"] != list(shape) or kept["sha256"] != _digest(_json(written)):
+        raise ValueError(f"{path} is damaged, or for inputs of another shape.")
     return network_of(written, tensors)
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 @torch.inference_mode()
