@@ -1,6 +1,7 @@
 """`Gating`: histograms and cut-offs of the markers of a folder of results, and a gates.json after they were moved."""
 
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
@@ -24,6 +25,7 @@ from .marker_cells import MarkerCells
 from .stamps import Stamp, stamp_of
 
 _BINS = 100
+_RECENT = 1.0  # seconds for which tiles of outlines believe that the files of all fields are as they were
 
 
 class _Files(NamedTuple):
@@ -47,6 +49,7 @@ class Gating:
         self._tables = lru_cache(maxsize=4)(self._read)
         self._gates = Gates({ALL: {}})
         self._loaded = _Files([], None, None)
+        self._looked = -_RECENT  # when
 
     @cached_property
     def markers(self) -> list[str]:
@@ -70,10 +73,11 @@ class Gating:
                     tables[name].attrs["path"] = str(path)
         return tables
 
-    def _cells(self, marker: str) -> MarkerCells:
-        """The cells and cut-offs of a marker, from the files as they are now."""
+    def _cells(self, marker: str, age: float = 0.0) -> MarkerCells:
+        """The cells and cut-offs of a marker, from the files as they are now, or were up to `age` seconds ago."""
         with self._lock:
-            self._follow()
+            if time.monotonic() - self._looked >= age:
+                self._follow()
             tables = self._tables(marker)
             if marker not in self._gates.markers:
                 self._gates = self._gates.replaced(fit_gates(tables, [marker]).common())
@@ -88,6 +92,7 @@ class Gating:
             self._gates = Gates.load(path).spelt_as(self.markers) if path else Gates({ALL: {}})
             self._tables.cache_clear()
             self._loaded = files
+        self._looked = time.monotonic()
 
     def described(self, marker: str, field: str) -> dict[str, Any]:
         """Histograms of the logarithms, of a field and of all cells with the same cut-off, and the cut-off."""
@@ -128,8 +133,8 @@ class Gating:
         return [listed(places[i], float(values[i])) for i in order if np.isfinite(values[i])]
 
     def positive(self, marker: str, field: str, cut: float) -> np.ndarray:
-        """Whether the nucleus with each label is above a cut-off."""
-        cells = self._cells(marker)
+        """Whether the nucleus with each label is above a cut-off; for tiles, many of which are asked for at once."""
+        cells = self._cells(marker, age=_RECENT)
         labels = cells.table(field)["label"].to_numpy()
         table = np.zeros(int(labels.max(initial=0)) + 1, bool)
         table[labels] = cells.values(field) > cut
