@@ -1,7 +1,8 @@
 """The gates of a folder of results: given, kept in its gates.json, or made once from the cells of all fields."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -62,6 +63,17 @@ def newest_gates(out: Path) -> Path | None:
 def moved_gates(out: Path) -> Path:
     """Where the page writes the cut-offs that were moved on it; the results stay next to those they were made with."""
     return out / FOLDER / FILE
+
+
+@contextmanager
+def moved_meanwhile_last(out: Path) -> Iterator[None]:
+    """Write a folder's gates in the block; cut-offs that are moved on its page meanwhile are the newest afterwards."""
+    page = moved_gates(out)
+    before = page.stat().st_mtime_ns if page.is_file() else None
+    yield
+    if page.is_file() and page.stat().st_mtime_ns != before:
+        page.touch()
+        log.warning("%s: a cut-off was moved on the page meanwhile, and is not applied yet: apply again", page)
 
 
 def makes_gates(options: CellOptions) -> bool:

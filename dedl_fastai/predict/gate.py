@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from ..phenotypes.gates.options import GateOptions
 from ..phenotypes.rules import Rules
 from .cell_sources import cell_sources, markers_of
 from .correct import correct_results
-from .folder_gates import newest_gates
+from .folder_gates import moved_meanwhile_last, newest_gates
 from .gate_agreement import Agreement
 from .gate_page import write_gate_page
 from .retype import Retyping
@@ -51,26 +52,27 @@ def gate_cells(
     sources = cell_sources(inputs, patient)
     wanted = list(markers) or (parsed.markers if parsed else markers_of(sources))
     given = _spelt_as(wanted, given or {})
-    if retyping:
-        given = _cuts_by_hand(retyping.out, wanted) | given
-    gates = fit_gates(
-        {s.name: s.table for s in sources},
-        wanted,
-        options,
-        given=given,
-        two_cuts=parsed.with_two_cuts if parsed else (),
-        origins={s.name: s.origin for s in sources},
-        control=[s.table for s in cell_sources(control)] if control else (),
-    )
-    gates = replace(gates, patient=patient if gates.per == "patient" else "")
-    if retyping:
-        retyping.prepare_types(gates, {s.name: s.origin for s in sources})
-    gates.save(out)
-    agreement = Agreement.of(gates, sources, parsed)
-    _log(agreement)
-    write_gate_page(out.with_suffix(".html"), gates, sources, agreement)
-    if retyping:
-        retyping.commit()
+    with moved_meanwhile_last(retyping.out) if retyping else nullcontext():
+        if retyping:
+            given = _cuts_by_hand(retyping.out, wanted) | given
+        gates = fit_gates(
+            {s.name: s.table for s in sources},
+            wanted,
+            options,
+            given=given,
+            two_cuts=parsed.with_two_cuts if parsed else (),
+            origins={s.name: s.origin for s in sources},
+            control=[s.table for s in cell_sources(control)] if control else (),
+        )
+        gates = replace(gates, patient=patient if gates.per == "patient" else "")
+        if retyping:
+            retyping.prepare_types(gates, {s.name: s.origin for s in sources})
+        gates.save(out)
+        agreement = Agreement.of(gates, sources, parsed)
+        _log(agreement)
+        write_gate_page(out.with_suffix(".html"), gates, sources, agreement)
+        if retyping:
+            retyping.commit()
     return gates
 
 

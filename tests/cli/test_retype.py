@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from dedl_fastai.phenotypes import Gates
+from dedl_fastai.predict import gate
 from dedl_fastai.predict.kinds import KINDS
 from dedl_fastai.view.gating import Gating
 
@@ -53,6 +54,25 @@ def test_cut_offs_that_were_moved_on_the_page_are_applied(results):
     assert dedl("gate", results, "--apply", "--set", "CD19=0.7").exit_code == 0  # newer than the page's
     assert dedl("gate", results, "--apply").exit_code == 0
     assert Gates.load(results / "gates.json").of()["CD19"].cut == 0.7
+
+
+def test_a_cut_off_that_is_moved_on_the_page_meanwhile_is_applied_next_time(results, monkeypatch, caplog):
+    names = sorted(p.stem for p in (results / "fields").glob("*.json"))
+    write = gate.write_gate_page
+
+    def write_while_the_page_is_open(*args):
+        Gating(results, names).save("CD19", names[0], 0.5)
+        write(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(gate, "write_gate_page", write_while_the_page_is_open)
+        result = dedl("gate", results, "--apply", "--set", "CD19=0.7")
+    assert result.exit_code == 0 and "moved on the page meanwhile" in caplog.text
+    assert Gates.load(results / "gates.json").of()["CD19"].cut == 0.7
+    assert Gating(results, names).described("CD19", names[0])["cut"] == 0.5
+    caplog.clear()
+    assert dedl("gate", results, "--apply").exit_code == 0 and "meanwhile" not in caplog.text
+    assert Gates.load(results / "gates.json").of()["CD19"].cut == 0.5
 
 
 def test_other_rules(results, tmp_path):
