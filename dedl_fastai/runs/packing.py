@@ -46,7 +46,7 @@ def pack_run(
 
 def _write_operators(path: Path, model: nn.Module, card: dict[str, Any]) -> None:
     """Write the operators of the network; not every network can be written so."""
-    data = written_operators(model, (card["network"]["in_channels"], card["tile"], card["tile"]))
+    data = written_operators(model, card["network"], (card["network"]["in_channels"], card["tile"], card["tile"]))
     path.unlink(missing_ok=True)
     if data is not None:
         with written_whole(path) as tmp:

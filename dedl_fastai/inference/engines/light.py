@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,21 +27,24 @@ def light_network(stored: StoredNetwork, shape: tuple[int, int, int]) -> nn.Modu
     Its operators are found beside the weights or in the cache; otherwise it is built, and its operators are kept for
     later commands, and for all runs with the same layers. Raises `UserError` if the files of the run are damaged.
     """
-    tensors = stored.tensors()
-    layers = json.dumps(stored.card["network"], sort_keys=True), sorted((k, tuple(v.shape)) for k, v in tensors.items())
-    kept = kept_file(".json", shape, *layers)
+    tensors, layers = stored.tensors(), stored.card["network"]
+    shapes = sorted((name, tuple(tensor.shape)) for name, tensor in tensors.items())
+    kept = kept_file(".json", shape, json.dumps(layers, sort_keys=True), shapes)
     for path in (stored.file.with_name(FILE), kept):
         with suppress(OSError, LookupError, AttributeError, TypeError, ValueError):
-            return _read(path, tensors, shape).eval()
+            return _read(path, tensors, {"layers": layers, "shape": list(shape)}).eval()
     network = stored()
-    data = written_operators(network, shape)
+    data = written_operators(network, layers, shape)
     if data is not None:
         keep(kept, data)
     return network
 
 
-def written_operators(network: nn.Module, shape: tuple[int, int, int]) -> bytes | None:
-    """Return the operators of a network as JSON; None if it cannot be written down, or would compute other bits."""
+def written_operators(network: nn.Module, layers: Mapping[str, Any], shape: tuple[int, int, int]) -> bytes | None:
+    """Return the operators of a network as JSON; None if it cannot be written down, or would compute other bits.
+
+    `layers` is how model.json describes the network: the operators are used for no other one.
+    """
     from .portable import exported_program
 
     try:
@@ -49,17 +53,17 @@ def written_operators(network: nn.Module, shape: tuple[int, int, int]) -> bytes 
         return None
     if written is None:
         return None
-    plain = _json({"shape": list(shape), **written})
+    plain = _json({"layers": dict(layers), "shape": list(shape), **written})
     if not _are_equal(network, network_of(json.loads(plain), network.state_dict()), shape):
         return None
     return _json({"sha256": _digest(plain), "network": json.loads(plain)})
 
 
-def _read(path: Path, tensors: Mapping[str, torch.Tensor], shape: tuple[int, int, int]) -> nn.Module:
+def _read(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> nn.Module:
     kept = json.loads(path.read_bytes())
     written = kept["network"]
-    if written["shape"] != list(shape) or kept["sha256"] != _digest(_json(written)):
-        raise ValueError(f"{path} is damaged, or for inputs of another shape.")
+    if any(written[name] != fact for name, fact in facts.items()) or kept["sha256"] != _digest(_json(written)):
+        raise ValueError(f"{path} is damaged, or of another network.")
     return network_of(written, tensors)
 
 

@@ -144,7 +144,7 @@ class Counting(nn.Module):
 
 @pytest.mark.parametrize("network", [Exported(), Counting()])
 def test_operators_that_would_compute_something_else_are_not_kept(network):
-    assert written_operators(network, SHAPE) is None
+    assert written_operators(network, {}, SHAPE) is None
 
 
 def test_only_operators_of_pytorch_are_run():
@@ -171,11 +171,20 @@ def test_the_packaged_model_needs_no_library_of_networks(tmp_path, monkeypatch):
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_packed_run_has_its_operators_for_its_own_tile_alone(run, builds, tmp_path):
+def test_a_packed_run_has_its_operators_for_its_own_layers_and_tile_alone(run, builds, tmp_path):
     pack_run(run, tmp_path / "packed")
     assert (tmp_path / "packed" / FILE).is_file()
     builds.clear()
     light_network(stored(tmp_path / "packed"), SHAPE)
     assert not builds
+    card = json.loads((tmp_path / "packed" / "model.json").read_text())
+    card["network"]["decoder_channels"] = [32, 16]
+    (tmp_path / "other").mkdir()
+    for name in (FILE, "best.safetensors"):
+        (tmp_path / "other" / name).write_bytes((tmp_path / "packed" / name).read_bytes())
+    (tmp_path / "other" / "model.json").write_text(json.dumps(card))
+    with pytest.raises(UserError, match="does not fit the model"):
+        light_network(stored(tmp_path / "other"), SHAPE)
+    builds.clear()
     larger = light_network(stored(tmp_path / "packed"), (1, 64, 64))
     assert builds and larger(torch.zeros(1, 1, 64, 64)).shape[-2:] == (64, 64)
