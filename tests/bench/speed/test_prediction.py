@@ -14,4 +14,7 @@ def test_stages_of_a_prediction_add_up():
 
 
 def test_starts_are_timed():
-    assert startup_costs(["doctor"], rounds=1)["doctor --help"]["cpu_seconds"] > 0
+    costs = startup_costs(["doctor", "report"], rounds=1)
+    assert set(costs) == {"doctor --help", "report --help", "report, libraries", "predict, to the first field"}
+    assert all(c["cpu_seconds"] > 0 for c in costs.values())
+    assert costs["report --help"]["cpu_seconds"] < costs["report, libraries"]["cpu_seconds"]
