@@ -15,7 +15,7 @@ from ..data.pixels import ScaledField, pick_channels, read_scaled
 from ..errors import UserError
 from ..io.fields.field import Field
 from ..io.fields.readers import open_field
-from ..models.heads import HEADS
+from ..models.names import HEADS
 from ..training.model_card import seg_facts_from_card, seg_model_card
 from ..training.run_folder import RunFolder
 from ..training.stored_network import StoredNetwork

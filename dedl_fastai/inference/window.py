@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import UserError
-from ..models.heads import HEADS
+from ..models.names import HEADS
 from .options import BATCH_SIZE, OVERLAP
 from .rolling_rows import RollingRows
 

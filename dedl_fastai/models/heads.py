@@ -7,7 +7,6 @@ from torch import nn
 
 from ..errors import UserError
 
-HEADS = {"mask": 0, "distance": 1, "flow": 2}  # name -> number of maps beside the classes
 MAPS = "segmentation_head.maps."  # start of the names of their weights
 
 

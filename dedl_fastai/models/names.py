@@ -26,6 +26,7 @@ ARCHS = (
 WITH_DECODER_CHANNELS = ("unet", "unetplusplus", "manet")
 WITH_ATTENTION = ("unet", "unetplusplus")
 ATTENTIONS = ("none", "se", "scse")
+HEADS = {"mask": 0, "distance": 1, "flow": 2}  # what tells nuclei apart -> number of maps beside the classes
 NUCLEI = "nuclei"  # the trained model that comes with the package, where a run or weights are asked for
 NUCLEI_RUN = Path(__file__).parent / "nuclei"  # its run folder, without what only training needs
 WEIGHTS = ("none", "imagenet", "advprop", "noisy-student", "packaged")

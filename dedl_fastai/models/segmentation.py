@@ -12,9 +12,10 @@ from torch import nn
 
 from ..errors import UserError
 from .dry_run import DOES_NOT_RUN, first_line
-from .heads import HEADS, add_maps
+from .heads import add_maps
 from .names import (
     ATTENTIONS,
+    HEADS,
     NUCLEI,
     NUCLEI_RUN,
     WEIGHTS,

@@ -4,22 +4,25 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..inference.ensemble import Ensemble
-from ..inference.load import own_overlap
 from ..io.files import existing_file
 from ..phenotypes.rules import Rules
 from ..training.run_folder import RunFolder
 from .options import CellOptions, ModelOptions
 
+if TYPE_CHECKING:  # torch takes seconds to import, and commands that read results do without it
+    from ..inference.ensemble import Ensemble
+
 _OF_FOLDER = "one per marker, from all fields"  # the gates.json of the results
 _SIGNS = {True: "+", False: "-"}
 
 
-def load_ensemble(runs: Sequence[str | Path], model: ModelOptions) -> Ensemble:
+def load_ensemble(runs: Sequence[str | Path], model: ModelOptions) -> "Ensemble":
     """Load the runs as one model and create its engines, so that problems appear before any field is read."""
+    from ..inference.ensemble import Ensemble
+
     ensemble = Ensemble.load(runs, **asdict(model))
     for member in ensemble.members:
         member.network  # noqa: B018 (created on first access)
@@ -28,6 +31,8 @@ def load_ensemble(runs: Sequence[str | Path], model: ModelOptions) -> Ensemble:
 
 def result_settings(runs: Sequence[str | Path], options: CellOptions, model: ModelOptions) -> dict[str, Any]:
     """Return what the results depend on: all fields in one folder have the same settings."""
+    from ..inference.load import own_overlap
+
     settings = {
         "runs": [run_name(run, model.which) for run in runs],
         "channel": options.channel,

@@ -28,8 +28,7 @@ from ..inference.engines.runtimes import OnnxEngine
 from ..inference.load import load_run
 from ..inference.segmenter import Segmenter
 from ..io.files import written_whole
-from ..models.heads import HEADS
-from ..models.names import NUCLEI
+from ..models.names import HEADS, NUCLEI
 from ..scores.agreement import Agreement
 from ..training.run_folder import RunFolder
 from .packing import pack_run

@@ -21,7 +21,7 @@ from ..inference.engines.portable import exported_program, onnx_bytes
 from ..inference.segmenter import Segmenter
 from ..io.fields.readers import open_field
 from ..io.files import write_text
-from ..models.heads import HEADS
+from ..models.names import HEADS
 from .readme import README, model_card
 
 _PAPER = (

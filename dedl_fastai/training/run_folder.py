@@ -9,9 +9,7 @@ import platform
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..data.cohort import Cohort
@@ -19,8 +17,10 @@ from ..errors import UserError
 from ..io.fields.zarr_field import METADATA, files_of_folder
 from ..io.files import is_temporary, read_json_object, write_json
 from ..io.masks import files_of_mask
-from ..models.device import cpu_name
 from ..models.names import NUCLEI, NUCLEI_RUN
+
+if TYPE_CHECKING:  # torch takes seconds to import, and commands that read a run's files do without it
+    import torch
 
 _PACKAGES = (
     "fastai",
@@ -113,8 +113,12 @@ def history_text(rows: list[dict[str, Any]]) -> str:
     return out.getvalue()
 
 
-def manifest(seed: int, workers: int, device: torch.device, cohort: Cohort) -> dict[str, Any]:
+def manifest(seed: int, workers: int, device: "torch.device", cohort: Cohort) -> dict[str, Any]:
     """Return the versions, machine and data of a run, for manifest.json."""
+    import torch
+
+    from ..models.device import cpu_name
+
     return {
         "dedl_fastai": __version__,
         "python": platform.python_version(),

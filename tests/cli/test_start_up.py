@@ -37,6 +37,12 @@ def test_importing_the_readers_imports_no_deep_learning():
     assert run(code.format(HEAVY[:5])) == "[]"
 
 
+@pytest.mark.parametrize("command", ["gate", "correct", "neighbours", "reports"])
+def test_commands_on_finished_results_import_no_deep_learning(command):
+    code = f"import sys, dedl_fastai.predict.{command}; print([m for m in {HEAVY[:5]!r} if m in sys.modules])"
+    assert run(code) == "[]"
+
+
 def test_the_launcher_of_a_checkout_runs_the_same_command():
     launcher = Path(dedl_fastai.__file__).parents[1] / "cli.py"
     ours = subprocess.run([sys.executable, launcher, "--version"], capture_output=True, text=True, check=True)

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 from ...errors import UserError
 from ...io.fields.field import Field
@@ -92,8 +90,10 @@ def resized(pixels: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
     shape = (size, size) if isinstance(size, int) else size
     if pixels.shape[1:] == tuple(shape):
         return pixels
+    import torch  # takes seconds, and commands that resize nothing import this module too
+
     plane = torch.from_numpy(np.ascontiguousarray(pixels))[None]
-    smooth = F.interpolate(plane, shape, mode="bilinear", antialias=True, align_corners=False)
+    smooth = torch.nn.functional.interpolate(plane, shape, mode="bilinear", antialias=True, align_corners=False)
     return smooth[0].clamp_(0, 1).numpy()
 
 
