@@ -2,6 +2,7 @@
 
 import struct
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -220,6 +221,29 @@ def test_a_zeroed_part_of_lzw_is_refused(tmp_path, plane):
     raw = path.read_bytes()
     path.write_bytes(raw[: at + n // 2] + bytes(20) + raw[at + n // 2 + 20 :])
     refused(planes_of, path, "is damaged")
+
+
+@pytest.mark.parametrize("n", [4, 9, 15, 30])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_zeroed_end_of_an_lzw_block_is_refused(tmp_path, seed, n):
+    path = tmp_path / "a.tif"
+    plane = np.random.default_rng(seed).integers(0, 256, (160, 200), np.uint8)  # a code, and a zero, is a pixel each
+    tifffile.imwrite(path, plane, compression="lzw", rowsperstrip=40, photometric="minisblack")
+    with tifffile.TiffFile(path) as tif:
+        ends = np.add(tif.pages[0].dataoffsets, tif.pages[0].databytecounts)
+    raw = path.read_bytes()
+    for end in (ends[0], ends[-1]):
+        path.write_bytes(raw[: end - n] + bytes(n) + raw[end:])
+        refused(planes_of, path, "is damaged")
+
+
+@pytest.mark.parametrize("plane", [SQUARES, STACK[0]], ids=["mask", "noise"])
+def test_zeros_that_fill_an_lzw_block_are_no_damage(tmp_path, plane):
+    path = tmp_path / "a.tif"
+    filled = imagecodecs.lzw_encode(plane.tobytes()) + bytes(12)
+    how = {"compression": "lzw", "rowsperstrip": len(plane), "photometric": "minisblack"}
+    tifffile.imwrite(path, iter([filled]), shape=plane.shape, dtype=plane.dtype, **how)
+    np.testing.assert_array_equal(planes_of(path)[0], plane)
 
 
 @pytest.mark.parametrize("first", ["count", "tags", "tail"])

@@ -15,6 +15,7 @@ Page = tifffile.TiffPage | tifffile.TiffFrame  # a frame shares the tags of its 
 _JPEG = (7, 34892)
 _LZW = 5
 _ZEROS = bytes(16)  # ten equal codes or more in LZW, which has a code of its own for a pair that it has seen
+_ZERO_END = bytes(4)  # a block has at most three zeros at its end, for a last pixel of 0 and no mark of the end
 _FAX = (2, 3, 4)
 _STRICT = (8, 32946, 32773, 50000)  # deflate, PackBits, zstd: their decoders raise an error for too many bytes
 PADDING = 8  # bytes that a block may have after its pixels
@@ -62,13 +63,21 @@ def _decoded(path: Path, page: Page, data: bytes | None, index: int) -> tuple[An
             return again[0]
 
         fault = fault_of_tile(data, pixels[0], decode, page.jpegtables or b"")
-    elif data is not None and key.compression == _LZW and _ZEROS in data:
+    elif data is not None and key.compression == _LZW and (_ZEROS in data or _has_zeroed_end(key, data, pixels)):
         fault = "a part of its pixels is zeroed"
     elif data is not None and index == 0:
         fault = _fault_of_size(key, data)
     if fault:
         raise UserError(f"{path} is damaged: block {index} of page {page.index}: {fault}. Copy or export it again.")
     return found
+
+
+def _has_zeroed_end(key: tifffile.TiffPage, data: bytes, pixels: np.ndarray) -> bool:
+    """Whether an LZW block ends in zeros that stand for pixels: zeros that only fill a block hold none."""
+    if not data.endswith(_ZERO_END):
+        return False
+    needed = pixels.size * key.bitspersample // 8
+    return len(tifffile.TIFF.DECOMPRESSORS[_LZW](data.rstrip(b"\0"), out=needed)) < needed
 
 
 def _fault_of_size(key: tifffile.TiffPage, data: bytes) -> str:
