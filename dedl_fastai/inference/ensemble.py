@@ -99,7 +99,7 @@ class Ensemble:
                 ensemble.tile,
             )
             for member in members:
-                member.tile = ensemble.tile
+                member.use_tile(ensemble.tile)
         return ensemble
 
     def __repr__(self) -> str:

@@ -108,6 +108,11 @@ class Segmenter:
             n_maps=HEADS[self.head],
         )
 
+    def use_tile(self, tile: int) -> None:
+        """Predict in tiles of another edge in pixels; the engine is made again, as it may be for one size alone."""
+        self.tile = tile
+        self.__dict__.pop("network", None)
+
     def read(self, path: str | Path, channels: Sequence[str] = ()) -> np.ndarray:
         """The model's channels of an image file, scaled: float32 (C, H, W) in [0, 1].
 

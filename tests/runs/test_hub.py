@@ -54,7 +54,11 @@ def test_a_pushed_run_is_pulled_as_a_run_that_predicts_the_same(hub, tmp_path):
     assert code == 0 and output.splitlines()[-1] == f"{hub.url}/lab/nuclei", output
     assert hub.created[-1] == "private"
     names = {p.name for p in (hub.root / "lab" / "nuclei").iterdir()}
-    assert names == {"README.md", "best.safetensors", *(f"{n}.json" for n in ("config", "metrics", "model", "splits"))}
+    assert names == {
+        "README.md",
+        "best.safetensors",
+        *(f"{n}.json" for n in ("config", "metrics", "model", "operators", "splits")),
+    }
     card = (hub.root / "lab" / "nuclei" / "README.md").read_text(encoding="utf-8")
     assert card.startswith("---\nlibrary_name: dedl-fastai\n")
     assert card.endswith((NUCLEI_RUN / "README.md").read_text(encoding="utf-8"))
