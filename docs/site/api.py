@@ -99,7 +99,7 @@ def public_names(package: Path) -> dict[str, Public]:
         for module, names in _listed(room).items():
             source = Module(room.parent / f"{module.replace('.', '/')}.py")
             for name in names:
-                public = Public(room.parent.name, name, source, _definition(source, name))
+                public = Public(room.parent.name, name, *_definition(source, name))
                 found[f"{room.parent.name}.{module}.{name}"] = public
     by_name = {p.name: p for p in found.values()}
     for path in sorted(package.glob("*/*.py")):
@@ -124,11 +124,12 @@ def _page_of(dotted: str) -> str:
     return fitting[max((p for p in fitting if f"{dotted}.".startswith(f"{p}.")), key=len)]
 
 
-def _definition(module: Module, name: str) -> ast.stmt:
+def _definition(module: Module, name: str) -> tuple[Module, ast.stmt]:
+    """The module in which a name is defined, which may be one that `module` imports it from, and the definition."""
     for node in module.body:
         targets = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])
         if getattr(node, "name", None) == name or name in [getattr(t, "id", None) for t in targets]:
-            return node
+            return module, node
         if isinstance(node, ast.ImportFrom) and name in [a.name for a in node.names]:
             return _definition(Module(_imported(module.path, node)), name)
     raise LookupError(f"{module.path} does not define {name}")

@@ -107,6 +107,12 @@ def test_the_interface_has_signatures_docstrings_and_patched_verbs(collected):
     assert "### Ensemble.fit" in text_of(collected, "api/inference.md").splitlines()
 
 
+def test_methods_are_shown_as_the_module_that_defines_them_writes_them(collected):
+    page = (collected / "reference" / "api" / "inference.md").read_text(encoding="utf-8")
+    shown = page.partition("### Segmenter.probability")[2].partition("```python\n")[2].partition("\n```")[0]
+    assert shown.startswith("def probability(self, field: ")
+
+
 def test_commands_have_their_options(collected):
     assert "| `--encoder <str>` | Encoder: resnet18..101" in text_of(collected, "commands/seg.md")
     assert "## dedl-fastai data convert" in text_of(collected, "commands/data.md").splitlines()
