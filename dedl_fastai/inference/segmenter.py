@@ -129,7 +129,10 @@ class Segmenter:
         return pick_channels(field, self._names(channels))
 
     def predict_tiles(self, tiles: np.ndarray) -> np.ndarray:
-        """Probability of nuclei (b, t, t) in tiles (b, C, t, t) in [0, 1], t = `tile`; with a head (b, 1 + maps, t, t)."""
+        """Probability of nuclei (b, t, t) in tiles (b, C, t, t) in [0, 1]; with a head (b, 1 + maps, t, t).
+
+        The edge t is `tile`, for which the engine is made.
+        """
         return self.network(normalised(tiles, self.mean, self.std))
 
     def bands(self, pixels: FieldPixels, spread: bool = False, scale: float = 1.0) -> Iterator[Band]:
