@@ -54,9 +54,10 @@ def written_operators(network: nn.Module, layers: Mapping[str, Any], shape: tupl
     if written is None:
         return None
     plain = _json({"layers": dict(layers), "shape": list(shape), **written})
-    if not _are_equal(network, network_of(json.loads(plain), network.state_dict()), shape):
+    read = json.loads(plain)
+    if not _are_equal(network, network_of(read, network.state_dict()), shape):
         return None
-    return _json({"sha256": _digest(plain), "network": json.loads(plain)})
+    return _json({"sha256": _digest(plain), "network": read})
 
 
 def _read(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> nn.Module:

@@ -1,9 +1,6 @@
 """Networks of runs are converted once per machine, and used without the libraries that build them."""
 
 import itertools
-import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -11,36 +8,15 @@ import pytest
 from dedl_fastai.inference.engines import portable
 from dedl_fastai.inference.engines.converted import converted_network
 from dedl_fastai.inference.load import load_segmenter
-from dedl_fastai.models.segmentation import SegSpec, create_seg_model
 from dedl_fastai.models.weights import write_tensors
 from dedl_fastai.training.run_folder import RunFolder
 from dedl_fastai.training.stored_network import StoredNetwork
 
-from ..fields import CARD
+from .stored_runs import predicted_elsewhere
 
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
 TILES = np.random.default_rng(3).random((2, 1, 32, 32), dtype=np.float32)
-PREDICT = """
-import sys
-import numpy as np
-from dedl_fastai.inference.load import load_segmenter
-segmenter = load_segmenter(sys.argv[1], engine="onnx", device="cpu")
-np.save(sys.argv[2], segmenter.predict_tiles(np.load(sys.argv[3])))
-print(*{"timm", "segmentation_models_pytorch", "torchvision", "torch._dynamo"} & set(sys.modules))
-"""
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    """A run folder that can predict, and an empty cache."""
-    monkeypatch.setenv("DEDL_CACHE", str(tmp_path / "cache"))
-    spec = SegSpec("unet", "tu-test_resnet", depth=2, decoder_channels=(16, 16))
-    folder = tmp_path / "run"
-    write_tensors(folder / "best.safetensors", create_seg_model(spec, "none", 32).state_dict())
-    card = {**CARD, "format": 1, "task": "segmentation", "network": spec.to_dict(), "tile": 32}
-    (folder / "model.json").write_text(json.dumps(card))
-    return folder
 
 
 @pytest.fixture
@@ -66,11 +42,9 @@ def test_a_run_is_converted_once_and_then_used_without_the_libraries_of_networks
     np.testing.assert_array_equal(predicted(run), first)
     np.testing.assert_allclose(predicted(run, "torch"), first, atol=1e-4)
     assert len(conversions) == 1
-    np.save(tmp_path / "tiles.npy", TILES)
-    files = [str(path) for path in (run, tmp_path / "out.npy", tmp_path / "tiles.npy")]
-    done = subprocess.run([sys.executable, "-c", PREDICT, *files], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == []
-    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), first)
+    later, imported = predicted_elsewhere(run, "onnx", TILES, tmp_path)
+    assert imported == []
+    np.testing.assert_array_equal(later, first)
 
 
 def converted(run):

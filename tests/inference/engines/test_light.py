@@ -1,8 +1,6 @@
 """Networks of runs are kept as PyTorch's operators, and predict without the libraries that build them."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,40 +13,15 @@ from dedl_fastai.inference.engines import light
 from dedl_fastai.inference.engines.light import FILE, light_network, written_operators
 from dedl_fastai.inference.engines.operators import network_of
 from dedl_fastai.inference.load import load_segmenter
-from dedl_fastai.models.segmentation import SegSpec, create_seg_model
 from dedl_fastai.models.weights import write_tensors
 from dedl_fastai.runs.packing import pack_run
 from dedl_fastai.training.run_folder import RunFolder
 from dedl_fastai.training.stored_network import StoredNetwork
 
-from ..fields import CARD
+from .stored_runs import predicted_elsewhere, run_of
 
 SHAPE = (1, 32, 32)
 TILES = torch.rand(5, *SHAPE, generator=torch.Generator().manual_seed(3))
-PREDICT = """
-import sys
-import numpy as np
-from dedl_fastai.inference.load import load_segmenter
-segmenter = load_segmenter(sys.argv[1], device="cpu")
-np.save(sys.argv[2], segmenter.predict_tiles(np.load(sys.argv[3])))
-print(*{"timm", "segmentation_models_pytorch", "torchvision", "torch._dynamo"} & set(sys.modules))
-"""
-
-
-def run_of(folder, seed=0):
-    torch.manual_seed(seed)
-    spec = SegSpec("unet", "tu-test_resnet", depth=2, decoder_channels=(16, 16))
-    write_tensors(folder / "best.safetensors", create_seg_model(spec, "none", 32).state_dict())
-    card = {**CARD, "format": 1, "task": "segmentation", "network": spec.to_dict(), "tile": 32}
-    (folder / "model.json").write_text(json.dumps(card))
-    return folder
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    """A run folder that can predict, and an empty cache."""
-    monkeypatch.setenv("DEDL_CACHE", str(tmp_path / "cache"))
-    return run_of(tmp_path / "run")
 
 
 @pytest.fixture
@@ -69,20 +42,12 @@ def logits(network):
     return network(TILES.to(memory_format=torch.channels_last))
 
 
-def predicted_elsewhere(run, tmp_path):
-    """What a fresh Python predicts, and which libraries of networks it has imported."""
-    np.save(tmp_path / "tiles.npy", TILES.numpy())
-    files = [str(path) for path in (run, tmp_path / "out.npy", tmp_path / "tiles.npy")]
-    done = subprocess.run([sys.executable, "-c", PREDICT, *files], capture_output=True, text=True, check=True)
-    return np.load(tmp_path / "out.npy"), done.stdout.split()
-
-
 def test_a_network_is_built_once_and_later_commands_do_without_the_libraries_of_networks(run, builds, tmp_path):
     first = load_segmenter(run, device="cpu").predict_tiles(TILES.numpy())
     assert len(builds) == 1
     np.testing.assert_array_equal(load_segmenter(run, device="cpu").predict_tiles(TILES.numpy()), first)
     assert len(builds) == 1
-    later, imported = predicted_elsewhere(run, tmp_path)
+    later, imported = predicted_elsewhere(run, "torch", TILES.numpy(), tmp_path)
     assert imported == []
     np.testing.assert_array_equal(later, first)
 
