@@ -31,6 +31,7 @@ def converted_network(model: nn.Module | StoredNetwork, shape: tuple[int, int, i
 
 def _converted(model: nn.Module, shape: tuple[int, int, int], n_maps: int) -> bytes:
     from .foreground import Foreground
-    from .portable import exported_program, onnx_bytes  # imports torch.export, which takes seconds
+    from .portable import exported_program, exporter, onnx_bytes  # imports torch.export, which takes seconds
 
+    exporter()  # before the export, which takes a while
     return onnx_bytes(exported_program(Foreground(model, n_maps), shape))

@@ -56,7 +56,7 @@ def make_engine(
         raise UserError(f"`channels_last` is only for engine=torch: {name} chooses the memory format itself.")
     if name == "onnx" and amp != "no":
         raise UserError(f"engine=onnx computes in float32 and does not support amp={amp}: use openvino or torch.")
-    check_runtime(name, amp)  # before the export, which takes a while
+    check_runtime(name, amp)  # before the conversion, which takes a while
     converted = converted_network(model, (n_channels, tile, tile), n_maps)
     return OnnxEngine(converted, device) if name == "onnx" else OpenVinoEngine(converted, device, amp)
 

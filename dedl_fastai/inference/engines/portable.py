@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from types import ModuleType
 
 import torch
 from torch import nn
@@ -30,10 +31,15 @@ def exported_program(network: nn.Module, shape: tuple[int, int, int]) -> Exporte
     return program
 
 
+def exporter() -> ModuleType:
+    """The package `onnx`. Raises `UserError` if the packages that an export to ONNX needs are not installed."""
+    optional("onnxscript", "engines", "ONNX files")
+    return optional("onnx", "engines", "ONNX files")
+
+
 def onnx_bytes(program: ExportedProgram, metadata: dict[str, str] | None = None) -> bytes:
     """The program as an ONNX file with `metadata`. Raises `UserError` if the extra "engines" is not installed."""
-    onnx = optional("onnx", "engines", "ONNX files")
-    optional("onnxscript", "engines", "ONNX files")
+    onnx = exporter()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # from the exporter's own libraries, which users cannot act on

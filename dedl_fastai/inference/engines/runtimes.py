@@ -20,8 +20,6 @@ _PRECISIONS = {"no": ("FP32", "f32"), "fp16": ("FP16", "f16"), "bf16": ("BF16", 
 
 def check_runtime(name: str, amp: str = "no") -> None:
     """Raise `UserError` if onnx or openvino cannot be used: a package is missing, or this CPU has no such precision."""
-    for package in ("onnx", "onnxscript"):
-        optional(package, "engines", "ONNX files")
     if name == "onnx":
         _onnxruntime()
     else:

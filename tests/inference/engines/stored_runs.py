@@ -18,7 +18,7 @@ import numpy as np
 from dedl_fastai.inference.load import load_segmenter
 run, engine, tiles, out = sys.argv[1:]
 np.save(out, load_segmenter(run, engine=engine, device="cpu").predict_tiles(np.load(tiles)))
-print(*{"timm", "segmentation_models_pytorch", "torchvision", "torch._dynamo"} & set(sys.modules))
+print(*{"timm", "segmentation_models_pytorch", "torchvision", "onnxscript", "torch._dynamo"} & set(sys.modules))
 """
 
 
