@@ -39,15 +39,10 @@ def gate_cells(
     retyping = _retyping(inputs, rules) if apply else None  # it checks what is needed
     if retyping and correct_results(retyping.out):
         retyping = _retyping(inputs, rules)
-    out = retyping.out / FILE if retyping else Path(out)
-    for path in () if retyping else map(Path, inputs):
-        if out.resolve() == (path / FILE).resolve():
-            raise UserError(
-                f"{out} belongs to the results in {path}, which were made with it: choose another `out`, or give "
-                f"`apply` to change them too."
-            )
     if retyping:
-        rules = retyping.rules
+        out, rules = retyping.out / FILE, retyping.rules
+    else:
+        _check_out(out := Path(out), inputs)
     parsed = rules if isinstance(rules, Rules) else Rules.load(rules) if rules else None
     sources = cell_sources(inputs, patient)
     wanted = list(markers) or (parsed.markers if parsed else markers_of(sources))
@@ -90,6 +85,16 @@ def _retyping(inputs: Sequence[str | Path], rules: str | Path | Rules) -> Retypi
     if len(inputs) != 1:
         raise UserError(f"`apply` changes the types in one folder of results, and {len(inputs)} inputs are given.")
     return Retyping(inputs[0], rules)
+
+
+def _check_out(out: Path, inputs: Sequence[str | Path]) -> None:
+    """Raise `UserError` if the file is the gates of one of the inputs, whose cells would then contradict it."""
+    for path in map(Path, inputs):
+        if out.resolve() == (path / FILE).resolve():
+            raise UserError(
+                f"{out} belongs to the results in {path}, which were made with it: choose another `out`, or give "
+                f"`apply` to change them too."
+            )
 
 
 def _cuts_by_hand(out: Path, wanted: Sequence[str]) -> dict[str, Cuts]:

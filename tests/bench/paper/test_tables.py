@@ -379,6 +379,11 @@ def test_measured_speed_is_of_this_machine_and_kept():
     assert "threads" in speed.device and measure_speed("cpu", rounds=1) is speed
 
 
+def test_each_start_of_the_efficiency_curve_has_a_column_with_app():
+    columns = load_table("efficiency").columns
+    assert columns[1::2] == tuple(f"{start}, APP" for start in columns[::2])
+
+
 def test_columns_of_a_table_can_be_chosen_beside_its_rows():
     table = load_table("efficiency").select(["5", "1"], ["Packaged", "packaged, APP"])
     assert [r.key for r in table.rows] == ["1", "5", "100"], "with the baseline"
