@@ -28,7 +28,6 @@ from .classification.evaluation import evaluate_clf_again
 from .options.clf import ClfConfig
 from .options.seg import SegConfig
 from .options.tasks import CONFIGS
-from .out_of_fold import score_test_folds
 from .outer_fold import OuterFold
 from .segmentation.evaluation import evaluate_seg_again
 
@@ -151,6 +150,8 @@ def _evaluate_test_folds(parent: RunFolder, which: str, device: str, nuclei: Nuc
     if metrics["task"] == "cells":
         cohorts = {name: _own_cohort_of(parent.path / name) for name in metrics["folds"]}
         return evaluate_cells_folds(parent, cohorts, which, device)
+    from .out_of_fold import score_test_folds  # imports the training of networks, which takes seconds
+
     folds = []
     for name, row in metrics["folds"].items():
         runs = [RunFolder.existing(parent.path / member) for member in row["members"]]

@@ -43,6 +43,11 @@ def test_commands_on_finished_results_import_no_deep_learning(command):
     assert run(code) == "[]"
 
 
+def test_the_scores_of_a_saved_run_need_none_of_the_libraries_of_a_training():
+    code = f"import sys, dedl_fastai.runs.evaluation; print([m for m in {HEAVY[1:5]!r} if m in sys.modules])"
+    assert run(code) == "[]"
+
+
 def test_the_launcher_of_a_checkout_runs_the_same_command():
     launcher = Path(dedl_fastai.__file__).parents[1] / "cli.py"
     ours = subprocess.run([sys.executable, launcher, "--version"], capture_output=True, text=True, check=True)

@@ -10,9 +10,8 @@ from ...inference.cell_types import CellTyper, load_cell_types
 from ...phenotypes.rules import Rules
 from ...training.run_folder import RunFolder
 from .evaluation import evaluate_types
-from .labelled import MeasuredField, NucleiSource, labelled_cells
-from .out_of_fold import pooled_metrics
-from .training import nuclei_of
+from .labelled import MeasuredField, NucleiSource, labelled_cells, nuclei_of
+from .pooled import pooled_metrics
 
 
 @dataclass(frozen=True)

@@ -164,6 +164,11 @@ def predicted_nuclei(
     return source
 
 
+def nuclei_of(seg: str, device: str = "auto") -> NucleiSource | None:
+    """The nuclei that a segmentation run finds; None, for those of the cohort, if no run is named."""
+    return predicted_nuclei(Ensemble.load([seg], device=device)) if seg else None
+
+
 def _placed(table: pd.DataFrame, width: int) -> pd.DataFrame:
     """Split the cells of a field by vertical strips; the groups that validation keeps apart are strips too."""
     strip = np.minimum(table["x_px"].to_numpy(float) * _STRIPS / width, _STRIPS - 1).astype(int)

@@ -11,7 +11,6 @@ from safetensors.numpy import save as save_arrays
 from ... import __version__
 from ...data.cohort import Cohort
 from ...data.pixels import parse_channels, pick_channels
-from ...inference.ensemble import Ensemble
 from ...io.fields.readers import open_field
 from ...io.files import written_whole
 from ...models.device import pick_device
@@ -25,7 +24,7 @@ from .crops import train_crops
 from .design import Design
 from .evaluation import evaluate_measured, evaluate_network
 from .figures import draw_type_figures
-from .labelled import LabelledCells, MeasuredField, NucleiSource, labelled_cells, predicted_nuclei
+from .labelled import LabelledCells, MeasuredField, labelled_cells, nuclei_of
 from .measured import Fitted, fit_measured
 
 log = logging.getLogger(__name__)
@@ -80,11 +79,6 @@ def labelled_cells_of(
     cells = labelled_cells(cohort, options.rules, options.thresholds or None, nuclei, known=known, folder=folder)
     log.info("%d nuclei (%s), %d with a type", len(cells.keys), cells.nuclei, (cells.keys.type != "").sum())
     return cells
-
-
-def nuclei_of(seg: str, device: str = "auto") -> NucleiSource | None:
-    """The nuclei that a segmentation run finds; None, for those of the cohort, if no run is named."""
-    return predicted_nuclei(Ensemble.load([seg], device=device)) if seg else None
 
 
 def channels_of(options: ClfConfig, cohort: Cohort) -> list[str]:
