@@ -15,8 +15,8 @@ class TileAugment(RandTransform):
     """Rotate by up to `max_rotate` degrees and flip tile and mask together; the mask by nearest neighbour.
 
     This is the paper's augmentation (its 7.5): rotation by 3 degrees and flips along both axes. `dihedral` adds quarter
-    turns, `zoom` magnification by a factor of up to 1 + `zoom`, or reduction by as much. With a `margin`, tiles come
-    with as many pixels of their surroundings on each side, and a tile is cut out that is shifted by up to the margin.
+    turns, and the zoom is a factor between `min_zoom` and `max_zoom`. With a `margin`, tiles come with as many pixels
+    of their surroundings on each side, and a tile is cut out that is shifted by up to the margin.
     Pixels from outside are a mirror image. All random numbers come from torch's generator on the CPU, so that they do
     not depend on the device. Only training batches are changed (fastai's own affine transforms resample validation
     batches too).
@@ -29,14 +29,19 @@ class TileAugment(RandTransform):
         max_rotate: float = 3.0,
         flips: bool = True,
         dihedral: bool = False,
-        zoom: float = 0.0,
+        min_zoom: float = 1.0,
+        max_zoom: float = 1.0,
         margin: int = 0,  # pixels
     ):
         super().__init__(p=1.0)
-        if min(zoom, margin) < 0:
-            raise UserError(f"zoom={zoom}, margin={margin}: they cannot be negative.")
-        self.max_rotate, self.flips, self.dihedral, self.zoom = max_rotate, flips, dihedral, zoom
-        self.margin = margin
+        if not 0 < min_zoom <= max_zoom:
+            raise UserError(
+                f"min_zoom={min_zoom}, max_zoom={max_zoom}: they are positive, and the first is the smaller."
+            )
+        if margin < 0:
+            raise UserError(f"margin={margin} cannot be negative.")
+        self.max_rotate, self.flips, self.dihedral = max_rotate, flips, dihedral
+        self.min_zoom, self.max_zoom, self.margin = min_zoom, max_zoom, margin
 
     def before_call(self, b: Any, split_idx: int | None) -> None:
         """Draw one 2x3 matrix per tile."""
@@ -55,8 +60,9 @@ class TileAugment(RandTransform):
         quarter = torch.tensor([[0.0, 1.0], [-1.0, 0.0]])
         powers = torch.stack([torch.linalg.matrix_power(quarter, k) for k in range(4)])
         matrices = rotation @ flips @ powers[turns]
-        if self.zoom:
-            matrices = matrices * torch.exp((torch.rand(n) * 2 - 1) * math.log1p(self.zoom))[:, None, None]
+        if self.min_zoom < self.max_zoom:
+            nearest, furthest = -math.log(self.max_zoom), -math.log(self.min_zoom)
+            matrices = matrices * torch.exp(nearest + torch.rand(n) * (furthest - nearest))[:, None, None]
         if not self.margin:
             return F.pad(matrices, (0, 1))
         inner, shift = (edge - 2 * self.margin) / edge, 2 * self.margin / edge

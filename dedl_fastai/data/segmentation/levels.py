@@ -21,13 +21,14 @@ def augmentation(
     """Return the batch transforms of a level.
 
     paper: rotation by up to `rotate` degrees, and `flips` and quarter turns (`dihedral`) as given. standard: any
-    rotation and flip, zoom by up to 1.35, contrast and brightness, and shifts by up to a quarter of a tile. strong:
-    also gamma, blur and noise. With `crowd`, tiles whose targets are ids get more nuclei, at any level.
+    rotation and flip, magnification by up to 1.35 and reduction by up to 2, contrast and brightness, and shifts by up
+    to half a tile. strong: also gamma, blur and noise. With `crowd`, tiles whose targets are ids get more nuclei, at
+    any level.
     """
     crowded = [CrowdAugment(crowd)] if crowd else []
     if level == "paper":
         return [TileAugment(rotate, flips, dihedral), *crowded]
-    geometry = TileAugment(max_rotate=180.0, flips=True, zoom=0.35, margin=tile // 4)
+    geometry = TileAugment(max_rotate=180.0, min_zoom=0.5, max_zoom=1.35, margin=tile // 2)
     if level == "standard":
         return [geometry, *crowded, IntensityAugment()]
     if level == "strong":

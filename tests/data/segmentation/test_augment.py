@@ -5,6 +5,7 @@ import torch
 
 from dedl_fastai.data import TensorField, TensorNuclei, seg_dataloaders
 from dedl_fastai.data.segmentation.augment import TileAugment
+from dedl_fastai.errors import UserError
 
 
 def blobs(n=16, size=48):
@@ -33,7 +34,15 @@ def symmetries(square):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"dihedral": True}, {"max_rotate": 20.0, "dihedral": True}, {"flips": False}, {"zoom": 0.3}, {"margin": 8}],
+    [
+        {},
+        {"dihedral": True},
+        {"max_rotate": 20.0, "dihedral": True},
+        {"flips": False},
+        {"max_zoom": 1.3},
+        {"min_zoom": 0.7},
+        {"margin": 8},
+    ],
 )
 def test_mask_and_image_stay_aligned_up_to_interpolated_edges(options):
     x, y = augmented(TileAugment(**options), blobs())
@@ -80,11 +89,18 @@ def test_rotation_stays_within_its_limit_in_both_directions():
     assert not matrices[:, :, 2].any()
 
 
-def test_zoom_goes_as_far_in_as_out():
+def test_all_factors_of_the_zoom_are_equally_likely():
     torch.manual_seed(0)
-    factors = TileAugment(max_rotate=180, zoom=0.5).draw(2000)[:, :, :2].det().abs().sqrt()
-    assert 1 / 1.5 - 1e-4 <= factors.min() < 0.68 and 1.48 < factors.max() <= 1.5 + 1e-4
-    assert 0.45 < (factors > 1).float().mean() < 0.55
+    zooms = 1 / TileAugment(max_rotate=180, min_zoom=0.25, max_zoom=2).draw(2000)[:, :, :2].det().abs().sqrt()
+    assert 0.25 - 1e-4 <= zooms.min() < 0.26 and 1.96 < zooms.max() <= 2 + 1e-4
+    shares = [(zooms < factor).float().mean().item() for factor in (0.5, 1)]
+    assert shares == pytest.approx([1 / 3, 2 / 3], abs=0.03)
+
+
+@pytest.mark.parametrize("options", [{"min_zoom": 0}, {"min_zoom": 1.2}, {"max_zoom": 0.8}, {"margin": -1}])
+def test_impossible_options_are_refused(options):
+    with pytest.raises(UserError, match=next(iter(options))):
+        TileAugment(**options)
 
 
 def test_rotation_fills_corners_with_the_mirror_image():

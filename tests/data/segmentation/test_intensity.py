@@ -68,6 +68,6 @@ def test_levels():
     paper, standard, strong = (augmentation(level) for level in ("paper", "standard", "strong"))
     assert [type(t).__name__ for t in paper] == ["TileAugment"] and paper[0].max_rotate == 3
     assert augmentation("paper", rotate=10, dihedral=True)[0].dihedral
-    assert standard[0].max_rotate == 180 and standard[0].zoom > 0 and not standard[1].noise and strong[1].noise
+    assert standard[0].max_rotate == 180 and standard[0].max_zoom > 1 and not standard[1].noise and strong[1].noise
     with pytest.raises(UserError, match="augment='wild'"):
         augmentation("wild")
