@@ -7,7 +7,7 @@ from .augment import TileAugment
 from .crowd import CrowdAugment
 from .intensity import IntensityAugment
 
-LEVELS = ("paper", "standard", "strong")
+LEVELS = ("paper", "standard", "wide", "strong")
 
 
 def augmentation(
@@ -21,16 +21,22 @@ def augmentation(
     """Return the batch transforms of a level.
 
     paper: rotation by up to `rotate` degrees, and `flips` and quarter turns (`dihedral`) as given. standard: any
-    rotation and flip, magnification by up to 1.35 and reduction by up to 2, contrast and brightness, and shifts by up
-    to half a tile. strong: also gamma, blur and noise. With `crowd`, tiles whose targets are ids get more nuclei, at
-    any level.
+    rotation and flip, zoom by up to 1.35, contrast and brightness, and shifts by up to a quarter of a tile. wide: the
+    same with tiles reduced by up to 2, and shifted by up to half a tile. strong: as standard, and gamma, blur and
+    noise. With `crowd`, tiles whose targets are ids get more nuclei, at any level.
     """
     crowded = [CrowdAugment(crowd)] if crowd else []
     if level == "paper":
         return [TileAugment(rotate, flips, dihedral), *crowded]
-    geometry = TileAugment(max_rotate=180.0, min_zoom=0.5, max_zoom=1.35, margin=tile // 2)
     if level == "standard":
-        return [geometry, *crowded, IntensityAugment()]
+        return [_geometry(1 / 1.35, tile // 4), *crowded, IntensityAugment()]
+    if level == "wide":
+        return [_geometry(1 / 2, tile // 2), *crowded, IntensityAugment()]
     if level == "strong":
-        return [geometry, *crowded, IntensityAugment(0.4, 0.2, gamma=0.7, blur=1.5, noise=0.08)]
+        strong = IntensityAugment(0.4, 0.2, gamma=0.7, blur=1.5, noise=0.08)
+        return [_geometry(1 / 1.35, tile // 4), *crowded, strong]
     raise UserError(f"augment={level!r} is unknown; it may be {', '.join(LEVELS)}.")
+
+
+def _geometry(min_zoom: float, margin: int) -> TileAugment:
+    return TileAugment(max_rotate=180.0, flips=True, min_zoom=min_zoom, max_zoom=1.35, margin=margin)

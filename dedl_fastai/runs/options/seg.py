@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from ...data.options import PAD, SAMPLES, UNIFORM
 from ...errors import UserError
 from ...inference.options import OVERLAP
 from .base import check_not_negative, check_positive, option
 from .training import APP, ITEMS, LOSS, MODEL, SCHEDULE, TrainOptions
-
-T = TypeVar("T", bound="SegConfig")
 
 FINETUNE = "finetune"  # the preset of training that continues from a run
 AUTO = "auto"  # weights: packaged where installed; head: distance where masks tell nuclei apart
@@ -24,7 +22,6 @@ _FAST: dict[str, Any] = {
     "bs": 8,
     "pad": "reflect",
     "augment": "standard",
-    "crowd": 0.5,
     "loss": "ce-dice",
     "epochs": 4,
     "lr": 3e-3,
@@ -41,7 +38,6 @@ _DEMO: dict[str, Any] = {  # the synthetic cohort is simple: more epochs of a sm
     "decoder": "64,32,16",
     "tile": 128,
     "augment": "paper",
-    "crowd": 0.0,
     "dihedral": True,
     "epochs": 20,
     "lr": 2e-3,
@@ -51,7 +47,6 @@ _DEMO: dict[str, Any] = {  # the synthetic cohort is simple: more epochs of a sm
 
 _FINETUNE: dict[str, Any] = {  # network, tile, scaling, channel and loss are those of the run: `with_run_options`
     **_FAST,
-    "crowd": 0.0,  # nuclei of the user's tissue touch as they do
     "epochs": 10,
     "lr": 2e-3,
     "lr_min": 2e-5,
@@ -115,8 +110,8 @@ class SegConfig(TrainOptions):
     )
     augment: str = option(
         "paper",
-        "paper (as --rotate, --flips and --dihedral say), standard (any rotation, zoom, contrast), strong (also gamma, "
-        "blur, noise).",
+        "paper (as --rotate, --flips and --dihedral say), standard (any rotation, zoom, contrast), wide (also nuclei of "
+        "half the size, for other tissue than that of the training), strong (standard, and gamma, blur, noise).",
         ITEMS,
     )
     crowd: float = option(
@@ -154,11 +149,6 @@ class SegConfig(TrainOptions):
         False, "APP as released: cross-entropy over all class maps and rows, with the weight of the main loss.", APP
     )
     overlap: float = option(OVERLAP, "Overlap of neighbouring tiles in whole-field prediction, 0 to below 1.", ITEMS)
-
-    @classmethod
-    def resolve(cls: type[T], given: Mapping[str, Any]) -> T:
-        """As `TrainOptions.resolve`; with head=mask, which reads no ids, the preset's crowding is left out."""
-        return super().resolve({"crowd": 0.0, **given} if given.get("head") == "mask" else given)
 
     def __post_init__(self):
         super().__post_init__()

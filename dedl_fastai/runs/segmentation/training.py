@@ -124,7 +124,7 @@ def _loaded(options: SegConfig, cohort: Cohort, ids: bool) -> DataLoaders:
             flips=options.flips,
             dihedral=options.dihedral,
             tile=options.tile,
-            crowd=options.crowd if ids else 0.0,
+            crowd=options.crowd,
         ),
         scaling=PercentileScaling(*two_percentiles(options.percentiles)),
         pad=options.pad,

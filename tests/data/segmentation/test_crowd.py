@@ -79,10 +79,3 @@ def test_it_runs_between_geometry_and_intensities():
         "IntensityAugment",
     ]
     assert len(augmentation("paper", crowd=0.0)) == 1
-
-
-def test_presets_crowd_tiles_of_a_run_with_a_head_alone():
-    fast = SegConfig.resolve({"preset": "fast"})
-    assert fast.crowd > 0
-    assert SegConfig.resolve({"preset": "fast", "head": "mask"}).crowd == 0
-    assert SegConfig.resolve({"preset": "finetune"}).crowd == SegConfig.resolve({"preset": "demo"}).crowd == 0

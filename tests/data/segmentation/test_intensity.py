@@ -65,9 +65,11 @@ def test_validation_batches_are_not_changed():
 
 
 def test_levels():
-    paper, standard, strong = (augmentation(level) for level in ("paper", "standard", "strong"))
+    paper, standard, wide, strong = (augmentation(level, tile=64) for level in ("paper", "standard", "wide", "strong"))
     assert [type(t).__name__ for t in paper] == ["TileAugment"] and paper[0].max_rotate == 3
     assert augmentation("paper", rotate=10, dihedral=True)[0].dihedral
     assert standard[0].max_rotate == 180 and standard[0].max_zoom > 1 and not standard[1].noise and strong[1].noise
+    assert wide[0].min_zoom == 0.5 < standard[0].min_zoom and wide[0].max_zoom == standard[0].max_zoom
+    assert (wide[0].margin, standard[0].margin) == (32, 16)
     with pytest.raises(UserError, match="augment='wild'"):
         augmentation("wild")
