@@ -42,7 +42,8 @@ def gate_cells(
     if retyping:
         out, rules = retyping.out / FILE, retyping.rules
     else:
-        _check_out(out := Path(out), inputs)
+        out = Path(out)
+        _check_out(out, inputs)
     parsed = rules if isinstance(rules, Rules) else Rules.load(rules) if rules else None
     sources = cell_sources(inputs, patient)
     wanted = list(markers) or (parsed.markers if parsed else markers_of(sources))

@@ -35,9 +35,7 @@ class TileAugment(RandTransform):
     ):
         super().__init__(p=1.0)
         if not 0 < min_zoom <= max_zoom:
-            raise UserError(
-                f"min_zoom={min_zoom}, max_zoom={max_zoom}: they are positive, and the first is the smaller."
-            )
+            raise UserError(f"min_zoom={min_zoom} must be positive, and not larger than max_zoom={max_zoom}.")
         if margin < 0:
             raise UserError(f"margin={margin} cannot be negative.")
         self.max_rotate, self.flips, self.dihedral = max_rotate, flips, dihedral

@@ -28,15 +28,10 @@ def augmentation(
     crowded = [CrowdAugment(crowd)] if crowd else []
     if level == "paper":
         return [TileAugment(rotate, flips, dihedral), *crowded]
-    if level == "standard":
-        return [_geometry(1 / 1.35, tile // 4), *crowded, IntensityAugment()]
-    if level == "wide":
-        return [_geometry(1 / 2, tile // 2), *crowded, IntensityAugment()]
+    min_zoom, margin = (1 / 2, tile // 2) if level == "wide" else (1 / 1.35, tile // 4)
+    geometry = TileAugment(max_rotate=180.0, flips=True, min_zoom=min_zoom, max_zoom=1.35, margin=margin)
+    if level in ("standard", "wide"):
+        return [geometry, *crowded, IntensityAugment()]
     if level == "strong":
-        strong = IntensityAugment(0.4, 0.2, gamma=0.7, blur=1.5, noise=0.08)
-        return [_geometry(1 / 1.35, tile // 4), *crowded, strong]
+        return [geometry, *crowded, IntensityAugment(0.4, 0.2, gamma=0.7, blur=1.5, noise=0.08)]
     raise UserError(f"augment={level!r} is unknown; it may be {', '.join(LEVELS)}.")
-
-
-def _geometry(min_zoom: float, margin: int) -> TileAugment:
-    return TileAugment(max_rotate=180.0, flips=True, min_zoom=min_zoom, max_zoom=1.35, margin=margin)

@@ -110,8 +110,8 @@ class SegConfig(TrainOptions):
     )
     augment: str = option(
         "paper",
-        "paper (as --rotate, --flips and --dihedral say), standard (any rotation, zoom, contrast), wide (also nuclei "
-        "of half the size, for other tissue than that of the training), strong (standard, and gamma, blur, noise).",
+        "paper (as --rotate, --flips and --dihedral say), standard (any rotation, zoom, contrast), wide (standard, and "
+        "nuclei of down to half the size), strong (standard, and gamma, blur, noise).",
         ITEMS,
     )
     crowd: float = option(

@@ -69,6 +69,7 @@ def test_levels():
     assert [type(t).__name__ for t in paper] == ["TileAugment"] and paper[0].max_rotate == 3
     assert augmentation("paper", rotate=10, dihedral=True)[0].dihedral
     assert standard[0].max_rotate == 180 and standard[0].max_zoom > 1 and not standard[1].noise and strong[1].noise
+    assert standard[0].min_zoom == 1 / standard[0].max_zoom == strong[0].min_zoom, "as far in as out"
     assert wide[0].min_zoom == 0.5 < standard[0].min_zoom and wide[0].max_zoom == standard[0].max_zoom
     assert (wide[0].margin, standard[0].margin) == (32, 16)
     with pytest.raises(UserError, match="augment='wild'"):
