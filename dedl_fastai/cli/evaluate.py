@@ -30,6 +30,10 @@ def evaluate(
             "--scale", help="Magnify fields for the network: none, auto (so that nuclei look as in training), a FACTOR."
         ),
     ] = SCALE,
+    tta: Annotated[
+        str,
+        typer.Option("--tta", help="Test-time augmentation: none, flips (4 times slower), dihedral (8 times slower)."),
+    ] = "none",
     rules: Annotated[
         str, typer.Option("--rules", help="Score the nuclei's types by these rules: tfh5, vanburen3, or a FILE.")
     ] = "",
@@ -70,7 +74,7 @@ def evaluate(
     from .tables import cells, classification, segmentation
 
     types = TypeOptions(cell_types=cell_types, rules=rules, seg=seg, match=match, min_confidence=min_confidence)
-    how = {"channel": channel, "part_by": part_by, "scale": scale}
+    how = {"channel": channel, "part_by": part_by, "scale": scale, "tta": tta}
     metrics = evaluate_run(runs, data=data, split=split, which=which, device=device, types=types, **how)
     types_of_cells = metrics if metrics["task"] == "cells" else metrics.get("cell_types")
     if out:

@@ -45,6 +45,7 @@ def evaluate_run(
     channel: str = "",  # names of the model's channels in these files, such as blue; default: as in training
     part_by: str = "distance",  # how touching nuclei are separated, if masks hold ids: distance, intensity
     scale: str | float = SCALE,  # of segmentation runs: none, auto or a factor, see `choose_scale`
+    tta: str = Segmenter.tta,  # of segmentation runs: none; flips, dihedral: mean over transformed images of each tile
     types: TypeOptions | None = None,  # how types of cells are predicted and matched with cell tables
 ) -> dict[str, Any]:
     """Return metrics as in metrics.json for one split, with the thresholds stored in the model.
@@ -58,16 +59,18 @@ def evaluate_run(
     """
     paths = [path] if isinstance(path, str | Path) else list(path)
     if len(paths) == 1 and has_test_folds(RunFolder.at(paths[0])):
-        if data or channel or scale != SCALE or split not in ("", "test"):
+        if data or channel or scale != SCALE or tta != Segmenter.tta or split not in ("", "test"):
             raise UserError(
                 f"{paths[0]} has test folds, which are evaluated on the fields that each of them tests: leave `data`, "
-                f"`channel`, `scale` and `split` out, or name one of its runs."
+                f"`channel`, `scale`, `tta` and `split` out, or name one of its runs."
             )
         return _evaluate_test_folds(RunFolder.at(paths[0]), which, device, NucleiOptions(part_by=part_by))
     task = read_card(RunFolder.existing(paths[0]))["task"]
     segments, types = task == "segmentation", types or TypeOptions()
-    if not segments and (channel or part_by != "distance" or scale != SCALE):
-        raise UserError("`channel`, `part_by` and `scale` are for segmentation runs: this is a classification run.")
+    if not segments and (channel or part_by != "distance" or scale != SCALE or tta != Segmenter.tta):
+        raise UserError(
+            "`channel`, `part_by`, `scale` and `tta` are for segmentation runs: this is a classification run."
+        )
     nuclei = NucleiOptions(part_by=part_by)
     runs = [RunFolder.existing(p) for p in paths]
     split = _known(split) or ("all" if data else "test")
@@ -76,8 +79,7 @@ def evaluate_run(
         if len(paths) > 1:
             raise UserError("classifiers of single cells do not form an ensemble: evaluate them one by one.")
         return evaluate_cells_again(runs[0], cohort, split, which=which, device=device, types=types)
-    several = Ensemble if segments else ClassifierEnsemble
-    model = several.load(paths, which, device) if len(paths) > 1 else load_run(paths[0], which, device)
+    model = _loaded(paths, segments, which, device=device, tta=tta)
     if isinstance(model, Classifier | ClassifierEnsemble):
         return evaluate_clf_again(model, cohort, split)
     channels = parse_channels(channel) if channel else ()
@@ -87,6 +89,14 @@ def evaluate_run(
     ensemble = model if isinstance(model, Ensemble) else Ensemble([model])
     found = predicted_nuclei(ensemble, channels, nuclei=nuclei, scale=scale)
     return {**metrics, "cell_types": evaluate_types_of_nuclei(cohort, split, found, types)}
+
+
+def _loaded(
+    paths: Sequence[str | Path], segments: bool, which: str, device: str, tta: str
+) -> Segmenter | Classifier | Ensemble | ClassifierEnsemble:
+    if len(paths) == 1:
+        return load_run(paths[0], which, device, tta=tta)
+    return Ensemble.load(paths, which, device, tta=tta) if segments else ClassifierEnsemble.load(paths, which, device)
 
 
 @patch(nm="evaluate")

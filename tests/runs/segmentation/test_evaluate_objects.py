@@ -17,6 +17,7 @@ from dedl_fastai.data import Cohort
 from dedl_fastai.data.cache import cache_cohort
 from dedl_fastai.data.scaling import PercentileScaling
 from dedl_fastai.errors import UserError
+from dedl_fastai.inference.load import load_run
 from dedl_fastai.io import open_field, read_labels, read_mask
 from dedl_fastai.io.masks import holds_ids
 from dedl_fastai.runs.evaluation import evaluate_run
@@ -205,11 +206,13 @@ def test_an_ensemble_is_evaluated_with_the_overlap_of_its_runs(runs, tmp_path):
     assert abs(one["test"]["iou"] - evaluate_run(runs[0])["test"]["iou"]) > 1e-5
 
 
-@pytest.mark.parametrize("part_by", ["distance", "intensity"])
-def test_evaluate_counts_the_nuclei_that_predict_writes(runs, ids_folder, tmp_path, part_by):
-    found = evaluate_run(runs[0], data=ids_folder, part_by=part_by)["objects"]["all"]
+@pytest.mark.parametrize("option", [("part_by", "distance"), ("part_by", "intensity"), ("tta", "dihedral")])
+def test_evaluate_counts_the_nuclei_that_predict_writes(runs, ids_folder, tmp_path, option):
+    name, value = option
+    found = evaluate_run(runs[0], data=ids_folder, **{name: value})["objects"]["all"]
     images = [ids_folder / f"{f['field']}.png" for f in found["fields"]]
-    result = dedl("predict", runs[0], *images, "--out", tmp_path, "--write", "cells", "--part-by", part_by)
+    flag = f"--{name.replace('_', '-')}"
+    result = dedl("predict", runs[0], *images, "--out", tmp_path, "--write", "cells", flag, value)
     assert result.exit_code == 0, result.output
     cells = [len(pd.read_csv(tmp_path / f"{image.stem}_cells.csv")) for image in images]
     assert [f["n_predicted"] for f in found["fields"]] == cells and sum(cells) > 0
@@ -264,6 +267,18 @@ def test_members_with_other_test_fields_are_refused(runs, ids_folder, tmp_path):
     train_seg(SegConfig.resolve({**TINY, "data": str(ids_folder), "epochs": 1, "split": "random"}), tmp_path / "run")
     result = dedl("evaluate", runs[0], tmp_path / "run")
     assert result.exit_code == 2 and "same test fields" in result.stderr
+
+
+def test_the_command_averages_over_transformed_tiles(runs, tmp_path):
+    assert dedl("evaluate", runs[0], "--tta", "flips", "--out", tmp_path / "flips.json").exit_code == 0
+    flips = json.loads((tmp_path / "flips.json").read_text())
+    assert flips["test"] != evaluate_run(runs[0])["test"]
+    assert flips["test"] == load_run(runs[0], tta="flips").evaluate()["test"]
+
+
+def test_an_unknown_tta_is_refused(runs):
+    result = dedl("evaluate", runs[0], "--tta", "dihedra")
+    assert result.exit_code == 2 and "none, flips, dihedral" in result.stderr
 
 
 def test_an_unknown_part_by_is_refused(runs):
