@@ -81,7 +81,7 @@ def _planes(
     if isinstance(field, Field):
         region = (0, None, 0, None) if at is None else (at[0], at[0] + shape[0], at[1], at[1] + shape[1])
         indices = [field.channel_index(c) for c in (field.channels if channels is None else channels)]
-        return {field.channels[i]: partial(field.read, i, *region) for i in indices}
+        return {field.channel_name(i): partial(field.read, i, *region) for i in indices}
     missing = [c for c in channels or () if c not in field]
     if missing:
         raise UserError(f"there is no channel {missing[0]!r}: the field has {', '.join(field)}.")

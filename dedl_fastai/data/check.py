@@ -68,6 +68,6 @@ def _check_image(path: str, channels: Sequence[str]) -> tuple[int, int]:
             plane = field.read(index)
             n_holes = int(plane.size - np.isfinite(plane).sum())
             if n_holes:
-                raise UserError(f"{path}: channel {field.channels[index]} has {n_holes} NaN or infinite pixels.")
+                raise UserError(f"{path}: channel {field.channel_name(index)} has {n_holes} NaN or infinite pixels.")
         height, width = field.shape
         return height, width

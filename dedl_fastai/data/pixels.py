@@ -99,8 +99,8 @@ class ScaledField:
         n_holes = int(plane.size - np.isfinite(plane).sum())
         if n_holes:
             raise UserError(
-                f"{self.field.path}: channel {self.field.channels[index]} has {n_holes} NaN or infinite pixels. Export "
-                f"it again, or leave the field out (split 'ignore' in cohort.csv)."
+                f"{self.field.path}: channel {self.field.channel_name(index)} has {n_holes} NaN or infinite pixels. "
+                f"Export it again, or leave the field out (split 'ignore' in cohort.csv)."
             )
         return plane
 
@@ -109,7 +109,7 @@ class ScaledField:
         if high <= low and not self._is_small:  # pixels outside the sampled blocks may differ
             low, high = self._extremes(index)
         if high <= low:
-            name = self.field.channels[index]
+            name = self.field.channel_name(index)
             log.warning("%s: channel %s is constant (%g everywhere)", self.field.path, name, low)
         return low, high
 

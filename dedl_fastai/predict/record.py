@@ -85,7 +85,7 @@ def field_record(
         "doubt": round(float((1 - cells["solidity"]).mean()), 6) if len(cells) else 0.0,
         "threshold": round(float(found.threshold), 6),
         "scale": asdict(found.scale),
-        "channel": found.field.channels[result.channel],
+        "channel": found.field.channel_name(result.channel),
         "phenotypes": counts,
         "phenotyping": cells.attrs.get("how", ""),
         "regions": regions_of(found),

@@ -9,7 +9,6 @@ import numpy as np
 
 from ...errors import UserError
 from ...io.fields.field import Field
-from ...io.fields.picture_field import RGB
 from ...io.fields.readers import open_field
 from ..colors import planes_to_rgb
 from ..pixels import pick_channels, read_scaled
@@ -35,13 +34,13 @@ def resolve_channels(path: str | Path, input: str, channels: Sequence[str] = ())
             log.warning("input=thumbnail reads the thumbnail in the file: the channels %s are not used", list(channels))
         return ()
     with open_field(path) as field:
-        if input == "composite" and field.channels == list(RGB):
+        if input == "composite" and field.is_rgb:
             return ()
         if input == "autofluorescence" and not channels:
             return (_autofluorescence(field),)
         if input == "autofluorescence" and len(channels) > 1:
             raise UserError(f"input=autofluorescence reads one channel, but {len(channels)} are given.")
-        names = [field.channels[i] for i in pick_channels(field, channels)] if channels else field.channels
+        names = [field.channel_name(i) for i in pick_channels(field, channels)] if channels else field.channels
     if len(set(names)) < len(names):
         raise UserError(f"{path}: two of the channels {', '.join(channels)} are the same channel.")
     return tuple(names)
@@ -71,9 +70,9 @@ def read_input(
         thumbnail = field.thumbnail() if input == "thumbnail" else None
         if thumbnail is not None:
             return np.ascontiguousarray(thumbnail.transpose(2, 0, 1)).astype(np.float32) / np.float32(255)
-        if field.channels == list(RGB):
+        if field.is_rgb:
             return _picture(field)
-        names = [field.channels[i] for i in pick_channels(field, channels)] if channels else field.channels
+        names = [field.channel_name(i) for i in pick_channels(field, channels)] if channels else field.channels
         colors = [field.colors[field.channel_index(name)] for name in names]
     planes = read_scaled(path, names, scaling)
     if names == ["grey"]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...errors import UserError, one_line
 from ..limits import PIXEL_SIZES_UM, check_pixels
+from .rgb import BLUE_ONLY, RGB, blue_only
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,8 @@ class Field(ABC):
     `channels` are the names in file order, each in one line, `shape` is (H, W), `pixel_size_um` is a float or None if
     unknown, `pixel_size_from` is "file", "option" (given to `open_field`) or "", `origin_um` is the stage position
     (x, y) of the upper left corner or None, `colors` holds the display colour (r, g, b) or None of each channel,
-    `format` names the kind of file.
+    `format` names the kind of file. A coloured picture has the channels red, green and blue, and on request one that
+    is computed from them, "blue-only" (see `blue_only`): DAPI of a composite.
     """
 
     def __init__(
@@ -58,6 +60,8 @@ class Field(ABC):
         if isinstance(channel, int | np.integer):
             return self._checked_index(int(channel))
         wanted = channel.strip().lower()
+        if wanted == BLUE_ONLY and self.is_rgb:
+            return len(self.channels)
         names = [c.lower() for c in self.channels]
         matches = [i for i, n in enumerate(names) if n == wanted] or [
             i for i, n in enumerate(names) if n.startswith(wanted) and wanted
@@ -71,10 +75,20 @@ class Field(ABC):
             return self._checked_index(int(wanted))
         near = difflib.get_close_matches(wanted, names, n=1)
         hint = f" Did you mean {self.channels[names.index(near[0])]!r}?" if near else ""
+        hint = f" DAPI of a composite is the channel {BLUE_ONLY}." if self.is_rgb and not near else hint
         raise UserError(f"{self.path} has no channel {channel!r}: it has {', '.join(self.channels)}.{hint}")
 
+    def channel_name(self, index: int) -> str:
+        """Name of the channel of an index that `channel_index` returned."""
+        return self.channels[index] if index < len(self.channels) else BLUE_ONLY
+
+    @property
+    def is_rgb(self) -> bool:
+        """Whether the field is a coloured picture."""
+        return self.channels == list(RGB)
+
     def _checked_index(self, index: int) -> int:
-        if not 0 <= index < len(self.channels):
+        if not 0 <= index < len(self.channels) + self.is_rgb:  # the last one is computed from the others
             raise UserError(f"{self.path} has no channel {index}: it has {len(self.channels)}, counted from 0.")
         return index
 
@@ -94,6 +108,8 @@ class Field(ABC):
                 f"{self.path}: rows {y0}:{y1}, columns {x0}:{x1} are not inside the image of shape {self.shape}."
             )
         check_pixels(self.path, y1 - y0, x1 - x0)
+        if index == len(self.channels):
+            return blue_only(*(self._read(i, y0=y0, y1=y1, x0=x0, x1=x1) for i in range(len(RGB))))
         return self._read(index, y0=y0, y1=y1, x0=x0, x1=x1).astype(np.float32, copy=False)
 
     @abstractmethod

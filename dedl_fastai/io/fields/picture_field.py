@@ -10,9 +10,7 @@ from ...errors import UserError
 from ..limits import check_pixels
 from .field import Field
 from .jpeg_damage import fault_of_picture
-
-RGB = ("red", "green", "blue")
-RGB_COLORS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+from .rgb import RGB, RGB_COLORS
 
 
 class PictureField(Field):

@@ -72,7 +72,10 @@ class TiffField(Field):
 
     def reduced(self, channel: str | int, step: int) -> np.ndarray | None:
         """A whole channel at 1/step of its size, from SubIFDs or from smaller pages of a QPTIFF; None without them."""
-        number, sample = self.planes[self.channel_index(channel)]
+        index = self.channel_index(channel)
+        if index == len(self.planes):  # computed from the others
+            return None
+        number, sample = self.planes[index]
         self._page(number)
         assert self._tif is not None
         series = self._tif.series[0]

@@ -12,7 +12,7 @@ import tifffile
 
 from ...errors import UserError
 from .inform import child_text, component_color, component_name, parse_xml, qpi_root
-from .picture_field import RGB, RGB_COLORS
+from .rgb import RGB, RGB_COLORS
 from .tiff_blocks import Page, keyframe
 from .tiff_pages import check_complete, position_um, resolution_um
 

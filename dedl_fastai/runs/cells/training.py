@@ -85,7 +85,7 @@ def channels_of(options: ClfConfig, cohort: Cohort) -> list[str]:
     """The channels that are measured, by their full names in the first field; all unless some are given."""
     with open_field(cohort.table.image.iloc[0]) as field:
         indices = pick_channels(field, parse_channels(options.channel)) if options.channel else None
-        return list(field.channels) if indices is None else [field.channels[i] for i in indices]
+        return list(field.channels) if indices is None else [field.channel_name(i) for i in indices]
 
 
 def facts_of(options: ClfConfig, cells: LabelledCells) -> dict[str, Any]:

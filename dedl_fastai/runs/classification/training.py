@@ -14,7 +14,6 @@ from ...data.cohort import Cohort
 from ...data.pixels import parse_channels
 from ...data.scaling import PercentileScaling
 from ...errors import UserError
-from ...io.fields.picture_field import RGB
 from ...io.fields.readers import open_field
 from ...models.classification import ClfSpec
 from ...models.device import pick_device
@@ -108,7 +107,7 @@ def clf_dataloaders_of(options: ClfConfig, cohort: Cohort) -> DataLoaders:
 def _pictures_of(cohort: Cohort) -> str:
     """The pictures that the forest beside a classifier of cells sees: all markers, or a coloured picture as it is."""
     with open_field(cohort.table.image.iloc[0]) as field:
-        return "thumbnail" if field.channels == list(RGB) else "markers"
+        return "thumbnail" if field.is_rgb else "markers"
 
 
 def stats_of(options: ClfConfig) -> str | tuple[tuple[float, ...], tuple[float, ...]]:

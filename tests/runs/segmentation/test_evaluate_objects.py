@@ -253,6 +253,29 @@ def test_a_channel_of_composites_is_chosen_by_name(runs, ids_folder, tmp_path):
         evaluate_run(runs[0], data=composites, channel="blue,red")
 
 
+def test_dapi_of_a_composite_is_told_from_markers_in_other_colours(runs, ids_folder, tmp_path):
+    pictures = {}
+    for entry in Cohort.load(ids_folder).table.itertuples():
+        grey, mask = (np.asarray(Image.open(f)) for f in (entry.image, entry.mask))
+        cyan = np.roll(grey // 2, 7, axis=1)
+        dapi = grey // 2
+        pictures[entry.field] = np.stack([cyan * 0, cyan, dapi + cyan], axis=-1), dapi, mask
+    composites = write_cohort(tmp_path / "rgb", {f: (rgb, mask) for f, (rgb, _, mask) in pictures.items()})
+    alone = write_cohort(tmp_path / "grey", {f: (dapi, mask) for f, (_, dapi, mask) in pictures.items()})
+    by_color, plain = evaluate_run(runs[0], data=composites, channel="blue-only"), evaluate_run(runs[0], data=alone)
+    assert by_color["all"] == plain["all"] and by_color["objects"] == plain["objects"]
+    assert evaluate_run(runs[0], data=composites, channel="blue")["all"]["iou"] < plain["all"]["iou"]
+
+    picture = composites / f"{next(iter(pictures))}.png"
+    options = ["--channel", "blue-only", "--part-by", "intensity"]
+    result = dedl("predict", runs[0], picture, "--out", tmp_path / "out", *options)
+    assert result.exit_code == 0, result.output
+    (record,) = (tmp_path / "out" / "fields").glob("*.json")
+    assert json.loads(record.read_text())["channel"] == "blue-only"
+    columns = list(pd.read_csv(tmp_path / "out" / f"{picture.stem}_cells.csv"))
+    assert any("blue" in c for c in columns) and not any("blue-only" in c for c in columns)
+
+
 def test_several_runs_are_scored_as_an_ensemble(runs, ids_folder):
     members = [evaluate_run(r, data=ids_folder) for r in runs]
     both = evaluate_run(runs, data=ids_folder)
