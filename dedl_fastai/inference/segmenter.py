@@ -116,7 +116,7 @@ class Segmenter:
     def read(self, path: str | Path, channels: Sequence[str] = ()) -> np.ndarray:
         """The model's channels of an image file, scaled: float32 (C, H, W) in [0, 1].
 
-        `channels` are their names in this file, if they differ from training ("blue" of a composite for DAPI).
+        `channels` are their names in this file, if they differ from training ("blue-only" of a composite for DAPI).
         """
         return read_scaled(path, self._names(channels), self.facts.scaling)
 

@@ -42,7 +42,7 @@ def evaluate_run(
     split: str = "",  # train, valid, test, all; default: test, and all for other fields
     which: str = "best",  # best, last, swa
     device: str = "auto",
-    channel: str = "",  # names of the model's channels in these files, such as blue; default: as in training
+    channel: str = "",  # names of the model's channels in these files; default: as in training
     part_by: str = "distance",  # how touching nuclei are separated, if masks hold ids: distance, intensity
     scale: str | float = SCALE,  # of segmentation runs: none, auto or a factor, see `choose_scale`
     tta: str = Segmenter.tta,  # of segmentation runs: none; flips, dihedral: mean over transformed images of each tile
