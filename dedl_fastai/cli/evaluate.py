@@ -18,7 +18,8 @@ def evaluate(
         str, typer.Option("--split", help="train, valid, test or all (default: test; with --data: all).")
     ] = "",
     channel: Annotated[
-        str, typer.Option("--channel", help="Names of the model's channels in these files; blue-only: DAPI of composites.")
+        str,
+        typer.Option("--channel", help="The model's channels in these files, by name; blue-only: DAPI of composites."),
     ] = "",
     part_by: Annotated[
         str,

@@ -99,7 +99,7 @@ class CellOptions(Options):
     )
     scale_per: str = option("folder", "With --scale auto: choose it once per folder (all inputs), or per field.", CELLS)
     channel: str = option(
-        "", "Names of the model's channels in these files (default: as in training); blue-only: DAPI of composites.", FILES
+        "", "The model's channels in these files (default: as in training); blue-only: DAPI of composites.", FILES
     )
     pixel_size_um: float = option(
         0.0,

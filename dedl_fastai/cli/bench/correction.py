@@ -14,7 +14,7 @@ def correction(
     run: Annotated[str, typer.Argument(metavar="[RUN]", help="The model that is corrected and continued.")] = NUCLEI,
     fields: Annotated[str, typer.Option(help="Numbers of corrected fields, separated by commas.")] = "1,2,4",
     regions: Annotated[str, typer.Option(help="Correct regions in place of fields: their numbers.")] = "",
-    channel: Annotated[str, typer.Option(help="Names of the model's channels in these files; blue-only: DAPI of composites.")] = "",
+    channel: Annotated[str, typer.Option(help="The model's channels in these files, such as blue-only.")] = "",
     patient: Annotated[str, typer.Option(help="Regular expression of the patient in a field's name, or field.")] = "",
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of each training.")] = 10,
     tile: Annotated[int, typer.Option(help="Edge of the training tiles in pixels (0: that of the run).")] = 0,

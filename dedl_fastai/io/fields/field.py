@@ -75,7 +75,7 @@ class Field(ABC):
             return self._checked_index(int(wanted))
         near = difflib.get_close_matches(wanted, names, n=1)
         hint = f" Did you mean {self.channels[names.index(near[0])]!r}?" if near else ""
-        hint = f" DAPI of a composite is the channel {BLUE_ONLY}." if self.is_rgb and not near else hint
+        hint = f" For DAPI of a composite, give the channel {BLUE_ONLY}." if self.is_rgb and not near else hint
         raise UserError(f"{self.path} has no channel {channel!r}: it has {', '.join(self.channels)}.{hint}")
 
     def channel_name(self, index: int) -> str:

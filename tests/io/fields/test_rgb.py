@@ -58,6 +58,6 @@ def test_only_coloured_pictures_have_it(tmp_path):
 def test_a_picture_without_dapi_tells_of_it(tmp_path):
     with (
         open_field(write_png(tmp_path / "c.png", PIXELS)) as field,
-        pytest.raises(UserError, match=r"has red, green, blue\. DAPI of a composite is the channel blue-only"),
+        pytest.raises(UserError, match=r"has red, green, blue\. For DAPI of a composite, give the channel blue-only"),
     ):
         field.read("DAPI")
