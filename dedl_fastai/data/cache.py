@@ -18,7 +18,7 @@ from ..io.fields.zarr_field import files_of_folder, is_zarr
 from ..io.files import cache_root, existing_file, written_whole
 from ..io.masks import IGNORED, files_of_mask, holds_ids, mask_shape, read_labels, read_mask
 from .cohort import Cohort
-from .pixels import read_scaled
+from .pixels import channels_of_row, read_scaled
 from .scaling import PercentileScaling
 
 log = logging.getLogger(__name__)
@@ -121,6 +121,7 @@ def cached_array(
 
 
 def _cached_field(row: Any, channels: Sequence[str], scaling: PercentileScaling, folder: Path) -> CachedField:
+    channels = channels_of_row(row, channels)
     settings: list[Any] = [*channels, scaling.to_dict()]
     pixels, shape = cached_array(row.image, settings, folder, lambda: read_scaled(row.image, channels, scaling))
     if not row.mask:

@@ -13,7 +13,7 @@ from ..io.fields.readers import open_field
 from ..io.masks import read_mask
 from .annotators import mask_columns
 from .cohort import Cohort, Problem
-from .pixels import pick_channels
+from .pixels import channels_of_row, pick_channels
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ def check_cohort(cohort: Cohort, channels: Sequence[str] = ()) -> list[Problem]:
 
 
 def _check_row(row: Any, channels: Sequence[str], masks: Sequence[str]) -> list[Problem]:
-    shape, problems = _attempt(row.image, lambda path: _check_image(path, channels))
+    shape, problems = _attempt(row.image, lambda path: _check_image(path, channels_of_row(row, channels)))
     problems += [problem for mask in filter(None, masks) for problem in _check_mask(mask, row.image, shape)]
     if cells := getattr(row, "cells", ""):
         problems += _attempt(cells, read_cell_table)[1]

@@ -36,8 +36,8 @@ class Cohort:
     """Fields of one study. `table` has one row per field; paths are absolute and missing values are "".
 
     `table` columns: field, patient, image, mask, labels (separated by ";"), split (train, valid, test, ignore or "");
-    a layout may add others (cells, outlines, and mask_NAME: the masks of an annotator). `problems` lists the files
-    that match no field.
+    a layout may add others (cells, outlines, mask_NAME: the masks of an annotator, channel: see `channels_of_row`).
+    `problems` lists the files that match no field.
     """
 
     table: pd.DataFrame

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,22 @@ def pick_channels(field: Field, channels: Sequence[str]) -> list[int]:
     if len(channels) == 1 and field.channels == ["grey"]:
         return [0]
     return [field.channel_index(c) for c in channels]
+
+
+def channels_of_row(row: Any, channels: Sequence[str]) -> Sequence[str]:
+    """Return what these channels are called in the file of a cohort's row: its column `channel` says so, if it is set.
+
+    Raises `UserError` if the column names more or fewer channels.
+    """
+    if not getattr(row, "channel", ""):
+        return channels
+    own = parse_channels(row.channel)
+    if channels and len(own) != len(channels):
+        raise UserError(
+            f"{row.image}: its column `channel` names {len(own)} channels ({row.channel}), and {len(channels)} are "
+            f"read ({', '.join(channels)}): give as many, in the same order."
+        )
+    return own
 
 
 def read_scaled(path: str | Path, channels: Sequence[str], scaling: PercentileScaling) -> np.ndarray:

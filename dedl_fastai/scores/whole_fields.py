@@ -13,7 +13,7 @@ from skimage.filters import threshold_otsu
 from ..cells.options import NucleiOptions
 from ..cells.watershed import find_nuclei
 from ..data.cache import CachedField
-from ..data.pixels import pick_channels
+from ..data.pixels import channels_of_row, pick_channels
 from ..io.fields.readers import open_field
 from ..io.files import written_whole
 from .intervals import pixel_intervals
@@ -69,25 +69,25 @@ def quantise(probability: np.ndarray) -> np.ndarray:
 def predict_fields(
     fields: Iterable[CachedField],
     table: pd.DataFrame,  # cohort table of the same fields
-    channels: Sequence[str],  # their names in these files
+    channels: Sequence[str],  # their names in these files; the table may have others (`channels_of_row`)
     predict: Callable[[np.ndarray], np.ndarray],  # (C, H, W) in [0, 1] -> probability and maps (1 + maps, H, W)
     folder: str | Path,
     own: NucleiOptions | None = None,  # how the model itself separates nuclei
 ) -> list[FieldPrediction]:
     """Predict every field once and store the planes in `folder`, with one field in memory at a time."""
     predictions = []
-    columns = (table[name] for name in ("patient", "image", "mask"))
-    for i, (source, patient, image, truth) in enumerate(zip(fields, *columns, strict=True)):
+    rows: list[Any] = list(table.itertuples())
+    for i, (source, row) in enumerate(zip(fields, rows, strict=True)):
         file = Path(folder) / f"{i}.npy"
         with written_whole(file) as tmp, tmp.open("wb") as f:
             np.save(f, quantise(predict(source.open_pixels())))
         predictions.append(
             FieldPrediction(
                 source,
-                patient=patient,
-                image=image,
-                truth=truth,
-                channels=channels,
+                patient=row.patient,
+                image=row.image,
+                truth=row.mask,
+                channels=channels_of_row(row, channels),
                 file=file,
                 own=own or NucleiOptions(),
             )

@@ -276,6 +276,28 @@ def test_dapi_of_a_composite_is_told_from_markers_in_other_colours(runs, ids_fol
     assert any("blue" in c for c in columns) and not any("blue-only" in c for c in columns)
 
 
+def test_a_manifest_names_the_channels_of_each_file(runs, ids_folder, tmp_path):
+    table = Cohort.load(ids_folder).table
+    pictures, channels = {}, []
+    for i, entry in enumerate(table.itertuples()):
+        grey, mask = (np.asarray(Image.open(f)) for f in (entry.image, entry.mask))
+        pictures[entry.field] = (np.stack([grey, grey * 0, grey * 0], axis=-1) if i % 2 else grey), mask
+        channels.append("red" if i % 2 else "")
+    mixed = write_cohort(tmp_path / "mixed", pictures, channel=channels)
+    for part_by in ("distance", "intensity"):
+        found, plain = (evaluate_run(runs[0], data=d, part_by=part_by) for d in (mixed, ids_folder))
+        assert found["all"] == plain["all"] and found["objects"] == plain["objects"]
+    assert dedl("data", "check", mixed).exit_code == 0
+
+
+@pytest.mark.parametrize("channel, reason", [("red,green", "names 2 channels"), ("DAPI", "has no channel 'DAPI'")])
+def test_wrong_channels_of_a_manifest_are_refused(runs, tmp_path, channel, reason):
+    picture = np.zeros((*SIZE, 3), np.uint8), squares((5, 5, 10, 10), (25, 25, 10, 10))
+    folder = write_cohort(tmp_path / "c", {"a": picture}, channel=[channel])
+    result = dedl("evaluate", runs[0], "--data", folder)
+    assert result.exit_code == 2 and f"{folder / 'a.png'}" in result.stderr and reason in result.stderr
+
+
 def test_several_runs_are_scored_as_an_ensemble(runs, ids_folder):
     members = [evaluate_run(r, data=ids_folder) for r in runs]
     both = evaluate_run(runs, data=ids_folder)
