@@ -15,6 +15,7 @@ from ...data.classification.labels import cells_of_row, field_labels
 from ...data.classification.nuclei import known_nuclei
 from ...data.classification.tile_labels import cell_centres, has_one_patient, split_by_place
 from ...data.cohort import Cohort
+from ...data.pixels import channels_of_row
 from ...inference.ensemble import Ensemble
 from ...inference.field_cells import predict_field
 from ...inference.options import SCALE
@@ -149,7 +150,7 @@ def own_nuclei(row: Any, opened: Field, given: pd.DataFrame) -> Nuclei:
 
 def predicted_nuclei(
     ensemble: Ensemble,
-    channels: Sequence[str] = (),  # names of the model's channels in these files; default: as in training
+    channels: Sequence[str] = (),  # of the model in these files, unless the row names them; default: as in training
     nuclei: NucleiOptions | None = None,
     scale: str | float = SCALE,
 ) -> NucleiSource:
@@ -158,7 +159,8 @@ def predicted_nuclei(
     rings: dict[str, Any] = {"ring_um": RING_UM, "ring_quartiles": True}
 
     def source(row: Any, opened: Field, given: pd.DataFrame) -> Nuclei:
-        with predict_field(ensemble, opened, channels=channels, nuclei=nuclei, scale=scale, keep=(), **rings) as found:
+        own = channels_of_row(row, channels)
+        with predict_field(ensemble, opened, channels=own, nuclei=nuclei, scale=scale, keep=(), **rings) as found:
             return np.asarray(found.labels[:, :]), found.cells, "found by the segmentation"
 
     return source

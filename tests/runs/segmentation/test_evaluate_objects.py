@@ -4,6 +4,7 @@ import json
 import shutil
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -17,9 +18,11 @@ from dedl_fastai.data import Cohort
 from dedl_fastai.data.cache import cache_cohort
 from dedl_fastai.data.scaling import PercentileScaling
 from dedl_fastai.errors import UserError
+from dedl_fastai.inference.ensemble import Ensemble
 from dedl_fastai.inference.load import load_run
 from dedl_fastai.io import open_field, read_labels, read_mask
 from dedl_fastai.io.masks import holds_ids
+from dedl_fastai.runs.cells.labelled import predicted_nuclei
 from dedl_fastai.runs.evaluation import evaluate_run
 from dedl_fastai.runs.options.seg import SegConfig
 from dedl_fastai.runs.segmentation.training import train_seg
@@ -288,6 +291,16 @@ def test_a_manifest_names_the_channels_of_each_file(runs, ids_folder, tmp_path):
         found, plain = (evaluate_run(runs[0], data=d, part_by=part_by) for d in (mixed, ids_folder))
         assert found["all"] == plain["all"] and found["objects"] == plain["objects"]
     assert dedl("data", "check", mixed).exit_code == 0
+
+
+def test_so_are_the_nuclei_whose_types_are_scored(runs, ids_folder, tmp_path):
+    image = Cohort.load(ids_folder).table.image.iloc[0]
+    grey = np.asarray(Image.open(image))
+    Image.fromarray(np.stack([grey * 0, grey, grey * 0], axis=-1)).save(tmp_path / "c.png")
+    ensemble = Ensemble.load(runs[:1])
+    with open_field(tmp_path / "c.png") as field:
+        labels, _, _ = predicted_nuclei(ensemble)(SimpleNamespace(channel="green"), field, pd.DataFrame())
+    np.testing.assert_array_equal(labels, ensemble.segment(image))
 
 
 @pytest.mark.parametrize("channel, reason", [("red,green", "names 2 channels"), ("DAPI", "has no channel 'DAPI'")])
