@@ -74,7 +74,7 @@ class ClfConfig(TrainOptions):
         ITEMS,
     )
     seg_channel: str = option(
-        "", "Of --input cells: channel in which --seg finds nuclei, such as blue-only (default: its own).", ITEMS
+        "", "Of --input cells: channel in which --seg finds nuclei, such as blue (default: as in its training).", ITEMS
     )
     intensities: str = option(
         "auto",
