@@ -36,7 +36,7 @@ def check_cohort(cohort: Cohort, channels: Sequence[str] = ()) -> list[Problem]:
 
 
 def _check_row(row: Any, channels: Sequence[str], masks: Sequence[str]) -> list[Problem]:
-    shape, problems = _attempt(row.image, lambda path: _check_image(path, channels_of_row(row, channels)))
+    shape, problems = _attempt(row.image, lambda path: _check_image(path, row, channels))
     problems += [problem for mask in filter(None, masks) for problem in _check_mask(mask, row.image, shape)]
     if cells := getattr(row, "cells", ""):
         problems += _attempt(cells, read_cell_table)[1]
@@ -62,9 +62,10 @@ def _attempt(path: str, read: Callable[[str], T]) -> tuple[T | None, list[Proble
         return None, [Problem(path, str(e).removeprefix(f"{path}:").removeprefix(path).strip())]
 
 
-def _check_image(path: str, channels: Sequence[str]) -> tuple[int, int]:
+def _check_image(path: str, row: Any, channels: Sequence[str]) -> tuple[int, int]:
     with open_field(path) as field:
-        for index in pick_channels(field, channels) if channels else range(len(field.channels)):
+        named = pick_channels(field, channels_of_row(row, channels))
+        for index in named if channels else range(len(field.channels)):
             plane = field.read(index)
             n_holes = int(plane.size - np.isfinite(plane).sum())
             if n_holes:

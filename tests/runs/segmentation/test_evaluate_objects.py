@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from PIL import Image
 from scipy import ndimage as ndi
 from typer.testing import CliRunner
@@ -309,6 +310,21 @@ def test_wrong_channels_of_a_manifest_are_refused(runs, tmp_path, channel, reaso
     folder = write_cohort(tmp_path / "c", {"a": picture}, channel=[channel])
     result = dedl("evaluate", runs[0], "--data", folder)
     assert result.exit_code == 2 and f"{folder / 'a.png'}" in result.stderr and reason in result.stderr
+
+
+def test_data_check_reads_all_channels_and_those_a_manifest_names(tmp_path):
+    pages = np.zeros((2, *SIZE), np.float32)
+    for name, channel, problem in (("missing", "third", "has no channel 'third'"), ("hole", "channel_0", "1 NaN")):
+        folder = write_cohort(
+            tmp_path / name, {"a": (pages[0].astype(np.uint8), squares((5, 5, 9, 9)))}, channel=[channel]
+        )
+        (folder / "a.png").unlink()
+        pages[1, 3, 4] = np.nan if name == "hole" else 0
+        tifffile.imwrite(folder / "a.tif", pages, photometric="minisblack")
+        table = pd.read_csv(folder / "cohort.csv").assign(image="a.tif")
+        table.to_csv(folder / "cohort.csv", index=False)
+        result = dedl("data", "check", folder)
+        assert result.exit_code == 1 and problem in result.output
 
 
 def test_several_runs_are_scored_as_an_ensemble(runs, ids_folder):
