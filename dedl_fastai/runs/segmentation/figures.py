@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...data.cohort import Cohort
+from ...data.pixels import as_picture, channels_of_row
 from ...inference.segmenter import Segmenter
 from ...io.masks import IGNORED, read_mask
 from ...training.run_folder import RunFolder
@@ -55,12 +56,12 @@ def examples_figure(metrics: dict[str, Any], segmenter: Segmenter, cohort: Cohor
 
 
 def _draw_field(axes: list[Axes], rank: str, row: dict[str, Any], files: pd.Series, segmenter: Segmenter) -> None:
-    pixels, mask = segmenter.read(files.image), read_mask(files["mask"])
+    pixels, mask = segmenter.read(files.image, channels_of_row(files, ())), read_mask(files["mask"])
     truth = mask > 0
     predicted = segmenter.mask(pixels) & (mask != IGNORED)
     step = max(1, -(-max(truth.shape) // _LONGEST))
     panels = {
-        f"{rank}: {_short(row['field'])}": pixels[0],
+        f"{rank}: {_short(row['field'])}": as_picture(pixels),
         f"truth ({truth.mean():.0%} nuclei)": truth,
         f"prediction (IoU {row['iou']:.3f})": error_colours(predicted, truth),
     }

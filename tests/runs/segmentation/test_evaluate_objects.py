@@ -31,6 +31,7 @@ from dedl_fastai.scores.object_matches import IOUS
 from dedl_fastai.scores.objects import score_objects
 from dedl_fastai.scores.whole_fields import predict_fields
 
+from ...figures import drawn_figures
 from ...options import TINY
 
 SIZE = (48, 64)
@@ -302,6 +303,25 @@ def test_so_are_the_nuclei_whose_types_are_scored(runs, ids_folder, tmp_path):
     with open_field(tmp_path / "c.png") as field:
         labels, _, _ = predicted_nuclei(ensemble)(SimpleNamespace(channel="green"), field, pd.DataFrame())
     np.testing.assert_array_equal(labels, ensemble.segment(image))
+
+
+@pytest.mark.parametrize("channel", ["DAPI", "red,green,blue"])
+def test_a_run_on_coloured_files_is_trained_and_drawn(ids_folder, tmp_path, channel):
+    pictures = {}
+    for entry in Cohort.load(ids_folder).table.itertuples():
+        grey, mask = (np.asarray(Image.open(f)) for f in (entry.image, entry.mask))
+        pictures[entry.field] = np.stack([grey, grey[::-1], grey[:, ::-1]], axis=-1), mask
+    named = {"channel": ["red"] * len(pictures)} if channel == "DAPI" else {}
+    folder = write_cohort(tmp_path / "c", pictures, **named)
+    options = {**TINY, "data": str(folder), "channel": channel, "epochs": 1, "split": "random", "patient": "field"}
+    with drawn_figures():
+        metrics = train_seg(SegConfig.resolve(options), tmp_path / "run")
+    assert metrics["objects"]["test"]["n_true"] > 0
+    figures = tmp_path / "run" / "figures"
+    drawn = np.asarray(Image.open(figures / "examples.png").convert("RGB"), dtype=int)
+    fields = drawn[:, : drawn.shape[1] // 3]  # truth and prediction are beside them
+    assert (fields[..., 0] > fields[..., 1] + 20).any() == (channel != "DAPI")
+    assert (figures / "nuclei.png").is_file()
 
 
 @pytest.mark.parametrize("channel, reason", [("red,green", "names 2 channels"), ("DAPI", "has no channel 'DAPI'")])
