@@ -118,13 +118,16 @@ def _package(
 
 
 def example_image(model: Segmenter, data: str | Path, folder: str) -> Path:
-    """Return an image file of `data` or of the run's own fields; else of a synthetic cohort made in `folder`."""
+    """Return an image of `data` or of the run's fields, with the channels' names of the training; else a synthetic one.
+
+    The synthetic one is made in `folder`.
+    """
     try:
         own = Cohort.load(data) if data else _held_out(model.run) if model.run else None
     except UserError:
         own = None
-    cohort = own if own is not None and len(own) else demo_cohort(folder, fields=1, patients=1, size=(256, 256))
-    return Path(cohort.table.image.iloc[0])
+    rows = [] if own is None else [row for row in own.rows() if not getattr(row, "channel", "")]
+    return Path((rows or demo_cohort(folder, fields=1, patients=1, size=(256, 256)).rows())[0].image)
 
 
 def _target(path: str | Path, format: str, out: str | Path) -> Path:

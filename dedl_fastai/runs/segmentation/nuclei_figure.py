@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 from skimage.segmentation import find_boundaries
 
 from ...data.cohort import Cohort
-from ...data.pixels import as_picture, channels_of_row
+from ...data.pixels import channels_of_row
 from ...inference.ensemble import Ensemble
 from ...inference.segmenter import Segmenter
 from ...io.masks import read_labels
@@ -39,7 +39,7 @@ def nuclei_figure(objects: dict[str, Any], segmenter: Segmenter, cohort: Cohort)
             axes,
             f"{rank}: {row['field'][:34]}",
             row,
-            image=as_picture(segmenter.read(file.image, channels)),
+            image=segmenter.read(file.image, channels).mean(axis=0),  # in grey, so that the outlines' colours stand out
             truth=read_labels(file["mask"]),
             predicted=Ensemble([segmenter]).segment(file.image, channels),
         )
@@ -56,7 +56,7 @@ def _draw_field(
         f"{title}\ntruth: {row['n_true']} nuclei": (truth, errors.true),
         f"prediction: {row['n_predicted']}\nF1 at IoU 0.5: {row['f1_50']:.3f}": (predicted, errors.predicted),
     }
-    window = tuple(slice(max(0, (n - _LONGEST) // 2), max(0, (n - _LONGEST) // 2) + _LONGEST) for n in truth.shape)
+    window = tuple(slice(max(0, (n - _LONGEST) // 2), max(0, (n - _LONGEST) // 2) + _LONGEST) for n in image.shape)
     for ax, (text, (labels, names)) in zip(axes, panels.items(), strict=True):
         ax.imshow(outlined(image[window], labels[window], names), interpolation="nearest")
         ax.set_title(text, fontsize=9)
@@ -64,8 +64,8 @@ def _draw_field(
 
 
 def outlined(image: np.ndarray, labels: np.ndarray, names: dict[int, str]) -> np.ndarray:
-    """Return a picture (H, W, 3) of an image in [0, 1], grey or coloured, with outlines in the colours of the names."""
-    picture = 0.8 * (image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2))
+    """Return a picture (H, W, 3) of an image in [0, 1] with the outline of each nucleus in the colour of its name."""
+    picture = np.repeat(0.8 * image[..., None], 3, axis=2)
     colors = np.zeros((labels.max() + 1, 3))
     for label, name in names.items():
         if label < len(colors):
