@@ -50,11 +50,6 @@ def channels_of_row(row: Any, channels: Sequence[str]) -> Sequence[str]:
     return own
 
 
-def as_picture(pixels: np.ndarray) -> np.ndarray:
-    """Return pixels (C, H, W) as they are drawn: three channels as red, green and blue (H, W, 3), else the first."""
-    return pixels.transpose(1, 2, 0) if len(pixels) == 3 else pixels[0]
-
-
 def read_scaled(path: str | Path, channels: Sequence[str], scaling: PercentileScaling) -> np.ndarray:
     """Read channels of an image file as float32 (C, H, W) in [0, 1].
 

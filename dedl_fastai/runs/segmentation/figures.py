@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...data.cohort import Cohort
-from ...data.pixels import as_picture, channels_of_row
+from ...data.pixels import channels_of_row
 from ...inference.segmenter import Segmenter
 from ...io.masks import IGNORED, read_mask
 from ...training.run_folder import RunFolder
@@ -61,7 +61,7 @@ def _draw_field(axes: list[Axes], rank: str, row: dict[str, Any], files: pd.Seri
     predicted = segmenter.mask(pixels) & (mask != IGNORED)
     step = max(1, -(-max(truth.shape) // _LONGEST))
     panels = {
-        f"{rank}: {_short(row['field'])}": as_picture(pixels),
+        f"{rank}: {_short(row['field'])}": _as_picture(pixels),
         f"truth ({truth.mean():.0%} nuclei)": truth,
         f"prediction (IoU {row['iou']:.3f})": error_colours(predicted, truth),
     }
@@ -69,6 +69,11 @@ def _draw_field(axes: list[Axes], rank: str, row: dict[str, Any], files: pd.Seri
         ax.imshow(panel[::step, ::step], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         ax.set_title(title, fontsize=9)
         ax.set_axis_off()
+
+
+def _as_picture(pixels: np.ndarray) -> np.ndarray:
+    """Pixels (C, H, W) as `show_batch` draws tiles: three channels in colours (H, W, 3), else the first in grey."""
+    return pixels.transpose(1, 2, 0) if len(pixels) == 3 else pixels[0]
 
 
 def error_colours(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:

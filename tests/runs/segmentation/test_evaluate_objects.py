@@ -64,6 +64,12 @@ def write_cohort(folder: Path, fields: dict[str, tuple[np.ndarray, np.ndarray]],
     return folder
 
 
+def pictures_of(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return {field: (grey pixels, mask)} of a cohort of pictures."""
+    rows = Cohort.load(folder).table.itertuples()
+    return {r.field: (np.asarray(Image.open(r.image)), np.asarray(Image.open(r.mask))) for r in rows}
+
+
 @pytest.fixture
 def scored(tmp_path):
     """Return a function that scores {field: (found labels, true mask)}; the image of a field shows the found labels."""
@@ -246,9 +252,8 @@ def test_the_command_says_that_nuclei_of_binary_masks_are_not_counted(runs, tiny
 
 def test_a_channel_of_composites_is_chosen_by_name(runs, ids_folder, tmp_path):
     pictures = {}
-    for entry in Cohort.load(ids_folder).table.itertuples():
-        grey, mask = (np.asarray(Image.open(f)) for f in (entry.image, entry.mask))
-        pictures[entry.field] = np.stack([grey * 0, grey[::-1], grey], axis=-1), mask
+    for name, (grey, mask) in pictures_of(ids_folder).items():
+        pictures[name] = np.stack([grey * 0, grey[::-1], grey], axis=-1), mask
     composites = write_cohort(tmp_path / "rgb", pictures)
     by_blue, plain = evaluate_run(runs[0], data=composites, channel="blue"), evaluate_run(runs[0], data=ids_folder)
     assert by_blue["all"] == plain["all"] and by_blue["objects"] == plain["objects"]
@@ -260,11 +265,10 @@ def test_a_channel_of_composites_is_chosen_by_name(runs, ids_folder, tmp_path):
 
 def test_dapi_of_a_composite_is_told_from_markers_in_other_colours(runs, ids_folder, tmp_path):
     pictures = {}
-    for entry in Cohort.load(ids_folder).table.itertuples():
-        grey, mask = (np.asarray(Image.open(f)) for f in (entry.image, entry.mask))
+    for name, (grey, mask) in pictures_of(ids_folder).items():
         cyan = np.roll(grey // 2, 7, axis=1)
         dapi = grey // 2
-        pictures[entry.field] = np.stack([cyan * 0, cyan, dapi + cyan], axis=-1), dapi, mask
+        pictures[name] = np.stack([cyan * 0, cyan, dapi + cyan], axis=-1), dapi, mask
     composites = write_cohort(tmp_path / "rgb", {f: (rgb, mask) for f, (rgb, _, mask) in pictures.items()})
     alone = write_cohort(tmp_path / "grey", {f: (dapi, mask) for f, (_, dapi, mask) in pictures.items()})
     by_color, plain = evaluate_run(runs[0], data=composites, channel="blue-only"), evaluate_run(runs[0], data=alone)
@@ -282,11 +286,9 @@ def test_dapi_of_a_composite_is_told_from_markers_in_other_colours(runs, ids_fol
 
 
 def test_a_manifest_names_the_channels_of_each_file(runs, ids_folder, tmp_path):
-    table = Cohort.load(ids_folder).table
     pictures, channels = {}, []
-    for i, entry in enumerate(table.itertuples()):
-        grey, mask = (np.asarray(Image.open(f)) for f in (entry.image, entry.mask))
-        pictures[entry.field] = (np.stack([grey, grey * 0, grey * 0], axis=-1) if i % 2 else grey), mask
+    for i, (name, (grey, mask)) in enumerate(pictures_of(ids_folder).items()):
+        pictures[name] = (np.stack([grey, grey * 0, grey * 0], axis=-1) if i % 2 else grey), mask
         channels.append("red" if i % 2 else "")
     mixed = write_cohort(tmp_path / "mixed", pictures, channel=channels)
     for part_by in ("distance", "intensity"):
@@ -308,9 +310,8 @@ def test_so_are_the_nuclei_whose_types_are_scored(runs, ids_folder, tmp_path):
 @pytest.mark.parametrize("channel", ["DAPI", "red,green,blue"])
 def test_a_run_on_coloured_files_is_trained_and_drawn(ids_folder, tmp_path, channel):
     pictures = {}
-    for entry in Cohort.load(ids_folder).table.itertuples():
-        grey, mask = (np.asarray(Image.open(f)) for f in (entry.image, entry.mask))
-        pictures[entry.field] = np.stack([grey, grey[::-1], grey[:, ::-1]], axis=-1), mask
+    for name, (grey, mask) in pictures_of(ids_folder).items():
+        pictures[name] = np.stack([grey, grey[::-1], grey[:, ::-1]], axis=-1), mask
     named = {"channel": ["red"] * len(pictures)} if channel == "DAPI" else {}
     folder = write_cohort(tmp_path / "c", pictures, **named)
     options = {**TINY, "data": str(folder), "channel": channel, "epochs": 1, "split": "random", "patient": "field"}
